@@ -1,0 +1,1 @@
+//! The Rust client: speaks the contract over HTTP/1.1.

@@ -1,0 +1,15 @@
+//! What goes over the wire: the JSON of requests and answers, and the problem codes.
+//!
+//! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
+
+mod problem;
+mod wire;
+
+#[cfg(feature = "client")]
+pub mod client;
+
+pub use problem::{Problem, ProblemCode};
+pub use wire::{
+    AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,
+    StatsAnswer, StatsPoint, StatsSummary, TopAnswer, TopItem,
+};
