@@ -1,1 +1,9 @@
-//! placeholder
+//! The loops of counting, over ports: gateway, processor, query.
+//!
+//! Knows nothing of sockets, files or vendors; every outside thing is one of the traits in
+//! [`ports`].
+
+pub mod ports;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

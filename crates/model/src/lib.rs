@@ -1,1 +1,30 @@
-//! placeholder
+//! Nouns and rules of counting.
+//!
+//! Everything here is synchronous and pure: it knows nothing of files, sockets, clocks or chance.
+//! What a counter must be, given a log, is decided here and nowhere else.
+
+pub mod aggregate;
+pub mod append_time;
+pub mod bucket;
+pub mod checkpoint;
+pub mod control;
+pub mod counter;
+pub mod dedup;
+pub mod event;
+pub mod limits;
+pub mod partition;
+pub mod record;
+pub mod recover;
+pub mod route;
+pub mod summary;
+pub mod value;
+
+pub use bucket::{Granularity, Hour, Minute, TimeRange, TimestampMs};
+pub use checkpoint::Checkpoint;
+pub use counter::{Cell, RowKey, Stamp, StoredRow};
+pub use event::{Event, Violation};
+pub use partition::{Offset, PartitionId};
+pub use record::{Batch, DeadLetter, RecordBuf};
+pub use route::RoutingTable;
+pub use summary::Summary;
+pub use value::Value;

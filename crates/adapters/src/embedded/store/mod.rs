@@ -1,0 +1,1 @@
+//! The counter store on fjall.

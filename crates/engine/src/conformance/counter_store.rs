@@ -1,0 +1,1 @@
+//! Behaviours of every [`crate::ports::CounterStore`].

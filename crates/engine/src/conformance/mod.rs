@@ -1,0 +1,5 @@
+//! Behaviours that every adapter of a port must show. An adapter's tests call these with a way to
+//! make and reopen it.
+
+pub mod counter_store;
+pub mod event_log;

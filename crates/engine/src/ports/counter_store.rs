@@ -1,0 +1,104 @@
+//! The counter store: absolute rows, each stamped with the log prefix it counts.
+
+use model::{Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs};
+
+use super::error::PortError;
+
+/// A row with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterRow<'a> {
+    /// Which row of the partition.
+    pub key: RowKey<'a>,
+    /// The numbers; they replace what is stored.
+    pub row: StoredRow,
+}
+
+/// What one partition writes in one go.
+#[derive(Clone, Debug)]
+pub struct Flush<'a> {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// In key order, no key twice.
+    pub rows: Vec<CounterRow<'a>>,
+    /// What could not be counted among the records of this flush.
+    pub dead_letters: &'a [DeadLetter],
+    /// Progress after this flush.
+    pub checkpoint: Checkpoint,
+}
+
+/// Keeps counter rows and checkpoints.
+///
+/// - **Atomicity and durability.** `flush` writes all of it or nothing, durable when it returns.
+/// - **Ordering.** A flush whose checkpoint is not above the stored one is refused with `Conflict`
+///   and changes nothing: a writer that wakes up late cannot take anything back.
+/// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life.
+pub trait CounterStore: Send + Sync {
+    /// Writes the rows, dead letters and checkpoint of a partition.
+    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError>;
+
+    /// Pins what is stored now.
+    fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError>;
+}
+
+/// The store as it was at one moment.
+pub trait CounterSnapshot: Send + Sync {
+    /// How far the partition is; none when it never flushed.
+    fn checkpoint(&self, partition: PartitionId) -> Result<Option<Checkpoint>, PortError>;
+
+    /// The rows of these keys, in the order asked; none where there is no row. Fastest in key
+    /// order.
+    fn get(
+        &self,
+        partition: PartitionId,
+        keys: &[RowKey<'_>],
+    ) -> Result<Vec<Option<StoredRow>>, PortError>;
+
+    /// Calls `each` for every hour row of the item and type whose hour lies in the range, in hour
+    /// order. Costs a look-up for each hour in which the partition counted anything at all.
+    fn scan_item(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        event_type: &str,
+        hours: std::ops::Range<u32>,
+        each: &mut dyn FnMut(Hour, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// Calls `each` with the item and row of every row of one hour and type, in item order.
+    fn scan_hour(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// The hours within the range in which the partition has any row, in order; an hour without a
+    /// row may be among them.
+    fn hours(
+        &self,
+        partition: PartitionId,
+        hours: std::ops::Range<u32>,
+    ) -> Result<Vec<Hour>, PortError>;
+
+    /// Dead letters from an offset on, at most `limit`, in offset order.
+    fn dead_letters(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter>, PortError>;
+}
+
+/// A dead letter as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDeadLetter {
+    /// Where it stands in the log.
+    pub offset: Offset,
+    /// When it was appended.
+    pub append_time: TimestampMs,
+    /// Why it was not counted.
+    pub reason: String,
+    /// The record's bytes.
+    pub record: Vec<u8>,
+}

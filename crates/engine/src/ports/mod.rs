@@ -1,0 +1,11 @@
+//! What the engine needs from outside, as roles. Each is called once per batch, never per event.
+
+mod clock;
+mod counter_store;
+mod error;
+mod event_log;
+
+pub use clock::Clock;
+pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, StoredDeadLetter};
+pub use error::{ErrorKind, PortError};
+pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};

@@ -1,0 +1,49 @@
+//! Bounds that users do not turn, each with the reason or the inequality behind it.
+
+/// Longest item, in bytes of UTF-8.
+pub const ITEM_BYTES_MAX: usize = 256;
+/// Longest event type, in bytes.
+pub const TYPE_BYTES_MAX: usize = 64;
+/// Longest event id, in bytes of printable ASCII.
+pub const ID_BYTES_MAX: usize = 64;
+/// Most attributes of one event.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// Longest attribute key, in bytes.
+pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
+/// Longest attribute value, in bytes.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
+/// How far in the future an event's time may lie, in milliseconds: clocks of clients differ.
+pub const FUTURE_SKEW_MS: i64 = 60_000;
+/// The event type of an event that names none.
+pub const TYPE_DEFAULT: &str = "view";
+
+/// Most events of one request.
+pub const BATCH_EVENTS_MAX: usize = 100_000;
+/// Largest body of one request, in bytes, before and after decompression.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Largest encoded event, in bytes: all fields at their longest with their length prefixes.
+pub const RECORD_BYTES_MAX: usize = 8 << 10;
+const _: () = assert!(
+    ITEM_BYTES_MAX
+        + TYPE_BYTES_MAX
+        + ID_BYTES_MAX
+        + ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX + 8)
+        + 256
+        <= RECORD_BYTES_MAX
+);
+
+/// Longest dedup window, in minutes. A generation is one byte: entries can be as old as twice the
+/// window and a minute before they are swept, and must not wrap around.
+pub const DEDUP_MINUTES_MAX: u32 = 120;
+const _: () = assert!(2 * DEDUP_MINUTES_MAX + 2 < 256);
+
+/// Most points of a series.
+pub const SERIES_POINTS_MAX: u64 = 10_000;
+/// Most rows of a list.
+pub const LIST_ROWS_MAX: usize = 1_000;
+/// Most items of one `counts` question.
+pub const COUNTS_ITEMS_MAX: usize = 500;
+
+/// Most partitions: a partition id is two bytes in stored keys.
+pub const PARTITIONS_MAX: u16 = 1_024;

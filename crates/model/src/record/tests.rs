@@ -1,0 +1,146 @@
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn event(id: &'static str) -> Event<'static> {
+    Event {
+        id: id.into(),
+        item: "dQw4w9WgXcQ".into(),
+        event_type: "view".into(),
+        time: TimestampMs(1_795_255_200_123),
+        value: Some(Value::from_micros(12_500_000).unwrap()),
+        attributes: vec![("country".into(), "DE".into()), ("device".into(), "tv".into())],
+    }
+}
+
+fn only(payload: &[u8]) -> Result<Record<'_>, RecordError> {
+    Record::read(split(payload).next().expect("one record")?)
+}
+
+#[test]
+fn golden_bytes() {
+    let mut records = RecordBuf::new();
+    records.push(&event("0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f"));
+    let hex: String = records.payload().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hex,
+        "47020192f0c17e5a7cc398c4dc0c0c07398f166451773477395767586351087669657702f6a5e3d8bf680208\
+         00bebc20040e636f756e747279044445\
+         0c64657669636504747600\
+         00"
+    );
+}
+
+#[test]
+fn only_the_usual_form_of_a_uuid_shrinks() {
+    for (id, shrinks) in [
+        ("0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f", true),
+        ("0192F0C1-7e5a-7cc3-98c4-dc0c0c07398f", false),
+        ("0192f0c17e5a-7cc3-98c4-dc0c0c07398f-", false),
+        ("order-17", false),
+    ] {
+        let mut records = RecordBuf::new();
+        records.push(&event(id));
+        let record = only(records.payload()).unwrap();
+        assert_eq!(matches!(record.id, RecordId::Uuid(_)), shrinks, "{id}");
+        assert_eq!(record.id_text(), id);
+    }
+}
+
+#[test]
+fn what_breaks_a_rule_is_an_error() {
+    let cases: Vec<(Event<'_>, RecordError)> = vec![
+        (Event { item: "".into(), ..event("a") }, RecordError::Rule("the item is not valid")),
+        (Event { id: "".into(), ..event("a") }, RecordError::Rule("the id is not valid")),
+        (
+            Event { event_type: "VIEW".into(), ..event("a") },
+            RecordError::Rule("the type is not valid"),
+        ),
+        (
+            Event { time: TimestampMs(-1), ..event("a") },
+            RecordError::Rule("the time is out of bounds"),
+        ),
+    ];
+    for (event, expected) in cases {
+        let mut records = RecordBuf::new();
+        records.push(&event);
+        assert_eq!(only(records.payload()), Err(expected));
+    }
+}
+
+#[test]
+fn a_broken_length_ends_the_payload() {
+    let mut payload = vec![0xff; 9];
+    payload.push(0x7f);
+    let records: Vec<_> = split(&payload).collect();
+    assert_eq!(records, [Err(RecordError::Length)]);
+}
+
+fn any_event() -> impl Strategy<Value = Event<'static>> {
+    let pair =
+        ("\\PC{1,16}", "\\PC{0,60}").prop_map(|(key, value)| (Cow::Owned(key), Cow::Owned(value)));
+    (
+        "[ -~]{1,64}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        "\\PC{1,60}",
+        "[a-z0-9_.-]{1,64}",
+        0i64..=253_402_300_799_999,
+        proptest::option::of(-9_199_999_999_999_999_999i64..=9_199_999_999_999_999_999),
+        proptest::collection::vec(pair, 0..=16),
+    )
+        .prop_map(|(id, item, event_type, time, value, attributes)| Event {
+            id: id.into(),
+            item: item.into(),
+            event_type: event_type.into(),
+            time: TimestampMs(time),
+            value: value.map(|micros| Value::from_micros(micros).unwrap()),
+            attributes,
+        })
+        .prop_filter("an event that keeps the rules", |event| event.check().is_ok())
+}
+
+proptest! {
+    #[test]
+    fn written_and_read_back(events in proptest::collection::vec(any_event(), 0..8)) {
+        let mut records = RecordBuf::new();
+        for event in &events {
+            records.push(event);
+        }
+        prop_assert_eq!(records.record_count() as usize, events.len());
+        let read: Vec<_> = split(records.payload()).map(|r| Record::read(r.unwrap()).unwrap()).collect();
+        prop_assert_eq!(read.len(), events.len());
+        for (record, event) in read.iter().zip(&events) {
+            prop_assert_eq!(&record.id_text(), &event.id);
+            prop_assert_eq!(record.item, &event.item);
+            prop_assert_eq!(record.event_type, &event.event_type);
+            prop_assert_eq!(record.time, event.time);
+            prop_assert_eq!(record.value, event.value);
+            let attributes = record.attributes();
+            prop_assert!(attributes.iter().copied().eq(event.attributes.iter().map(|(k, v)| (&**k, &**v))));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for record in split(&bytes) {
+            if let Ok(record) = record.and_then(Record::read) {
+                record.attributes();
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics(event in any_event(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut records = RecordBuf::new();
+        records.push(&event);
+        let mut payload = records.into_payload();
+        let at = at.index(payload.len());
+        payload[at] ^= 1 << bit;
+        for record in split(&payload) {
+            if let Ok(record) = record.and_then(Record::read) {
+                record.attributes();
+            }
+        }
+    }
+}
