@@ -3,7 +3,11 @@
 //! Knows nothing of sockets, files or vendors; every outside thing is one of the traits in
 //! [`ports`].
 
+pub mod admission;
+pub mod gateway;
 pub mod ports;
+pub mod processor;
+pub mod query;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,1 +1,397 @@
-//! placeholder
+//! The memory table: what a partition has counted since its last flush, by item and type.
+//!
+//! It holds the events of `[from, next)` and nothing else. A row of the store plus this is the
+//! whole count; when the table is flushed it becomes part of the rows and an empty one takes over.
+
+use std::collections::BTreeMap;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
+use hashbrown::HashTable;
+use std::hash::Hasher;
+
+use crate::bucket::{Hour, Minute, TimeRange};
+use crate::counter::Cell;
+use crate::partition::Offset;
+use crate::summary::Summary;
+use crate::value::Value;
+
+/// More minutes of one item than this are kept in a tree: inserting in the middle of a longer list
+/// would cost more than it saves.
+const LIST_MAX: usize = 64;
+
+/// Counts of one partition over a stretch of its log.
+pub struct MemoryTable {
+    /// The first offset counted here.
+    from: Offset,
+    /// The first offset not counted here.
+    next: Offset,
+    seed: u64,
+    index: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// The items and types of the entries, one behind the other.
+    names: Vec<u8>,
+    cells: usize,
+}
+
+struct Entry {
+    hash: u64,
+    name_start: u32,
+    item_len: u16,
+    type_len: u16,
+    minutes: Minutes,
+}
+
+/// The minutes of an item and type in order. Nearly always one: a table lives for seconds.
+enum Minutes {
+    One((Minute, Summary)),
+    List(Vec<(Minute, Summary)>),
+    Tree(BTreeMap<Minute, Summary>),
+}
+
+/// The cells of one hour row that a flush adds to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourCells<'a> {
+    /// The hour.
+    pub hour: Hour,
+    /// The event type.
+    pub event_type: &'a str,
+    /// The item.
+    pub item: &'a str,
+    /// The newly counted cells, in slot order.
+    pub cells: Vec<Cell>,
+}
+
+/// All of a table in the order of the store's keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SortedCells<'a> {
+    /// By item and type: (item, type, sum of all minutes).
+    pub totals: Vec<(&'a str, &'a str, Summary)>,
+    /// By hour, type and item.
+    pub hours: Vec<HourCells<'a>>,
+}
+
+impl MemoryTable {
+    /// An empty table that counts from an offset on.
+    pub fn new(from: Offset, seed: u64) -> Self {
+        Self {
+            from,
+            next: from,
+            seed,
+            index: HashTable::new(),
+            entries: Vec::new(),
+            names: Vec::new(),
+            cells: 0,
+        }
+    }
+
+    /// The first offset counted here.
+    pub fn from(&self) -> Offset {
+        self.from
+    }
+
+    /// The first offset not counted here.
+    pub fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// Number of (item, type, minute) cells.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// Whether nothing was counted; the offsets may have moved all the same.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Says that everything below `next` has been counted or judged.
+    pub fn advance(&mut self, next: Offset) {
+        assert!(next >= self.next, "a table counts forwards");
+        self.next = next;
+    }
+
+    /// Counts one event.
+    pub fn add(&mut self, item: &str, event_type: &str, minute: Minute, value: Option<Value>) {
+        let hash = self.hash(item, event_type);
+        let summary = Summary::of(value);
+        match self.find(hash, item, event_type) {
+            Some(at) => self.cells += self.entries[at].minutes.add(minute, &summary),
+            None => self.insert(hash, item, event_type, minute, summary),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        hash: u64,
+        item: &str,
+        event_type: &str,
+        minute: Minute,
+        summary: Summary,
+    ) {
+        let at = u32::try_from(self.entries.len()).expect("a table is flushed long before");
+        let name_start = u32::try_from(self.names.len()).expect("a table is flushed long before");
+        self.names.extend_from_slice(item.as_bytes());
+        self.names.extend_from_slice(event_type.as_bytes());
+        self.entries.push(Entry {
+            hash,
+            name_start,
+            item_len: item.len() as u16,
+            type_len: event_type.len() as u16,
+            minutes: Minutes::One((minute, summary)),
+        });
+        self.cells += 1;
+        let entries = &self.entries;
+        self.index.insert_unique(hash, at, |&other| entries[other as usize].hash);
+    }
+
+    fn find(&self, hash: u64, item: &str, event_type: &str) -> Option<usize> {
+        let is_it = |&at: &u32| {
+            let entry = &self.entries[at as usize];
+            entry.hash == hash && self.names(entry) == (item, event_type)
+        };
+        self.index.find(hash, is_it).map(|&at| at as usize)
+    }
+
+    fn hash(&self, item: &str, event_type: &str) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_fixed());
+        hasher.write(item.as_bytes());
+        hasher.write(event_type.as_bytes());
+        hasher.finish()
+    }
+
+    fn names(&self, entry: &Entry) -> (&str, &str) {
+        let start = entry.name_start as usize;
+        let type_start = start + usize::from(entry.item_len);
+        let text = |from: usize, len: usize| {
+            std::str::from_utf8(&self.names[from..from + len]).expect("names were texts")
+        };
+        (text(start, entry.item_len.into()), text(type_start, entry.type_len.into()))
+    }
+
+    /// What was counted here of an item and type within a range.
+    pub fn summary(&self, item: &str, event_type: &str, range: TimeRange) -> Summary {
+        let mut total = Summary::EMPTY;
+        self.for_each_minute(item, event_type, range, |_, summary| total.add(summary));
+        total
+    }
+
+    /// Calls `each` with every minute of an item and type that lies in the range, in order.
+    pub fn for_each_minute(
+        &self,
+        item: &str,
+        event_type: &str,
+        range: TimeRange,
+        each: impl FnMut(Minute, &Summary),
+    ) {
+        if let Some(at) = self.find(self.hash(item, event_type), item, event_type) {
+            self.entries[at].minutes.for_each(range, each);
+        }
+    }
+
+    /// Calls `each` with every item of a type that has an event in the range, in no order.
+    pub fn for_each_item(
+        &self,
+        event_type: &str,
+        range: TimeRange,
+        mut each: impl FnMut(&str, Summary),
+    ) {
+        for entry in &self.entries {
+            let (item, its_type) = self.names(entry);
+            if its_type != event_type {
+                continue;
+            }
+            let mut total = Summary::EMPTY;
+            entry.minutes.for_each(range, |_, summary| total.add(summary));
+            if total.count > 0 {
+                each(item, total);
+            }
+        }
+    }
+
+    /// Everything in the order of the store's keys.
+    pub fn sorted(&self) -> SortedCells<'_> {
+        let mut order: Vec<(u64, u32)> = (0u32..)
+            .zip(&self.entries)
+            .map(|(at, entry)| (prefix(self.names(entry).0), at))
+            .collect();
+        // The first eight bytes decide nearly always, without a look at the names.
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| {
+                let name = |at: u32| self.names(&self.entries[at as usize]);
+                name(a.1).cmp(&name(b.1))
+            })
+        });
+        let mut by_hour: BTreeMap<(Hour, &str), Vec<HourCells<'_>>> = BTreeMap::new();
+        let mut totals = Vec::with_capacity(order.len());
+        for (_, at) in order {
+            let entry = &self.entries[at as usize];
+            let (item, event_type) = self.names(entry);
+            let mut total = Summary::EMPTY;
+            let mut row: Option<HourCells<'_>> = None;
+            entry.minutes.for_each(TimeRange::ALL, |minute, summary| {
+                total.add(summary);
+                let (hour, cell) =
+                    (minute.hour(), Cell { slot: minute.of_hour(), summary: *summary });
+                match &mut row {
+                    Some(row) if row.hour == hour => row.cells.push(cell),
+                    _ => {
+                        let cells = vec![cell];
+                        let begun = row.replace(HourCells { hour, event_type, item, cells });
+                        if let Some(done) = begun {
+                            by_hour.entry((done.hour, event_type)).or_default().push(done);
+                        }
+                    }
+                }
+            });
+            if let Some(done) = row {
+                by_hour.entry((done.hour, event_type)).or_default().push(done);
+            }
+            totals.push((item, event_type, total));
+        }
+        SortedCells { totals, hours: by_hour.into_values().flatten().collect() }
+    }
+}
+
+/// The first eight bytes, so that comparing two numbers orders two texts.
+fn prefix(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let len = text.len().min(8);
+    bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+    u64::from_be_bytes(bytes)
+}
+
+impl Minutes {
+    /// Adds to a minute; how many cells that opened.
+    fn add(&mut self, minute: Minute, summary: &Summary) -> usize {
+        match self {
+            Self::One((own, total)) if *own == minute => {
+                total.add(summary);
+                0
+            }
+            Self::One(first) => {
+                let mut list = vec![*first, (minute, *summary)];
+                list.sort_unstable_by_key(|(minute, _)| *minute);
+                *self = Self::List(list);
+                1
+            }
+            Self::List(list) => {
+                // Events come nearly in the order of time: look at the end first.
+                if let Some((_, total)) = list.last_mut().filter(|(own, _)| *own == minute) {
+                    total.add(summary);
+                    return 0;
+                }
+                match list.binary_search_by_key(&minute, |(own, _)| *own) {
+                    Ok(at) => {
+                        list[at].1.add(summary);
+                        return 0;
+                    }
+                    Err(at) => list.insert(at, (minute, *summary)),
+                }
+                if list.len() > LIST_MAX {
+                    *self = Self::Tree(list.drain(..).collect());
+                }
+                1
+            }
+            Self::Tree(tree) => {
+                let before = tree.len();
+                tree.entry(minute).or_default().add(summary);
+                tree.len() - before
+            }
+        }
+    }
+
+    fn for_each(&self, range: TimeRange, mut each: impl FnMut(Minute, &Summary)) {
+        let list = match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::List(list) => {
+                let start = list.partition_point(|(minute, _)| *minute < range.start);
+                &list[start..]
+            }
+            Self::Tree(tree) => {
+                tree.range(range.start..range.end).for_each(|(minute, sum)| each(*minute, sum));
+                return;
+            }
+        };
+        for (minute, summary) in list.iter().filter(|(minute, _)| range.contains(*minute)) {
+            each(*minute, summary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Events = Vec<(String, String, u32, Option<i64>)>;
+
+    fn events() -> impl Strategy<Value = Events> {
+        let event = (
+            "[ab]{1,10}",
+            "[xy]",
+            prop_oneof![Just(100u32), 0u32..50, 0u32..5_000],
+            proptest::option::of(-1_000i64..1_000),
+        );
+        proptest::collection::vec(event, 0..400)
+    }
+
+    fn table(events: &Events) -> MemoryTable {
+        let mut table = MemoryTable::new(Offset(5), 7);
+        for (item, event_type, minute, value) in events {
+            let value = value.map(|micros| Value::from_micros(micros).unwrap());
+            table.add(item, event_type, Minute(*minute), value);
+        }
+        table
+    }
+
+    fn expected(events: &Events, mut wanted: impl FnMut(&str, &str, u32) -> bool) -> Summary {
+        let mut total = Summary::EMPTY;
+        for (item, event_type, minute, value) in events {
+            if wanted(item, event_type, *minute) {
+                total.add(&Summary::of(value.map(|micros| Value::from_micros(micros).unwrap())));
+            }
+        }
+        total
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_of_an_item_is_the_sum_of_its_events(events in events(), start in 0u32..5_000, len in 0u32..5_000) {
+            let table = table(&events);
+            let range = TimeRange { start: Minute(start), end: Minute(start + len) };
+            for item in ["a", "b", "ab"] {
+                let sum = expected(&events, |i, t, m| i == item && t == "x" && range.contains(Minute(m)));
+                prop_assert_eq!(table.summary(item, "x", range), sum);
+            }
+            let mut by_item = Summary::EMPTY;
+            table.for_each_item("y", range, |_, summary| by_item.add(&summary));
+            prop_assert_eq!(by_item, expected(&events, |_, t, m| t == "y" && range.contains(Minute(m))));
+        }
+
+        #[test]
+        fn sorted_holds_every_event_once_in_key_order(events in events()) {
+            let table = table(&events);
+            let sorted = table.sorted();
+            let keys: Vec<_> = sorted.totals.iter().map(|(item, kind, _)| (*item, *kind)).collect();
+            prop_assert!(keys.is_sorted_by(|a, b| a < b));
+            for (item, kind, summary) in &sorted.totals {
+                prop_assert_eq!(summary, &expected(&events, |i, t, _| i == *item && t == *kind));
+            }
+            let keys: Vec<_> = sorted.hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
+            prop_assert!(keys.is_sorted_by(|a, b| a < b));
+            let mut cells = 0;
+            for row in &sorted.hours {
+                prop_assert!(row.cells.is_sorted_by(|a, b| a.slot < b.slot));
+                cells += row.cells.len();
+                for cell in &row.cells {
+                    let minute = row.hour.minute(cell.slot).0;
+                    let sum = expected(&events, |i, t, m| i == row.item && t == row.event_type && m == minute);
+                    prop_assert_eq!(&cell.summary, &sum);
+                }
+            }
+            prop_assert_eq!(cells, table.cells());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether events may be accepted and questions answered now: written by the processors and by
+//! whoever stops the server, read by every request.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Why no event is accepted now. Each goes away by itself or with the process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The dedup window has no room for more ids.
+    #[error("the dedup window is near its memory bound; it has room again as ids grow old")]
+    DedupFull,
+    /// The clock cannot be believed.
+    #[error("{0}")]
+    Clock(String),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// A partition stopped on damage or on a failed write.
+    #[error("partition {0} has stopped; the server's log says why")]
+    PartitionStopped(u16),
+}
+
+/// No partition has stopped.
+const NONE: u64 = u64::MAX;
+
+/// The state behind the verdict.
+#[derive(Debug)]
+pub struct Admission {
+    dedup_bytes: Vec<AtomicU64>,
+    dedup_bytes_max: u64,
+    stopping: AtomicBool,
+    stopped_partition: AtomicU64,
+}
+
+impl Admission {
+    /// For so many partitions. The bound is on all dedup windows together, in bytes.
+    pub fn new(partitions: u16, dedup_bytes_max: u64) -> Self {
+        Self {
+            dedup_bytes: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            dedup_bytes_max,
+            stopping: AtomicBool::new(false),
+            stopped_partition: AtomicU64::new(NONE),
+        }
+    }
+
+    /// Whether events may be accepted.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Refusal::Stopping);
+        }
+        match self.stopped_partition.load(Ordering::Relaxed) {
+            NONE => {}
+            partition => return Err(Refusal::PartitionStopped(partition as u16)),
+        }
+        // An eighth is left for what the log already holds and the windows have not seen.
+        if self.dedup_bytes() > self.dedup_bytes_max / 8 * 7 {
+            return Err(Refusal::DedupFull);
+        }
+        Ok(())
+    }
+
+    /// Memory of all dedup windows, in bytes.
+    pub fn dedup_bytes(&self) -> u64 {
+        self.dedup_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// From now on no event is accepted.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The partition whose processor has stopped, if any.
+    pub fn stopped_partition(&self) -> Option<u16> {
+        match self.stopped_partition.load(Ordering::Relaxed) {
+            NONE => None,
+            partition => Some(partition as u16),
+        }
+    }
+
+    pub(crate) fn set_dedup_bytes(&self, partition: u16, bytes: u64) {
+        self.dedup_bytes[usize::from(partition)].store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn partition_stopped(&self, partition: u16) {
+        self.stopped_partition.store(u64::from(partition), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,140 @@
+//! Where events are accepted: judged, routed and made durable. Never waits for counting.
+
+use std::sync::Arc;
+
+use model::bucket::TimestampMs;
+use model::{Event, PartitionId, RecordBuf, RoutingTable, Violation};
+
+use crate::admission::{Admission, Refusal};
+use crate::ports::{AppendPart, Clock, ErrorKind, EventLog, PortError};
+
+/// Accepts events. Cheap to share.
+pub struct Gateway {
+    log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
+    routing: RoutingTable,
+    max_event_age_ms: i64,
+}
+
+/// What became of the events that a batch offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many events are durable.
+    pub accepted: u64,
+    /// Events that were offered well but are not known to be durable, in the order of the body.
+    pub failed: Vec<Failed>,
+}
+
+/// An event that could not be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The index it was offered with.
+    pub index: u32,
+    /// Whether it surely was not written.
+    pub fate: Fate,
+}
+
+/// What is known of an event whose write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not written and never will be.
+    NotWritten,
+    /// It may or may not have been written; the same id again never counts twice.
+    Unknown,
+}
+
+impl Gateway {
+    /// A gateway in front of a log. `max_event_age_ms` is in milliseconds.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+        max_event_age_ms: i64,
+    ) -> Self {
+        let routing = RoutingTable { partitions: log.partitions() };
+        Self { log, clock, admission, routing, max_event_age_ms }
+    }
+
+    /// Begins a batch, unless events cannot be accepted now.
+    pub fn begin(&self) -> Result<EventBatch<'_>, Refusal> {
+        self.admission.check()?;
+        self.log.append_time().map_err(|error| Refusal::Clock(error.to_string()))?;
+        let parts = (0..self.routing.partitions).map(|_| Part::default()).collect();
+        Ok(EventBatch { gateway: self, now: self.clock.now().wall, parts })
+    }
+}
+
+#[derive(Default)]
+struct Part {
+    records: RecordBuf,
+    /// The index each record was offered with.
+    indexes: Vec<u32>,
+}
+
+/// Events of one request on their way to the log.
+pub struct EventBatch<'g> {
+    gateway: &'g Gateway,
+    now: TimestampMs,
+    parts: Vec<Part>,
+}
+
+impl EventBatch<'_> {
+    /// The time of arrival, for events that carry none.
+    pub fn now(&self) -> TimestampMs {
+        self.now
+    }
+
+    /// Takes one event, or says which rule it breaks. `index` is its place in the request.
+    pub fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
+        event.check()?;
+        event.check_time(self.now, self.gateway.max_event_age_ms)?;
+        let part = &mut self.parts[usize::from(self.gateway.routing.route(&event.item).0)];
+        part.records.push(event);
+        part.indexes.push(index);
+        Ok(())
+    }
+
+    /// Makes everything offered durable.
+    ///
+    /// # Errors
+    /// Nothing was written, and the whole request can be sent again.
+    pub async fn commit(self) -> Result<Outcome, PortError> {
+        let (mut appends, mut indexes) = (Vec::new(), Vec::new());
+        for (partition, part) in (0..).map(PartitionId).zip(self.parts) {
+            if !part.records.is_empty() {
+                appends.push(AppendPart { partition, records: part.records });
+                indexes.push(part.indexes);
+            }
+        }
+        if appends.is_empty() {
+            return Ok(Outcome::default());
+        }
+        let results = self.gateway.log.append(appends)?.await;
+        let mut outcome = Outcome::default();
+        let mut first_error = None;
+        for (result, indexes) in results.into_iter().zip(indexes) {
+            match result {
+                Ok(_) => outcome.accepted += indexes.len() as u64,
+                Err(error) => {
+                    let fate = match error.kind {
+                        ErrorKind::Unavailable | ErrorKind::Overloaded => Fate::NotWritten,
+                        ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::Invalid => {
+                            Fate::Unknown
+                        }
+                    };
+                    let failed = indexes.into_iter().map(|index| Failed { index, fate });
+                    outcome.failed.extend(failed);
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        outcome.failed.sort_unstable_by_key(|failed| failed.index);
+        let surely_nothing =
+            outcome.accepted == 0 && outcome.failed.iter().all(|f| f.fate == Fate::NotWritten);
+        match first_error {
+            Some(error) if surely_nothing => Err(error),
+            _ => Ok(outcome),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One thread of control per partition: pulls the log, deduplicates, counts; a second one flushes.
+
+mod counting;
+mod flush;
+mod memory;
+mod partition;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use model::PartitionId;
+use parking_lot::Mutex;
+
+pub use counting::{Counting, CountingError, Tally};
+pub use flush::flush;
+pub use memory::{Frozen, Memory, Tables};
+pub use partition::PartitionStatus;
+
+use crate::admission::Admission;
+use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
+pub(crate) use partition::Partition;
+
+/// When memory tables are flushed.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessorSettings {
+    /// Longest time between flushes, in milliseconds.
+    pub flush_interval_ms: u64,
+    /// A memory table with so many cells is flushed at once.
+    pub table_cells_max: usize,
+    /// Seeds of the hash functions: random in production, so that no client can choose collisions.
+    pub hash_keys: (u64, u64),
+    /// Length of the dedup window where the log does not say yet.
+    pub dedup_minutes: u32,
+}
+
+/// What all partitions' threads share.
+pub(crate) struct Ports {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<dyn CounterStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) settings: ProcessorSettings,
+}
+
+/// The processors of all partitions, each on threads of its own.
+pub struct Processors {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Processors {
+    /// Starts the threads of each partition. They rebuild the dedup window from the log and go on
+    /// counting at the checkpoint; [`crate::query::Query::ready`] says when they have caught up.
+    ///
+    /// # Errors
+    /// When log and store do not belong together, or a thread cannot be started.
+    pub fn start(
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn CounterStore>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+        settings: ProcessorSettings,
+    ) -> Result<Arc<Self>, PortError> {
+        let ports = Arc::new(Ports { log, store, clock, admission, settings });
+        let snapshot = ports.store.snapshot()?;
+        let partitions: Vec<_> = (0..ports.log.partitions())
+            .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let mut threads = Vec::new();
+        for partition in &partitions {
+            for (name, body) in
+                [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)]
+            {
+                let owned = Arc::clone(partition);
+                let thread = std::thread::Builder::new()
+                    .name(format!("{name}-{}", partition.id))
+                    .spawn(move || body(&owned))
+                    .map_err(|error| {
+                        let context = "a processor thread cannot be started";
+                        PortError::caused(ErrorKind::Unavailable, context, error)
+                    })?;
+                threads.push(thread);
+            }
+        }
+        Ok(Arc::new(Self { ports, partitions, threads: Mutex::new(threads) }))
+    }
+
+    /// How far each partition is.
+    pub fn status(&self) -> Vec<PartitionStatus> {
+        self.partitions.iter().map(|partition| partition.status()).collect()
+    }
+
+    /// Counts to the end of the log, flushes and stops the threads. Call after the last append;
+    /// a second call does nothing.
+    ///
+    /// # Errors
+    /// When a partition had stopped on an error before: its events are in the log still.
+    pub fn stop(&self) -> Result<(), PortError> {
+        self.partitions.iter().for_each(|partition| partition.ask_to_stop());
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                let context =
+                    "a processor thread ended in a panic; its events are in the log still";
+                return Err(PortError::new(ErrorKind::Unavailable, context));
+            }
+        }
+        match self.ports.admission.stopped_partition() {
+            None => Ok(()),
+            Some(id) => {
+                let context =
+                    format!("partition {id} had stopped; its events are in the log still");
+                Err(PortError::new(ErrorKind::Unavailable, context))
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! How records become counts: judged in log order, added to memory a chunk at a time.
+//!
+//! This is where an event becomes a count. It is a pure function of the log: no clock, no chance.
+
+use std::collections::VecDeque;
+
+use model::bucket::MINUTE_MS;
+use model::control::Control;
+use model::dedup::DedupWindow;
+use model::record::{Record, RecordError, split};
+use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
+
+use super::memory::Memory;
+
+/// Records between two looks at the memory's lock: a question waits some tens of microseconds at
+/// most.
+const CHUNK_RECORDS: usize = 256;
+
+/// One partition's place in its log and what judging the next record needs.
+pub struct Counting {
+    dedup: DedupWindow,
+    /// First offset of each append minute within the window.
+    minute_starts: VecDeque<(u32, Offset)>,
+    log_epoch: u32,
+    next_offset: Offset,
+    append_time: TimestampMs,
+    tally: Tally,
+}
+
+/// What became of the records since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Events that were counted.
+    pub counted: u64,
+    /// Events that had been appended within the dedup window.
+    pub duplicates: u64,
+    /// Records that could not be counted.
+    pub dead_letters: u64,
+}
+
+/// Why a batch cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CountingError {
+    /// The log gave out something else than what comes next.
+    #[error("the log gave offset {got} where {expected} comes next")]
+    Gap {
+        /// What comes next.
+        expected: Offset,
+        /// The first offset of the batch.
+        got: Offset,
+    },
+    /// A control record cannot be read, so that what follows cannot be judged.
+    #[error("the control record at offset {offset} cannot be read: {reason}")]
+    Control {
+        /// Where it stands.
+        offset: Offset,
+        /// What is wrong with it.
+        reason: RecordError,
+    },
+}
+
+/// An event that is to be counted.
+struct Counted<'a> {
+    item: &'a str,
+    event_type: &'a str,
+    minute: Minute,
+    value: Option<Value>,
+}
+
+impl Counting {
+    /// Begins at a checkpoint, or at the start of a log. `dedup_minutes` holds until the first
+    /// control record, which every log begins with.
+    pub fn new(checkpoint: Option<&Checkpoint>, dedup_minutes: u32, hash_keys: (u64, u64)) -> Self {
+        let fresh = Checkpoint { window_minutes: dedup_minutes, ..Checkpoint::default() };
+        let from = checkpoint.unwrap_or(&fresh);
+        Self {
+            dedup: DedupWindow::resume(from.window_minutes, from.window_start_minute, hash_keys),
+            minute_starts: VecDeque::new(),
+            log_epoch: from.log_epoch,
+            next_offset: from.next_offset,
+            append_time: from.append_time,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Notes the ids of records below the checkpoint, without counting them again.
+    pub fn rebuild(&mut self, batch: &Batch<impl AsRef<[u8]>>, from: Offset) {
+        if batch.is_control || batch.base_offset >= self.next_offset {
+            return;
+        }
+        self.enter_minute(batch.append_time, batch.base_offset.max(from));
+        let mut offset = batch.base_offset;
+        for record in split(batch.payload.as_ref()) {
+            if (from..self.next_offset).contains(&offset)
+                && let Ok(record) = record.and_then(Record::read)
+            {
+                self.dedup.observe(self.dedup.hash(&record));
+            }
+            offset = offset.plus(1);
+        }
+    }
+
+    /// Judges and counts the records of a batch that come next.
+    pub fn apply(
+        &mut self,
+        batch: &Batch<impl AsRef<[u8]>>,
+        memory: &Memory,
+    ) -> Result<(), CountingError> {
+        if batch.base_offset > self.next_offset {
+            let (expected, got) = (self.next_offset, batch.base_offset);
+            return Err(CountingError::Gap { expected, got });
+        }
+        if batch.next_offset() <= self.next_offset {
+            return Ok(());
+        }
+        self.log_epoch = batch.log_epoch;
+        self.append_time = self.append_time.max(batch.append_time);
+        self.enter_minute(self.append_time, self.next_offset);
+        if batch.is_control {
+            self.control(batch)?;
+            self.commit(batch.next_offset(), &mut Vec::new(), &mut Vec::new(), memory);
+            return Ok(());
+        }
+        let (mut chunk, mut dead) = (Vec::with_capacity(CHUNK_RECORDS), Vec::new());
+        let mut offset = batch.base_offset;
+        for bytes in split(batch.payload.as_ref()) {
+            let at = offset;
+            offset = offset.plus(1);
+            if at < self.next_offset {
+                continue;
+            }
+            self.judge(at, batch.append_time, bytes, &mut chunk, &mut dead);
+            if chunk.len() >= CHUNK_RECORDS {
+                self.commit(offset, &mut chunk, &mut dead, memory);
+                self.dedup.sweep_a_shard();
+            }
+        }
+        if offset != batch.next_offset() {
+            let reason = RecordError::Length;
+            let (append_time, record) = (batch.append_time, Vec::new());
+            dead.push(DeadLetter { offset, append_time, reason, record });
+            self.tally.dead_letters += 1;
+        }
+        self.commit(batch.next_offset(), &mut chunk, &mut dead, memory);
+        self.dedup.sweep_a_shard();
+        Ok(())
+    }
+
+    fn judge<'a>(
+        &mut self,
+        offset: Offset,
+        append_time: TimestampMs,
+        bytes: Result<&'a [u8], RecordError>,
+        chunk: &mut Vec<Counted<'a>>,
+        dead: &mut Vec<DeadLetter>,
+    ) {
+        match bytes.and_then(Record::read) {
+            Ok(record) => {
+                if self.dedup.observe(self.dedup.hash(&record)) {
+                    self.tally.duplicates += 1;
+                    return;
+                }
+                self.tally.counted += 1;
+                let Record { item, event_type, time, value, .. } = record;
+                chunk.push(Counted { item, event_type, minute: time.minute(), value });
+            }
+            Err(reason) => {
+                self.tally.dead_letters += 1;
+                let record = bytes.unwrap_or_default().to_vec();
+                dead.push(DeadLetter { offset, append_time, reason, record });
+            }
+        }
+    }
+
+    /// Moves the dedup window on to a record's append time.
+    fn enter_minute(&mut self, append_time: TimestampMs, offset: Offset) {
+        let minute = (append_time.0 / MINUTE_MS) as u32;
+        self.dedup.advance(minute);
+        if self.minute_starts.back().is_none_or(|(newest, _)| *newest < minute) {
+            self.minute_starts.push_back((minute, offset));
+        }
+        let start = self.dedup.start_minute();
+        while self.minute_starts.front().is_some_and(|(minute, _)| *minute < start) {
+            self.minute_starts.pop_front();
+        }
+    }
+
+    fn control(&mut self, batch: &Batch<impl AsRef<[u8]>>) -> Result<(), CountingError> {
+        for control in Control::read_all(batch.payload.as_ref()) {
+            match control {
+                Ok(Control::Settings { dedup_minutes }) => self.dedup.set_minutes(dedup_minutes),
+                Err(reason) => {
+                    let offset = batch.base_offset;
+                    return Err(CountingError::Control { offset, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        next: Offset,
+        chunk: &mut Vec<Counted<'_>>,
+        dead: &mut Vec<DeadLetter>,
+        memory: &Memory,
+    ) {
+        self.next_offset = next;
+        memory.commit(&self.checkpoint(), dead, |table| {
+            for event in chunk.drain(..) {
+                table.add(event.item, event.event_type, event.minute, event.value);
+            }
+        });
+    }
+
+    /// The checkpoint that goes with everything counted so far.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            log_epoch: self.log_epoch,
+            next_offset: self.next_offset,
+            append_time: self.append_time,
+            window_start_offset: self
+                .minute_starts
+                .front()
+                .map_or(self.next_offset, |(_, offset)| *offset),
+            window_start_minute: self.dedup.start_minute(),
+            window_minutes: self.dedup.minutes(),
+        }
+    }
+
+    /// The first offset not yet counted.
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// What became of the records so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Number of ids in the dedup window, and its memory in bytes.
+    pub fn dedup_size(&self) -> (u64, u64) {
+        (self.dedup.ids(), self.dedup.bytes())
+    }
+}

@@ -1,0 +1,325 @@
+//! The two threads of one partition and what others may know of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::executor::block_on;
+use futures::future::{Either, Shared, select};
+use futures::{FutureExt, TryFutureExt};
+use model::recover::{LogFacts, Resume, resume};
+use model::{Checkpoint, Offset, PartitionId, TimestampMs};
+use parking_lot::Mutex;
+
+use super::counting::Counting;
+use super::flush::flush;
+use super::memory::{Frozen, Memory};
+use super::{PortError, Ports};
+use crate::ports::{CounterSnapshot, ErrorKind};
+
+/// Payload read from the log at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Wait before a flush that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// One partition's processor.
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    pub(crate) memory: Memory,
+    ports: Arc<Ports>,
+    checkpoint: Option<Checkpoint>,
+    resume: Resume,
+    /// The end of the log when the process started: questions are answered from there on.
+    replay_end: Offset,
+    figures: Figures,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    stopped: Shared<futures::future::BoxFuture<'static, ()>>,
+    is_stopping: AtomicBool,
+}
+
+/// What is told of a partition, updated once a batch.
+#[derive(Default)]
+struct Figures {
+    next_offset: AtomicU64,
+    append_time: AtomicU64,
+    checkpoint_offset: AtomicU64,
+    /// Monotonic milliseconds.
+    checkpoint_at: AtomicU64,
+    counted: AtomicU64,
+    duplicates: AtomicU64,
+    dead_letters: AtomicU64,
+    dedup_ids: AtomicU64,
+    dedup_bytes: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+/// How far a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Identity of the log.
+    pub log_epoch: u32,
+    /// The first offset the log still keeps.
+    pub start_offset: Offset,
+    /// The first offset that is not durable.
+    pub durable_offset: Offset,
+    /// The first offset that is not counted in memory.
+    pub next_offset: Offset,
+    /// The first offset that is not in the store.
+    pub checkpoint_offset: Offset,
+    /// Records waiting to be counted.
+    pub lag: u64,
+    /// Append time of the newest counted batch.
+    pub append_time: TimestampMs,
+    /// Milliseconds since everything counted then was last flushed.
+    pub checkpoint_age_ms: u64,
+    /// Events counted since the process started.
+    pub counted: u64,
+    /// Duplicates dropped since the process started.
+    pub duplicates: u64,
+    /// Dead letters since the process started.
+    pub dead_letters: u64,
+    /// Ids in the dedup window.
+    pub dedup_ids: u64,
+    /// Memory of the dedup window in bytes.
+    pub dedup_bytes: u64,
+    /// Whether it stopped on an error.
+    pub is_stopped: bool,
+}
+
+impl Partition {
+    /// Finds out where to go on; reads nothing of the log yet.
+    pub(crate) fn open(
+        ports: &Arc<Ports>,
+        snapshot: &dyn CounterSnapshot,
+        id: PartitionId,
+    ) -> Result<Self, PortError> {
+        let checkpoint = snapshot.checkpoint(id)?;
+        let bounds = ports.log.bounds(id);
+        let facts = LogFacts {
+            log_epoch: bounds.log_epoch,
+            start_offset: bounds.start_offset,
+            durable_offset: bounds.durable_offset,
+        };
+        let resume = resume(checkpoint.as_ref(), facts).map_err(|error| {
+            PortError::caused(ErrorKind::Corrupt, format!("partition {id} cannot go on"), error)
+        })?;
+        let (stop, stopped) = oneshot::channel();
+        let figures = Figures::default();
+        figures.next_offset.store(resume.count_from.0, Ordering::Relaxed);
+        figures.checkpoint_offset.store(resume.count_from.0, Ordering::Relaxed);
+        let now = ports.clock.now().monotonic_ms as u64;
+        figures.checkpoint_at.store(now, Ordering::Relaxed);
+        let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
+        Ok(Self {
+            id,
+            memory: Memory::new(checkpoint.unwrap_or_default(), seed),
+            ports: Arc::clone(ports),
+            checkpoint,
+            resume,
+            replay_end: bounds.durable_offset,
+            figures,
+            stop: Mutex::new(Some(stop)),
+            stopped: stopped.unwrap_or_else(|_| ()).boxed().shared(),
+            is_stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.stop.lock().take();
+    }
+
+    /// The counting thread.
+    pub(crate) fn run(&self) {
+        if let Err(error) = self.count() {
+            self.give_up(&error);
+        }
+        self.memory.close();
+    }
+
+    fn count(&self) -> Result<(), PortError> {
+        let settings = &self.ports.settings;
+        let mut counting =
+            Counting::new(self.checkpoint.as_ref(), settings.dedup_minutes, settings.hash_keys);
+        self.rebuild(&mut counting)?;
+        while let Some(batches) = self.read_next(counting.next_offset())? {
+            for batch in batches {
+                counting.apply(&batch, &self.memory).map_err(|error| {
+                    let context = format!("partition {} cannot be counted on", self.id);
+                    PortError::caused(ErrorKind::Corrupt, context, error)
+                })?;
+                self.publish(&counting);
+                self.memory.freeze_when_full(settings.table_cells_max);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the ids of the dedup window back from the log.
+    fn rebuild(&self, counting: &mut Counting) -> Result<(), PortError> {
+        let mut from = self.resume.window_from;
+        while from < self.resume.count_from {
+            for batch in block_on(self.ports.log.read(self.id, from, READ_BYTES))? {
+                counting.rebuild(&batch, from);
+                from = from.max(batch.next_offset());
+            }
+        }
+        self.publish(counting);
+        Ok(())
+    }
+
+    /// What comes next in the log; none once the end is reached and stopping was asked for.
+    fn read_next(
+        &self,
+        from: Offset,
+    ) -> Result<Option<Vec<model::Batch<bytes::Bytes>>>, PortError> {
+        let is_at_end = || from >= self.ports.log.bounds(self.id).durable_offset;
+        let is_stopping = self.is_stopping.load(Ordering::Relaxed);
+        if self.memory.is_closed() || (is_stopping && is_at_end()) {
+            return Ok(None);
+        }
+        let read = self.ports.log.read(self.id, from, READ_BYTES);
+        if is_stopping {
+            return block_on(read).map(Some);
+        }
+        match block_on(select(read, self.stopped.clone())) {
+            Either::Left((read, _)) => read.map(Some),
+            Either::Right(_) => Ok(Some(Vec::new())),
+        }
+    }
+
+    fn publish(&self, counting: &Counting) {
+        let figures = &self.figures;
+        let (ids, bytes) = counting.dedup_size();
+        let tally = counting.tally();
+        let checkpoint = counting.checkpoint();
+        figures.counted.store(tally.counted, Ordering::Relaxed);
+        figures.duplicates.store(tally.duplicates, Ordering::Relaxed);
+        figures.dead_letters.store(tally.dead_letters, Ordering::Relaxed);
+        figures.dedup_ids.store(ids, Ordering::Relaxed);
+        figures.dedup_bytes.store(bytes, Ordering::Relaxed);
+        self.ports.admission.set_dedup_bytes(self.id.0, bytes);
+        figures.append_time.store(checkpoint.append_time.0 as u64, Ordering::Relaxed);
+        // Whoever sees this offset finds its events in memory.
+        figures.next_offset.store(checkpoint.next_offset.0, Ordering::Release);
+    }
+
+    /// The flushing thread.
+    pub(crate) fn run_flushes(&self) {
+        let interval = Duration::from_millis(self.ports.settings.flush_interval_ms);
+        loop {
+            let (frozen, is_closed) = self.memory.wait_frozen(interval);
+            let Some(frozen) = frozen.or_else(|| self.memory.freeze_now()) else {
+                if is_closed {
+                    return;
+                }
+                continue;
+            };
+            if !self.flush_until_done(&frozen) {
+                return;
+            }
+        }
+    }
+
+    /// Flushes, again and again while the store is away; false when that is no use any more.
+    fn flush_until_done(&self, frozen: &Frozen) -> bool {
+        let store = &*self.ports.store;
+        loop {
+            match flush(store, self.id, frozen) {
+                Ok(()) => {
+                    self.flushed(&frozen.checkpoint);
+                    return true;
+                }
+                Err(error)
+                    if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded) =>
+                {
+                    tracing::warn!(
+                        partition = self.id.0,
+                        error = &error as &dyn std::error::Error,
+                        "the counter store does not take a flush; the log keeps the events"
+                    );
+                    // Who stops does not wait for the store: the log has it all.
+                    if self.memory.wait_closed(RETRY) || self.is_stopping.load(Ordering::Relaxed) {
+                        self.memory.close();
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    self.give_up(&error);
+                    self.memory.close();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn flushed(&self, checkpoint: &Checkpoint) {
+        let now = self.ports.clock.now().monotonic_ms as u64;
+        self.figures.checkpoint_at.store(now, Ordering::Relaxed);
+        self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Relaxed);
+        self.memory.flushed();
+        let needed = checkpoint.window_start_offset.min(checkpoint.next_offset);
+        if let Err(error) = self.ports.log.trim(self.id, needed) {
+            tracing::warn!(
+                partition = self.id.0,
+                error = &error as &dyn std::error::Error,
+                "old segments cannot be removed"
+            );
+        }
+    }
+
+    fn give_up(&self, error: &PortError) {
+        tracing::error!(
+            partition = self.id.0,
+            error = error as &dyn std::error::Error,
+            "the partition has stopped; nothing is lost, but nothing more is counted"
+        );
+        self.figures.is_stopped.store(true, Ordering::Relaxed);
+        self.ports.admission.partition_stopped(self.id.0);
+    }
+
+    /// Records between what is counted and the end the log had at start.
+    pub(crate) fn replay_left(&self) -> u64 {
+        self.replay_end.0.saturating_sub(self.next_offset().0)
+    }
+
+    /// The first offset not yet counted; its events before are in memory or in the store.
+    pub(crate) fn next_offset(&self) -> Offset {
+        Offset(self.figures.next_offset.load(Ordering::Acquire))
+    }
+
+    /// Append time of the newest counted batch.
+    pub(crate) fn append_time(&self) -> TimestampMs {
+        TimestampMs(self.figures.append_time.load(Ordering::Relaxed) as i64)
+    }
+
+    pub(crate) fn status(&self) -> PartitionStatus {
+        let figures = &self.figures;
+        let next_offset = self.next_offset();
+        let bounds = self.ports.log.bounds(self.id);
+        let checkpoint_offset = Offset(figures.checkpoint_offset.load(Ordering::Relaxed));
+        let now = self.ports.clock.now().monotonic_ms as u64;
+        let checkpoint_at = figures.checkpoint_at.load(Ordering::Relaxed);
+        let is_all_flushed = checkpoint_offset >= next_offset;
+        PartitionStatus {
+            partition: self.id,
+            log_epoch: bounds.log_epoch,
+            start_offset: bounds.start_offset,
+            durable_offset: bounds.durable_offset,
+            next_offset,
+            checkpoint_offset,
+            lag: bounds.durable_offset.0.saturating_sub(next_offset.0),
+            append_time: self.append_time(),
+            checkpoint_age_ms: if is_all_flushed { 0 } else { now.saturating_sub(checkpoint_at) },
+            counted: figures.counted.load(Ordering::Relaxed),
+            duplicates: figures.duplicates.load(Ordering::Relaxed),
+            dead_letters: figures.dead_letters.load(Ordering::Relaxed),
+            dedup_ids: figures.dedup_ids.load(Ordering::Relaxed),
+            dedup_bytes: figures.dedup_bytes.load(Ordering::Relaxed),
+            is_stopped: figures.is_stopped.load(Ordering::Relaxed),
+        }
+    }
+}

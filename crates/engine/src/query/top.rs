@@ -1,0 +1,126 @@
+//! The most counted items of a range: exact, by adding up every row of it.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use model::{StoredRow, TimeRange};
+
+use super::{Quality, Query, QueryError, for_each_cell};
+use crate::ports::CounterSnapshot;
+use crate::processor::Partition;
+
+/// Items added up at a time. A range with more is gone through several times, each time with a
+/// share of the items, so that memory stays bounded however long the tail is.
+const ITEMS_AT_A_TIME: usize = 1 << 20;
+
+/// The most counted items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// The range that was really covered.
+    pub range: TimeRange,
+    /// Most counted first; equal counts in item order.
+    pub items: Vec<(String, u64)>,
+    /// How good they are.
+    pub quality: Quality,
+}
+
+/// One partition at one moment.
+struct Pinned<'a> {
+    partition: &'a Partition,
+    snapshot: Box<dyn CounterSnapshot>,
+    memory: Vec<(String, u64)>,
+}
+
+impl Query {
+    /// The most counted items of a range. It reads every row of the range: call it off the threads
+    /// that answer requests.
+    pub fn top(&self, event_type: &str, range: TimeRange, limit: usize) -> Result<Top, QueryError> {
+        self.ready()?;
+        let quality = self.quality(Some(range));
+        let mut pinned = Vec::new();
+        for partition in &self.processors.partitions {
+            let (snapshot, memory) = self.pin(partition, |tables| {
+                let mut items = Vec::new();
+                for table in tables {
+                    table.for_each_item(event_type, range, |item, summary| {
+                        items.push((item.to_owned(), summary.count));
+                    });
+                }
+                items
+            })?;
+            pinned.push(Pinned { partition, snapshot, memory });
+        }
+        let mut shares = 1;
+        loop {
+            let ranked = (0..shares).try_fold(Vec::new(), |best, share| {
+                match add_up(&pinned, event_type, range, (share, shares)) {
+                    Ok(Some(counts)) => Ok(rank(best, counts, limit)),
+                    Ok(None) => Err(None),
+                    Err(error) => Err(Some(error)),
+                }
+            });
+            match ranked {
+                Ok(items) => return Ok(Top { range, items, quality }),
+                Err(Some(error)) => return Err(error),
+                Err(None) => shares *= 4,
+            }
+        }
+    }
+}
+
+/// The counts of a share of the items; none when they are too many to add up at a time.
+fn add_up(
+    pinned: &[Pinned<'_>],
+    event_type: &str,
+    range: TimeRange,
+    (share, shares): (u32, u32),
+) -> Result<Option<HashMap<String, u64>>, QueryError> {
+    let is_mine = |item: &str| {
+        shares == 1 || model::route::murmur3_x86_32(item.as_bytes()) / 7 % shares == share
+    };
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    let add = |counts: &mut HashMap<String, u64>, item: &str, count: u64| {
+        if count == 0 || !is_mine(item) || counts.len() > ITEMS_AT_A_TIME {
+            return;
+        }
+        match counts.get_mut(item) {
+            Some(total) => *total += count,
+            None => {
+                counts.insert(item.to_owned(), count);
+            }
+        }
+    };
+    for Pinned { partition, snapshot, memory } in pinned {
+        memory.iter().for_each(|(item, count)| add(&mut counts, item, *count));
+        for hour in snapshot.hours(partition.id, range.hours())? {
+            let mut of_row = |item: &str, row: StoredRow| {
+                let mut count = 0;
+                for_each_cell(hour, &row, range, &mut |_, summary| count += summary.count);
+                add(&mut counts, item, count);
+            };
+            snapshot.scan_hour(partition.id, hour, event_type, &mut of_row)?;
+            if counts.len() > ITEMS_AT_A_TIME {
+                return Ok(None);
+            }
+        }
+    }
+    Ok((counts.len() <= ITEMS_AT_A_TIME).then_some(counts))
+}
+
+/// The best of those known to be best and of new ones.
+fn rank(
+    mut best: Vec<(String, u64)>,
+    counts: HashMap<String, u64>,
+    limit: usize,
+) -> Vec<(String, u64)> {
+    best.extend(counts);
+    let by_rank =
+        |a: &(String, u64), b: &(String, u64)| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0));
+    if best.len() > limit && limit > 0 {
+        best.select_nth_unstable_by(limit - 1, by_rank);
+        best.truncate(limit);
+    }
+    best.sort_unstable_by(by_rank);
+    best.truncate(limit);
+    best
+}
