@@ -1,0 +1,17 @@
+# One line each; the logic lives in scripts/, bench/ and the crates.
+.PHONY: serve test test-fast check bench
+
+serve: ## build and start Tally on http://127.0.0.1:8080
+	@scripts/toolchain && cargo run --release --locked -q -p tally -- serve
+
+test: test-fast ## everything that must pass before a change lands
+	@scripts/toolchain && cargo test --release --locked -p tally --test real
+
+test-fast: ## the embedded part, in minutes
+	@scripts/toolchain && cargo test --locked --workspace --all-features
+
+check: ## format, lints and tests
+	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets --all-features -- -D warnings && cargo test -q --locked --workspace --all-features
+
+bench: ## ratios and figures into bench/runs/
+	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
