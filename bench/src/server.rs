@@ -1,0 +1,120 @@
+//! A process under test: started on a free port and a scratch folder, measured from `/proc`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A running server; ends with its owner.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    data: Option<tempfile::TempDir>,
+}
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// User and system time in seconds.
+    pub(crate) cpu_s: f64,
+    /// Resident memory now and at its peak, in bytes.
+    pub(crate) rss: u64,
+    pub(crate) rss_peak: u64,
+}
+
+impl Server {
+    /// Starts `tally serve` on a new data folder below `scratch`.
+    pub(crate) fn tally(program: &Path, scratch: &Path, flags: &[&str]) -> Result<Self> {
+        let data = tempfile::Builder::new().prefix("tally-bench").tempdir_in(scratch)?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("d"));
+        command.args(flags);
+        Self::start(command, Some(data))
+    }
+
+    /// Starts the empty handler, which is this program again.
+    pub(crate) fn empty() -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("empty");
+        Self::start(command, None)
+    }
+
+    fn start(mut command: Command, data: Option<tempfile::TempDir>) -> Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).stdin(Stdio::null());
+        let mut child = command.spawn().context("the server cannot be started")?;
+        let stdout = child.stdout.take().context("the server has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        for line in &mut lines {
+            let line = line?;
+            if let Some((_, address)) = line.split_once("http://") {
+                let url = format!("http://{}", address.trim());
+                // Goes on reading, so that the server never writes into a closed pipe.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Self { child, url, data });
+            }
+        }
+        bail!("the server ended before it said where it listens");
+    }
+
+    /// What the process has used so far.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        let pid = self.child.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').context("a line of /proc")?.1.split_whitespace().collect();
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap_or("");
+            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+        };
+        let per_second = rustix::param::clock_ticks_per_second() as f64;
+        Ok(Usage {
+            cpu_s: ticks as f64 / per_second,
+            rss: kib("VmRSS:") << 10,
+            rss_peak: kib("VmHWM:") << 10,
+        })
+    }
+
+    /// Bytes the data folder takes on disk, what is only reserved for the log left out.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        self.data.as_ref().map_or(Ok(0), |data| written_bytes(data.path()))
+    }
+
+    /// Asks the server to stop and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been stopped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes below a folder that are not zero at the end of a file: segments are reserved in advance,
+/// and what they do not hold yet is no cost of an event.
+fn written_bytes(folder: &Path) -> Result<u64> {
+    let mut total = 0;
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                let bytes = std::fs::read(entry.path())?;
+                let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+                total += used as u64;
+            }
+        }
+    }
+    Ok(total)
+}
