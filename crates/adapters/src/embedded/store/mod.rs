@@ -1,1 +1,230 @@
-//! The counter store on fjall.
+//! The counter store on fjall, a log-structured merge tree in the process.
+//!
+//! Knows where rows lie ([`keys`]) and what their bytes are ([`row`]); knows nothing of counting.
+//! Reads never wait for a flush: a flush holds fjall's journal through its fsync, and a snapshot
+//! does not ask for the journal.
+
+mod keys;
+mod partitions;
+mod row;
+mod snapshot;
+mod tuning;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use model::RowKey;
+
+use partitions::{Partition, Partitions};
+use row::FORMAT_VERSION;
+use snapshot::EmbeddedSnapshot;
+
+/// What an operator may turn.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreSettings {
+    /// Memory for blocks read from disk, in bytes. Memtables take about 150 MB beside it when
+    /// writes are at their fastest.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20 }
+    }
+}
+
+/// Counter rows, dead letters and checkpoints in a folder of this machine.
+pub struct EmbeddedStore {
+    db: Database,
+    rows: Keyspace,
+    folder: std::path::PathBuf,
+    partitions: Arc<Partitions>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a folder of its own, or makes it.
+    ///
+    /// # Errors
+    /// `Conflict` where another process has it open, `Invalid` where its format is not known,
+    /// `Corrupt` where its bytes are wrong, `Unavailable` where the disk refuses.
+    pub fn open(folder: &Path, settings: StoreSettings) -> Result<Self, PortError> {
+        create(folder)?;
+        let failed = |error| failure(&format!("open the counter store in {folder:?}"), error);
+        let (db, rows) = open_database(folder, settings).map_err(failed)?;
+        check_format(folder, rows.get(keys::FORMAT).map_err(failed)?.as_deref())?;
+        let partitions = Arc::new(Partitions::load(&rows)?);
+        Ok(Self { db, rows, folder: folder.to_owned(), partitions })
+    }
+
+    /// Bytes on disk, the journal included.
+    ///
+    /// # Errors
+    /// `Unavailable` where the disk refuses.
+    pub fn disk_bytes(&self) -> Result<u64, PortError> {
+        self.db.disk_space().map_err(|error| failure("measure the counter store", error))
+    }
+
+    /// Everything of a flush as one batch; a batch that is never committed leaves no trace.
+    fn batch(&self, flush: &Flush<'_>, partition: &Partition) -> OwnedWriteBatch {
+        debug_assert!(flush.rows.is_sorted_by(|a, b| a.key < b.key));
+        let count = flush.rows.len() + flush.dead_letters.len() + 1;
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), count)
+            .durability(Some(PersistMode::SyncData));
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let mut newest_hour = None;
+        for counter in &flush.rows {
+            keys::row(&mut key, flush.partition, &counter.key);
+            value.clear();
+            row::write_row(&mut value, &counter.row);
+            batch.insert(&self.rows, &key[..], &value[..]);
+            if let RowKey::Hour { hour, .. } = counter.key
+                && newest_hour != Some(hour)
+            {
+                partition.add_hour(hour);
+                newest_hour = Some(hour);
+            }
+        }
+        for letter in flush.dead_letters {
+            let key = keys::dead_letter(flush.partition, letter.offset);
+            batch.insert(&self.rows, key, row::write_dead_letter(letter));
+        }
+        let key = keys::checkpoint(flush.partition);
+        batch.insert(&self.rows, key, row::write_checkpoint(&flush.checkpoint));
+        batch
+    }
+
+    /// Refuses while the disk is nearly full: fjall cannot go on after a write that failed halfway.
+    fn check_room(&self) -> Result<(), PortError> {
+        let context = || format!("the counter store in {:?}", self.folder);
+        let disk = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < tuning::FREE_BYTES_MIN {
+            let context = format!(
+                "{}: {free} bytes are free on the disk, {} are needed: make room",
+                context(),
+                tuning::FREE_BYTES_MIN
+            );
+            return Err(PortError::new(ErrorKind::Unavailable, context));
+        }
+        Ok(())
+    }
+}
+
+impl CounterStore for EmbeddedStore {
+    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+        let partition = self.partitions.get(flush.partition)?;
+        let mut stored = partition.checkpoint.lock();
+        let place = |c: &model::Checkpoint| (c.log_epoch, c.next_offset);
+        if let Some(stored) = *stored
+            && place(&flush.checkpoint) <= place(&stored)
+        {
+            let context = format!(
+                "partition {}: a flush up to {:?} came after one up to {:?}: another writer is at work",
+                flush.partition, flush.checkpoint, stored
+            );
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
+        self.check_room()?;
+        self.batch(flush, partition).commit().map_err(|error| {
+            let context = format!(
+                "flush partition {} to the counter store in {:?}: it takes no more writes until \
+                 the process is restarted",
+                flush.partition, self.folder
+            );
+            PortError::caused(ErrorKind::Corrupt, context, error)
+        })?;
+        *stored = Some(flush.checkpoint);
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
+        Ok(Box::new(EmbeddedSnapshot {
+            pinned: self.db.snapshot(),
+            rows: self.rows.clone(),
+            partitions: self.partitions.clone(),
+        }))
+    }
+}
+
+/// Makes the store beside its place and moves it there when it is whole: fjall cannot open what a
+/// crash left half made.
+fn create(folder: &Path) -> Result<(), PortError> {
+    let refused = |error: std::io::Error| {
+        PortError::caused(ErrorKind::Unavailable, format!("make the folder {folder:?}"), error)
+    };
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Ok(());
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(refused(error)),
+    }
+    let unfinished = folder.with_extension("unfinished");
+    if unfinished.try_exists().map_err(refused)? {
+        std::fs::remove_dir_all(&unfinished).map_err(refused)?;
+    }
+    let failed = |error| failure(&format!("make a counter store in {folder:?}"), error);
+    let (db, rows) = open_database(&unfinished, StoreSettings::default()).map_err(failed)?;
+    rows.insert(keys::FORMAT, FORMAT_VERSION.to_be_bytes()).map_err(failed)?;
+    db.persist(PersistMode::SyncAll).map_err(failed)?;
+    drop((rows, db));
+    std::fs::rename(&unfinished, folder).map_err(refused)?;
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(refused)?;
+    parent.sync_all().map_err(refused)
+}
+
+fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Database, Keyspace)> {
+    let db = Database::builder(folder)
+        .cache_size(settings.cache_bytes)
+        .max_journaling_size(tuning::JOURNAL_BYTES_MAX)
+        .worker_threads(tuning::WORKER_THREADS)
+        .open()?;
+    let rows = db.keyspace("rows", tuning::keyspace)?;
+    Ok((db, rows))
+}
+
+fn check_format(folder: &Path, stored: Option<&[u8]>) -> Result<(), PortError> {
+    if stored == Some(&FORMAT_VERSION.to_be_bytes()[..]) {
+        return Ok(());
+    }
+    let context = format!(
+        "the counter store in {folder:?} has format {stored:?}, this program knows only \
+         {FORMAT_VERSION}: use the program that wrote it"
+    );
+    Err(PortError::new(ErrorKind::Invalid, context))
+}
+
+/// A failure to open or read; `doing` says what was tried.
+fn failure(doing: &str, error: fjall::Error) -> PortError {
+    use fjall::{Error, LsmError};
+    let (kind, remedy) = match &error {
+        Error::Locked => (ErrorKind::Conflict, "another process has it open"),
+        Error::Io(_) | Error::Storage(LsmError::Io(_)) => {
+            (ErrorKind::Unavailable, "the disk refused")
+        }
+        Error::InvalidVersion(_) | Error::Storage(LsmError::InvalidVersion(_)) => {
+            (ErrorKind::Invalid, "its format is not known: use the program that wrote it")
+        }
+        Error::Poisoned => (ErrorKind::Corrupt, "a write failed before: restart the process"),
+        _ => (ErrorKind::Corrupt, "its bytes are damaged: restore a backup or recount"),
+    };
+    PortError::caused(kind, format!("{doing}: {remedy}"), error)
+}
+
+/// A value that is not what the store wrote.
+fn damaged(key: &[u8], damage: row::Damage) -> PortError {
+    let context = format!(
+        "the counter store's value under {} is damaged: restore a backup or recount",
+        key.escape_ascii()
+    );
+    PortError::caused(ErrorKind::Corrupt, context, damage)
+}
+
+#[cfg(test)]
+mod tests;

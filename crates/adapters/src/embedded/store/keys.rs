@@ -1,0 +1,154 @@
+//! Where things stand in the store: byte order of keys is the order in which they are read.
+//!
+//! Everything lies in one keyspace, because what commits together in one keyspace lets go of its
+//! journal together. Numbers are big-endian. Items and types hold no control characters, so a zero
+//! byte ends them.
+//!
+//! ```text
+//! format       46 'F'
+//! checkpoint   43 'C' | partition u16
+//! dead letter  44 'D' | partition u16 | offset u64
+//! total        54 'T' | partition u16 | item | 00 | type
+//! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
+//! ```
+//!
+//! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
+//! items of an hour and type are one scan.
+
+use model::{Hour, Offset, PartitionId, RowKey};
+
+/// The key of the format record.
+pub(super) const FORMAT: [u8; 1] = [b'F'];
+
+const CHECKPOINT: u8 = b'C';
+const DEAD_LETTER: u8 = b'D';
+const TOTAL: u8 = b'T';
+const HOUR: u8 = b'H';
+
+/// Bytes of an hour key before the event type: tag, partition, hour.
+const HOUR_HEAD: usize = 7;
+
+/// The key of a partition's checkpoint.
+pub(super) fn checkpoint(partition: PartitionId) -> [u8; 3] {
+    tagged(CHECKPOINT, partition)
+}
+
+/// The key of a dead letter.
+pub(super) fn dead_letter(partition: PartitionId, offset: Offset) -> [u8; 11] {
+    let mut key = [0; 11];
+    key[..3].copy_from_slice(&tagged(DEAD_LETTER, partition));
+    key[3..].copy_from_slice(&offset.0.to_be_bytes());
+    key
+}
+
+/// The offset in a dead letter's key.
+pub(super) fn dead_letter_offset(key: &[u8]) -> Option<Offset> {
+    Some(Offset(u64::from_be_bytes(key.get(3..)?.try_into().ok()?)))
+}
+
+/// Replaces `key` by the key of a row.
+pub(super) fn row(key: &mut Vec<u8>, partition: PartitionId, row: &RowKey<'_>) {
+    key.clear();
+    match row {
+        RowKey::Total { item, event_type } => {
+            key.extend_from_slice(&tagged(TOTAL, partition));
+            key.extend_from_slice(item.as_bytes());
+            key.push(0);
+            key.extend_from_slice(event_type.as_bytes());
+        }
+        RowKey::Hour { hour, event_type, item } => {
+            hour_type(key, partition, *hour, event_type);
+            key.extend_from_slice(item.as_bytes());
+        }
+    }
+}
+
+/// Replaces `key` by what all rows of an hour and type begin with.
+pub(super) fn hour_type(key: &mut Vec<u8>, partition: PartitionId, hour: Hour, event_type: &str) {
+    key.clear();
+    key.extend_from_slice(&hour_head(partition, hour));
+    key.extend_from_slice(event_type.as_bytes());
+    key.push(0);
+}
+
+/// What all rows of an hour begin with.
+pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
+    let mut key = [0; HOUR_HEAD];
+    key[..3].copy_from_slice(&tagged(HOUR, partition));
+    key[3..].copy_from_slice(&hour.0.to_be_bytes());
+    key
+}
+
+/// The first key after all hours of all partitions.
+pub(super) const HOURS_END: [u8; 1] = [HOUR + 1];
+
+/// The partition and hour in an hour row's key.
+pub(super) fn partition_and_hour(key: &[u8]) -> Option<(PartitionId, Hour)> {
+    let (tag, rest) = key.split_first()?;
+    let (partition, rest) = rest.split_first_chunk()?;
+    let (hour, _) = rest.split_first_chunk()?;
+    (*tag == HOUR)
+        .then(|| (PartitionId(u16::from_be_bytes(*partition)), Hour(u32::from_be_bytes(*hour))))
+}
+
+fn tagged(tag: u8, partition: PartitionId) -> [u8; 3] {
+    let [high, low] = partition.0.to_be_bytes();
+    [tag, high, low]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(partition: u16, key: &RowKey<'_>) -> Vec<u8> {
+        let mut out = b"left over".to_vec();
+        row(&mut out, PartitionId(partition), key);
+        out
+    }
+
+    #[test]
+    fn golden_keys() {
+        let total = RowKey::Total { item: "v1", event_type: "view" };
+        assert_eq!(bytes(258, &total), b"T\x01\x02v1\0view");
+        let hour = RowKey::Hour { hour: Hour(0x0102_0304), event_type: "view", item: "v1" };
+        assert_eq!(bytes(258, &hour), b"H\x01\x02\x01\x02\x03\x04view\0v1");
+        assert_eq!(checkpoint(PartitionId(258)), *b"C\x01\x02");
+        assert_eq!(
+            dead_letter(PartitionId(258), Offset(0x0a0b)),
+            *b"D\x01\x02\0\0\0\0\0\0\x0a\x0b"
+        );
+        assert_eq!(FORMAT, *b"F");
+    }
+
+    #[test]
+    fn reads_back_what_the_store_needs_of_a_key() {
+        let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
+        assert_eq!(partition_and_hour(&key), Some((PartitionId(7), Hour(9))));
+        assert_eq!(partition_and_hour(&key[..6]), None);
+        assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), None);
+        let key = dead_letter(PartitionId(7), Offset(9));
+        assert_eq!(dead_letter_offset(&key), Some(Offset(9)));
+        assert_eq!(dead_letter_offset(&key[..10]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn byte_order_is_key_order(
+            (item_a, item_b) in ("[ a-c日]{1,4}", "[ a-c日]{1,4}"),
+            (type_a, type_b) in ("[a-b.]{1,3}", "[a-b.]{1,3}"),
+            (hour_a, hour_b) in (any::<u32>(), any::<u32>()),
+        ) {
+            let (total_a, total_b) = (
+                RowKey::Total { item: &item_a, event_type: &type_a },
+                RowKey::Total { item: &item_b, event_type: &type_b },
+            );
+            prop_assert_eq!(total_a.cmp(&total_b), bytes(1, &total_a).cmp(&bytes(1, &total_b)));
+            let (hour_a, hour_b) = (
+                RowKey::Hour { hour: Hour(hour_a), event_type: &type_a, item: &item_a },
+                RowKey::Hour { hour: Hour(hour_b), event_type: &type_b, item: &item_b },
+            );
+            prop_assert_eq!(hour_a.cmp(&hour_b), bytes(1, &hour_a).cmp(&bytes(1, &hour_b)));
+        }
+    }
+}

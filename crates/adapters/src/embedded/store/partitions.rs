@@ -1,0 +1,74 @@
+//! What is kept in memory of each partition: its checkpoint and the hours it has rows in.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use engine::ports::{ErrorKind, PortError};
+use fjall::Keyspace;
+use model::limits::PARTITIONS_MAX;
+use model::{Checkpoint, Hour, PartitionId};
+use parking_lot::{Mutex, RwLock};
+
+use super::{damaged, failure, keys, row};
+
+/// Every partition there can be.
+pub(super) struct Partitions(Box<[Partition]>);
+
+/// One partition.
+#[derive(Default)]
+pub(super) struct Partition {
+    /// The stored checkpoint; held while a flush is under way, so that they come one by one.
+    pub(super) checkpoint: Mutex<Option<Checkpoint>>,
+    /// A superset of the hours with rows: an hour is added before its first row is written.
+    hours: RwLock<BTreeSet<u32>>,
+}
+
+impl Partitions {
+    /// Reads what is stored. Costs a seek for each hour of each partition.
+    pub(super) fn load(rows: &Keyspace) -> Result<Self, PortError> {
+        let partitions: Box<[Partition]> =
+            (0..PARTITIONS_MAX).map(|_| Partition::default()).collect();
+        let failed = |error| failure("read the counter store", error);
+        for (id, partition) in (0..).zip(&partitions) {
+            let key = keys::checkpoint(PartitionId(id));
+            if let Some(bytes) = rows.get(key).map_err(failed)? {
+                let checkpoint = row::read_checkpoint(&bytes).map_err(|d| damaged(&key, d))?;
+                *partition.checkpoint.lock() = Some(checkpoint);
+            }
+        }
+        let partitions = Self(partitions);
+        let mut from = keys::hour_head(PartitionId(0), Hour(0));
+        while let Some(first) = rows.range(&from[..]..&keys::HOURS_END[..]).next() {
+            let key = first.key().map_err(failed)?;
+            let (id, hour) =
+                keys::partition_and_hour(&key).ok_or_else(|| damaged(&key, row::Damage::Length))?;
+            partitions.get(id)?.add_hour(hour);
+            from = keys::hour_head(id, Hour(hour.0 + 1));
+        }
+        Ok(partitions)
+    }
+
+    /// The partition of this id.
+    pub(super) fn get(&self, id: PartitionId) -> Result<&Partition, PortError> {
+        self.0.get(usize::from(id.0)).ok_or_else(|| {
+            let context = format!("partition {id} is beyond the {PARTITIONS_MAX} there can be");
+            PortError::new(ErrorKind::Invalid, context)
+        })
+    }
+}
+
+impl Partition {
+    pub(super) fn add_hour(&self, hour: Hour) {
+        if !self.hours.read().contains(&hour.0) {
+            self.hours.write().insert(hour.0);
+        }
+    }
+
+    /// The hours within the range that may have rows, in order.
+    pub(super) fn hours(&self, range: Range<u32>) -> Vec<Hour> {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        self.hours.read().range(range).map(|hour| Hour(*hour)).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! The store as it was at one moment.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
+use fjall::{Guard, Keyspace, Readable, Snapshot};
+use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+
+use super::partitions::Partitions;
+use super::row::{self, Damage};
+use super::{damaged, failure, keys};
+
+pub(super) struct EmbeddedSnapshot {
+    pub(super) pinned: Snapshot,
+    pub(super) rows: Keyspace,
+    /// Hours that were added since the moment are among them, and have no rows yet here.
+    pub(super) partitions: Arc<Partitions>,
+}
+
+impl EmbeddedSnapshot {
+    fn row(&self, key: &[u8]) -> Result<Option<StoredRow>, PortError> {
+        match self.pinned.get(&self.rows, key).map_err(read_failure)? {
+            Some(bytes) => row::read_row(&bytes).map(Some).map_err(|d| damaged(key, d)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl CounterSnapshot for EmbeddedSnapshot {
+    fn checkpoint(&self, partition: PartitionId) -> Result<Option<Checkpoint>, PortError> {
+        let key = keys::checkpoint(partition);
+        match self.pinned.get(&self.rows, key).map_err(read_failure)? {
+            Some(bytes) => row::read_checkpoint(&bytes).map(Some).map_err(|d| damaged(&key, d)),
+            None => Ok(None),
+        }
+    }
+
+    fn get(
+        &self,
+        partition: PartitionId,
+        keys: &[RowKey<'_>],
+    ) -> Result<Vec<Option<StoredRow>>, PortError> {
+        let mut key = Vec::new();
+        keys.iter()
+            .map(|asked| {
+                keys::row(&mut key, partition, asked);
+                self.row(&key)
+            })
+            .collect()
+    }
+
+    fn scan_item(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        event_type: &str,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, StoredRow),
+    ) -> Result<(), PortError> {
+        let mut key = Vec::new();
+        for hour in self.partitions.get(partition)?.hours(hours) {
+            keys::row(&mut key, partition, &RowKey::Hour { hour, event_type, item });
+            if let Some(row) = self.row(&key)? {
+                each(hour, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_hour(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let mut prefix = Vec::new();
+        keys::hour_type(&mut prefix, partition, hour, event_type);
+        for guard in self.pinned.prefix(&self.rows, &prefix) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let item = std::str::from_utf8(&key[prefix.len()..]);
+            let item = item.map_err(|_| damaged(&key, Damage::Text))?;
+            each(item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
+    }
+
+    fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
+        Ok(self.partitions.get(partition)?.hours(hours))
+    }
+
+    fn dead_letters(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter>, PortError> {
+        let range =
+            keys::dead_letter(partition, from)..=keys::dead_letter(partition, Offset(u64::MAX));
+        self.pinned.range(&self.rows, range).take(limit).map(dead_letter).collect()
+    }
+}
+
+fn dead_letter(guard: Guard) -> Result<StoredDeadLetter, PortError> {
+    let (key, value) = guard.into_inner().map_err(read_failure)?;
+    let offset = keys::dead_letter_offset(&key).ok_or(Damage::Length);
+    offset
+        .and_then(|offset| {
+            let (append_time, reason, record) = row::read_dead_letter(&value)?;
+            let (reason, record) = (reason.to_owned(), record.to_vec());
+            Ok(StoredDeadLetter { offset, append_time, reason, record })
+        })
+        .map_err(|damage| damaged(&key, damage))
+}
+
+fn read_failure(error: fjall::Error) -> PortError {
+    failure("read the counter store", error)
+}
