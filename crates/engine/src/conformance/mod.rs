@@ -3,3 +3,4 @@
 
 pub mod counter_store;
 pub mod event_log;
+pub mod mem_store;

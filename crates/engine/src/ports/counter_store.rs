@@ -31,7 +31,12 @@ pub struct Flush<'a> {
 /// - **Atomicity and durability.** `flush` writes all of it or nothing, durable when it returns.
 /// - **Ordering.** A flush whose checkpoint is not above the stored one is refused with `Conflict`
 ///   and changes nothing: a writer that wakes up late cannot take anything back.
-/// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life.
+/// - **Failure.** After `Unavailable`, `Overloaded`, `Conflict` or `Invalid` nothing was written,
+///   and the first two may be tried again. After `Corrupt` all of it or nothing may have been
+///   written; the store takes no more flushes, and a restart shows which.
+/// - **Concurrency.** Partitions flush side by side. Reads do not wait for a flush.
+/// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life. It
+///   keeps what it sees from being cleaned up, so it is let go of after seconds at most.
 pub trait CounterStore: Send + Sync {
     /// Writes the rows, dead letters and checkpoint of a partition.
     fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError>;

@@ -183,7 +183,7 @@ fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Datab
     let db = Database::builder(folder)
         .cache_size(settings.cache_bytes)
         .max_journaling_size(tuning::JOURNAL_BYTES_MAX)
-        .worker_threads(tuning::WORKER_THREADS)
+        .worker_threads(tuning::env("T_W", 1) as usize)
         .open()?;
     let rows = db.keyspace("rows", tuning::keyspace)?;
     Ok((db, rows))

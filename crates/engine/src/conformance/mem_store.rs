@@ -1,0 +1,236 @@
+//! A counter store in memory, the reference for all others, with failures on order.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+use parking_lot::Mutex;
+
+use crate::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError, StoredDeadLetter};
+
+/// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
+/// finds what the one before it left.
+#[derive(Clone, Debug, Default)]
+pub struct MemStore(Arc<Mutex<State>>);
+
+/// When an ordered failure strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushFailure {
+    /// Nothing was written; the error says so by its kind `Unavailable`.
+    Before,
+    /// All was written, but the writer is not told: the kind is `Corrupt`, as after a failed fsync.
+    After,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Shared with snapshots, and copied when a flush comes while one lives.
+    stored: Arc<Stored>,
+    failures: Vec<(u64, FlushFailure)>,
+    flushes: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    checkpoints: BTreeMap<PartitionId, Checkpoint>,
+    totals: BTreeMap<(PartitionId, String, String), StoredRow>,
+    hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
+    dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
+}
+
+impl MemStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the flush fail that comes after `skip` others, refused ones counted too.
+    pub fn fail_flush(&self, skip: u64, failure: FlushFailure) {
+        let mut state = self.0.lock();
+        let at = state.flushes + skip;
+        state.failures.push((at, failure));
+    }
+
+    /// Number of flushes asked for, failed ones counted too.
+    pub fn flushes(&self) -> u64 {
+        self.0.lock().flushes
+    }
+}
+
+impl CounterStore for MemStore {
+    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+        let mut state = self.0.lock();
+        let number = state.flushes;
+        state.flushes += 1;
+        let at = state.failures.iter().position(|(at, _)| *at == number);
+        let failure = at.map(|at| state.failures.swap_remove(at).1);
+        if failure == Some(FlushFailure::Before) {
+            return Err(PortError::new(ErrorKind::Unavailable, "a flush fails as ordered"));
+        }
+        Arc::make_mut(&mut state.stored).take(flush)?;
+        if failure == Some(FlushFailure::After) {
+            let context = "a flush is not confirmed, as ordered: restart";
+            return Err(PortError::new(ErrorKind::Corrupt, context));
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
+        Ok(Box::new(MemSnapshot(self.0.lock().stored.clone())))
+    }
+}
+
+impl Stored {
+    fn take(&mut self, flush: &Flush<'_>) -> Result<(), PortError> {
+        assert!(
+            flush.rows.is_sorted_by(|a, b| a.key < b.key),
+            "the rows of a flush are in key order, no key twice"
+        );
+        let place = |c: &Checkpoint| (c.log_epoch, c.next_offset);
+        let partition = flush.partition;
+        if let Some(stored) = self.checkpoints.get(&partition)
+            && place(&flush.checkpoint) <= place(stored)
+        {
+            let context = format!("{:?} is not above {stored:?}", flush.checkpoint);
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
+        self.checkpoints.insert(partition, flush.checkpoint);
+        for counter in &flush.rows {
+            let row = counter.row.clone();
+            match counter.key {
+                RowKey::Total { item, event_type } => {
+                    self.totals.insert((partition, item.to_owned(), event_type.to_owned()), row);
+                }
+                RowKey::Hour { hour, event_type, item } => {
+                    let key = (partition, hour, event_type.to_owned(), item.to_owned());
+                    self.hours.insert(key, row);
+                }
+            }
+        }
+        for letter in flush.dead_letters {
+            let stored = StoredDeadLetter {
+                offset: letter.offset,
+                append_time: letter.append_time,
+                reason: letter.reason.to_string(),
+                record: letter.record.clone(),
+            };
+            self.dead_letters.insert((partition, letter.offset), stored);
+        }
+        Ok(())
+    }
+
+    fn get(&self, partition: PartitionId, key: &RowKey<'_>) -> Option<StoredRow> {
+        match *key {
+            RowKey::Total { item, event_type } => {
+                self.totals.get(&(partition, item.to_owned(), event_type.to_owned()))
+            }
+            RowKey::Hour { hour, event_type, item } => {
+                self.hours.get(&(partition, hour, event_type.to_owned(), item.to_owned()))
+            }
+        }
+        .cloned()
+    }
+}
+
+struct MemSnapshot(Arc<Stored>);
+
+impl CounterSnapshot for MemSnapshot {
+    fn checkpoint(&self, partition: PartitionId) -> Result<Option<Checkpoint>, PortError> {
+        Ok(self.0.checkpoints.get(&partition).copied())
+    }
+
+    fn get(
+        &self,
+        partition: PartitionId,
+        keys: &[RowKey<'_>],
+    ) -> Result<Vec<Option<StoredRow>>, PortError> {
+        Ok(keys.iter().map(|key| self.0.get(partition, key)).collect())
+    }
+
+    fn scan_item(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        event_type: &str,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, StoredRow),
+    ) -> Result<(), PortError> {
+        for hour in self.hours(partition, hours)? {
+            if let Some(row) = self.0.get(partition, &RowKey::Hour { hour, event_type, item }) {
+                each(hour, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_hour(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let first = (partition, hour, event_type.to_owned(), String::new());
+        for ((p, h, t, item), row) in self.0.hours.range(first..) {
+            if (*p, *h, t.as_str()) != (partition, hour, event_type) {
+                break;
+            }
+            each(item, row.clone());
+        }
+        Ok(())
+    }
+
+    fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
+        let mut found: Vec<Hour> = self
+            .0
+            .hours
+            .keys()
+            .filter(|(p, hour, ..)| *p == partition && hours.contains(&hour.0))
+            .map(|(_, hour, ..)| *hour)
+            .collect();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn dead_letters(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter>, PortError> {
+        let range = (partition, from)..=(partition, Offset(u64::MAX));
+        Ok(self.0.dead_letters.range(range).take(limit).map(|(_, letter)| letter.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counter_store;
+    use super::*;
+
+    fn flush(next: u64) -> Flush<'static> {
+        let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
+        Flush { partition: PartitionId(0), rows: Vec::new(), dead_letters: &[], checkpoint }
+    }
+
+    #[test]
+    fn behaves_as_a_counter_store() {
+        counter_store::all(|| Arc::new(MemStore::new()));
+        let store = MemStore::new();
+        counter_store::keeps_all(|| Arc::new(store.clone()));
+    }
+
+    #[test]
+    fn fails_as_ordered() {
+        let store = MemStore::new();
+        store.fail_flush(1, FlushFailure::Before);
+        store.fail_flush(3, FlushFailure::After);
+        store.flush(&flush(1)).expect("the first is skipped");
+        assert_eq!(store.flush(&flush(2)).unwrap_err().kind, ErrorKind::Unavailable);
+        store.flush(&flush(2)).expect("nothing was written before");
+        assert_eq!(store.flush(&flush(3)).unwrap_err().kind, ErrorKind::Corrupt);
+        assert_eq!(store.flush(&flush(3)).unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(store.flushes(), 5);
+    }
+}
