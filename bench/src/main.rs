@@ -98,8 +98,10 @@ fn write_figures(root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
     let now = jiff::Zoned::now();
     let folder = root.join("bench/runs").join(format!("{}-{host}", now.strftime("%Y-%m-%d")));
     std::fs::create_dir_all(&folder)?;
-    let command =
-        format!("make bench (runs {}, millions {}, only {:?})", args.runs, args.millions, args.only);
+    let command = format!(
+        "make bench (runs {}, millions {}, only {:?})",
+        args.runs, args.millions, args.only
+    );
     let document = json!({
         "commit": commit,
         "cpu": cpu,

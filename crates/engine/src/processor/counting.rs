@@ -115,7 +115,8 @@ impl Counting {
 
     /// Notes the ids of records below the checkpoint, without counting them again.
     pub fn rebuild(&mut self, batch: &Batch<impl AsRef<[u8]>>, from: Offset) {
-        if batch.is_control || batch.base_offset >= self.next_offset {
+        let is_too_old = minute_of(batch.append_time) < self.dedup.start_minute();
+        if batch.is_control || is_too_old || batch.base_offset >= self.next_offset {
             return;
         }
         self.enter_minute(batch.append_time, batch.base_offset.max(from));
@@ -171,11 +172,15 @@ impl Counting {
 
     /// Moves the dedup window on to a record's append time.
     fn enter_minute(&mut self, append_time: TimestampMs, offset: Offset) {
-        let minute = (append_time.0 / MINUTE_MS) as u32;
+        let minute = minute_of(append_time);
         self.dedup.advance(minute);
         if self.minute_starts.back().is_none_or(|(newest, _)| *newest < minute) {
             self.minute_starts.push_back((minute, offset));
         }
+        self.forget_minutes();
+    }
+
+    fn forget_minutes(&mut self) {
         let start = self.dedup.start_minute();
         while self.minute_starts.front().is_some_and(|(minute, _)| *minute < start) {
             self.minute_starts.pop_front();
@@ -185,7 +190,10 @@ impl Counting {
     fn control(&mut self, batch: &Batch<impl AsRef<[u8]>>) -> Result<(), CountingError> {
         for control in Control::read_all(batch.payload.as_ref()) {
             match control {
-                Ok(Control::Settings { dedup_minutes }) => self.dedup.set_minutes(dedup_minutes),
+                Ok(Control::Settings { dedup_minutes }) => {
+                    self.dedup.set_minutes(dedup_minutes);
+                    self.forget_minutes();
+                }
                 Err(reason) => {
                     let offset = batch.base_offset;
                     return Err(CountingError::Control { offset, reason });
@@ -241,4 +249,9 @@ impl Counting {
     pub fn dedup_size(&self) -> (u64, u64) {
         (self.dedup.ids(), self.dedup.bytes())
     }
+}
+
+/// The append minute that the dedup window counts in.
+fn minute_of(append_time: TimestampMs) -> u32 {
+    (append_time.0 / MINUTE_MS) as u32
 }

@@ -90,8 +90,13 @@ fn files_stay_readable() {
     for file in files.lines() {
         let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(text.lines().count() <= 700, "{file} has over 700 lines");
-        assert!(text.starts_with("//!") || file.ends_with("tests.rs") || text.is_empty()
-            || file.contains("/tests/"), "{file} does not say what it is for");
+        assert!(
+            text.starts_with("//!")
+                || file.ends_with("tests.rs")
+                || text.is_empty()
+                || file.contains("/tests/"),
+            "{file} does not say what it is for"
+        );
         let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         for banned in ["utils", "helpers", "misc", "types", "impls"] {
             assert_ne!(name, banned, "{file}: a name that says nothing");

@@ -1,0 +1,281 @@
+//! Any sequence of events, duplicates, restarts and crashes at any flush gives the counters of a
+//! ten-line oracle, at every moment and not only at the end.
+
+use std::collections::{BTreeMap, HashMap};
+
+use engine::conformance::mem_store::{FlushFailure, MemStore};
+use engine::ports::CounterStore;
+use engine::processor::{Counting, Memory, flush};
+use model::bucket::MINUTE_MS;
+use model::control::Control;
+use model::recover::{LogFacts, resume};
+use model::{
+    Batch, Event, Minute, Offset, PartitionId, RecordBuf, RowKey, Summary, TimeRange, TimestampMs,
+    Value,
+};
+use proptest::prelude::*;
+
+const PARTITION: PartitionId = PartitionId(0);
+const ITEMS: [&str; 3] = ["a", "b/ü", "c?#"];
+const TYPES: [&str; 2] = ["view", "like"];
+const FIRST_MINUTE: u32 = 29_000_000;
+
+/// One event as a client would send it.
+#[derive(Clone, Debug)]
+struct Sent {
+    id: u8,
+    item: usize,
+    event_type: usize,
+    minute: u32,
+    value: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many minutes later, these are appended as one batch.
+    Append(u32, Vec<Sent>),
+    /// A record that nobody can read is appended.
+    Poison,
+    /// The window has another length from here on.
+    Window(u32),
+    /// The processor counts so many batches.
+    Count(usize),
+    /// A flush, which may fail before or after it took effect.
+    Flush(Option<FlushFailure>),
+    /// The process ends without warning and starts again.
+    Crash,
+}
+
+/// What the log holds, as the oracle sees it.
+enum Entry {
+    Event(Sent),
+    Window(u32),
+    Poison,
+}
+
+type Counters = BTreeMap<(usize, usize, u32), Summary>;
+
+/// The definition: an event counts unless its key was appended within the window, whose start
+/// never goes back.
+fn oracle(log: &[(u32, Entry)]) -> Counters {
+    let (mut counters, mut seen) = (Counters::new(), HashMap::new());
+    let (mut minutes, mut start) = (10, 0);
+    for (now, entry) in log {
+        start = start.max(now - minutes);
+        match entry {
+            Entry::Event(sent) => {
+                let key = (sent.id, sent.item, sent.event_type);
+                if seen.insert(key, *now).is_none_or(|last| last < start) {
+                    let value = sent.value.map(|micros| Value::from_micros(micros).unwrap());
+                    let key = (sent.item, sent.event_type, sent.minute);
+                    counters.entry(key).or_default().add(&Summary::of(value));
+                }
+            }
+            Entry::Window(changed) => {
+                minutes = *changed;
+                start = start.max(now - minutes);
+            }
+            Entry::Poison => {}
+        }
+    }
+    counters
+}
+
+struct World {
+    store: MemStore,
+    batches: Vec<Batch<Vec<u8>>>,
+    entries: Vec<(u32, Entry)>,
+    now: u32,
+    running: (Counting, Memory),
+}
+
+impl World {
+    fn new() -> Self {
+        let store = MemStore::new();
+        let running = start(&store, &[], Offset(0));
+        Self { store, batches: Vec::new(), entries: Vec::new(), now: FIRST_MINUTE, running }
+    }
+
+    fn append(&mut self, payload: Vec<u8>, entries: Vec<Entry>, is_control: bool) {
+        self.batches.push(Batch {
+            partition: PARTITION,
+            log_epoch: 1,
+            base_offset: Offset(self.entries.len() as u64),
+            record_count: entries.len() as u32,
+            append_time: Minute(self.now).start(),
+            is_control,
+            payload,
+        });
+        self.entries.extend(entries.into_iter().map(|entry| (self.now, entry)));
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Append(passed, events) => {
+                self.now += passed;
+                let mut records = RecordBuf::new();
+                events.iter().for_each(|sent| records.push(&event(sent)));
+                let entries = events.into_iter().map(Entry::Event).collect();
+                self.append(records.into_payload(), entries, false);
+            }
+            Step::Poison => self.append(vec![3, 2, 9, 9], vec![Entry::Poison], false),
+            Step::Window(dedup_minutes) => {
+                let payload = Control::Settings { dedup_minutes }.payload();
+                self.append(payload, vec![Entry::Window(dedup_minutes)], true);
+            }
+            Step::Count(batches) => {
+                let (counting, memory) = &mut self.running;
+                let next = counting.next_offset();
+                let rest = self.batches.iter().filter(|batch| batch.next_offset() > next);
+                for batch in rest.take(batches) {
+                    counting.apply(batch, memory).expect("batches follow each other");
+                }
+            }
+            Step::Flush(failure) => self.flush(failure),
+            Step::Crash => self.crash(),
+        }
+        self.check()
+    }
+
+    fn flush(&mut self, failure: Option<FlushFailure>) {
+        let memory = &self.running.1;
+        let Some(frozen) = memory.freeze_now() else { return };
+        if let Some(failure) = failure {
+            self.store.fail_flush(0, failure);
+        }
+        match flush(&self.store, PARTITION, &frozen) {
+            Ok(()) => memory.flushed(),
+            Err(_) if failure == Some(FlushFailure::Before) => {
+                // The store is back: the same flush again, later.
+            }
+            Err(error) => {
+                assert_eq!(failure, Some(FlushFailure::After), "{error:?}");
+                self.crash();
+            }
+        }
+    }
+
+    fn crash(&mut self) {
+        self.running = start(&self.store, &self.batches, Offset(self.entries.len() as u64));
+    }
+
+    /// Store and memory together are the oracle's counters of what has been counted.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let (counting, memory) = &self.running;
+        let counted = counting.next_offset().0 as usize;
+        let expected = oracle(&self.entries[..counted]);
+        let snapshot = self.store.snapshot().unwrap();
+        let checkpoint = snapshot.checkpoint(PARTITION).unwrap().unwrap_or_default();
+        for (item, name) in ITEMS.iter().enumerate() {
+            for (kind, event_type) in TYPES.iter().enumerate() {
+                let mut by_minute: BTreeMap<u32, Summary> = BTreeMap::new();
+                let mut total = Summary::EMPTY;
+                memory.look(|tables| {
+                    let tables = tables.since(checkpoint.next_offset).expect("they meet");
+                    for table in tables {
+                        total.add(&table.summary(name, event_type, TimeRange::ALL));
+                        table.for_each_minute(name, event_type, TimeRange::ALL, |minute, sum| {
+                            by_minute.entry(minute.0).or_default().add(sum);
+                        });
+                    }
+                });
+                let key = RowKey::Total { item: name, event_type };
+                for row in snapshot.get(PARTITION, &[key]).unwrap().into_iter().flatten() {
+                    prop_assert!(row.stamp.next_offset <= checkpoint.next_offset);
+                    total.add(&row.summary());
+                }
+                let mut add = |hour: model::Hour, row: model::StoredRow| {
+                    for cell in row.cells {
+                        let minute = hour.minute(cell.slot).0;
+                        by_minute.entry(minute).or_default().add(&cell.summary);
+                    }
+                };
+                snapshot.scan_item(PARTITION, name, event_type, 0..u32::MAX, &mut add).unwrap();
+                let of_item: BTreeMap<u32, Summary> = expected
+                    .iter()
+                    .filter(|((i, k, _), _)| (*i, *k) == (item, kind))
+                    .map(|((_, _, minute), summary)| (*minute, *summary))
+                    .collect();
+                prop_assert_eq!(total, of_item.values().sum::<Summary>());
+                prop_assert_eq!(by_minute, of_item);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a process does when it starts on this store and log.
+fn start(store: &MemStore, log: &[Batch<Vec<u8>>], end: Offset) -> (Counting, Memory) {
+    let checkpoint = store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
+    let facts = LogFacts { log_epoch: 1, start_offset: Offset(0), durable_offset: end };
+    let resume = resume(checkpoint.as_ref(), facts).expect("log and store belong together");
+    let mut counting = Counting::new(checkpoint.as_ref(), 10, (3, 4));
+    for batch in log.iter().filter(|batch| batch.next_offset() > resume.window_from) {
+        counting.rebuild(batch, resume.window_from);
+    }
+    (counting, Memory::new(checkpoint.unwrap_or_default(), 5))
+}
+
+fn event(sent: &Sent) -> Event<'static> {
+    Event {
+        id: format!("id-{}", sent.id).into(),
+        item: ITEMS[sent.item].into(),
+        event_type: TYPES[sent.event_type].into(),
+        time: TimestampMs(i64::from(sent.minute) * MINUTE_MS + 59_999),
+        value: sent.value.map(|micros| Value::from_micros(micros).unwrap()),
+        attributes: Vec::new(),
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sent = (
+        0u8..12,
+        0..ITEMS.len(),
+        0..TYPES.len(),
+        prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 200..FIRST_MINUTE],
+        proptest::option::of(-1_000_000i64..1_000_000),
+    )
+        .prop_map(|(id, item, event_type, minute, value)| Sent {
+            id,
+            item,
+            event_type,
+            minute,
+            value,
+        });
+    let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40];
+    let failure = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(FlushFailure::Before)),
+        1 => Just(Some(FlushFailure::After)),
+    ];
+    prop_oneof![
+        6 => (passed, proptest::collection::vec(sent, 1..12)).prop_map(|(p, e)| Step::Append(p, e)),
+        1 => Just(Step::Poison),
+        1 => (1u32..30).prop_map(Step::Window),
+        5 => (1usize..4).prop_map(Step::Count),
+        3 => failure.prop_map(Step::Flush),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equals_the_oracle_at_every_step(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut world = World::new();
+        for step in steps {
+            world.take(step)?;
+        }
+        world.take(Step::Count(usize::MAX))?;
+        // The first takes what a failed one left behind, the second what has come since.
+        world.take(Step::Flush(None))?;
+        world.take(Step::Flush(None))?;
+        world.take(Step::Crash)?;
+        prop_assert_eq!(world.running.0.next_offset().0 as usize, world.entries.len());
+        let poisoned = world.entries.iter().filter(|entry| matches!(entry.1, Entry::Poison)).count();
+        let snapshot = world.store.snapshot().unwrap();
+        let dead = snapshot.dead_letters(PARTITION, Offset(0), usize::MAX).unwrap();
+        prop_assert_eq!(dead.len(), poisoned, "every record that cannot be counted is kept");
+    }
+}

@@ -1,0 +1,3 @@
+//! The engine against its oracle, with a log that is a list of batches and a store in memory.
+
+mod exactly_once;
