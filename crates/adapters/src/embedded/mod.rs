@@ -1,4 +1,7 @@
 //! One machine, no server beside it: a segmented log and a key-value store in a data folder.
 
+pub mod disk;
 pub mod log;
+#[cfg(any(test, feature = "sim"))]
+pub mod mem_disk;
 pub mod store;
