@@ -1,1 +1,433 @@
-//! The segmented log.
+//! The segmented log: a folder of preallocated files for each partition, one writer each, and group
+//! commit.
+//!
+//! A request's parts queue up at their partitions ([`queue`]); each partition's writer gathers what
+//! queued up into record batches, writes and syncs them ([`writer`], [`gather`], [`append`]), and
+//! publishes them to readers ([`published`]). Opening decides what a crash left ([`recover`]).
+//! The files are described in [`segment`], [`batch`], [`index`] and [`meta`].
+
+mod append;
+mod batch;
+mod gather;
+mod index;
+mod meta;
+mod open;
+mod published;
+mod queue;
+mod recover;
+mod retention;
+mod segment;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::ports::{AppendPart, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError};
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+use model::append_time::ImplausibleClock;
+use model::control::Control;
+use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX, RECORD_BYTES_MAX};
+use model::{Batch, Offset, PartitionId, TimestampMs};
+use parking_lot::Mutex;
+
+pub use self::batch::Codec;
+pub use self::meta::stored_partitions;
+
+use self::append::Place;
+use self::batch::{Compressor, HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use self::published::Published;
+use self::queue::{Closed, Collected, Queue, QueuedPart, Reply};
+use self::retention::Retention;
+use self::segment::SEGMENT_HEADER_BYTES;
+use self::writer::{LogClock, PartitionWriter, refuse_clock};
+use super::disk::Disk;
+
+/// How a log is laid out and how much it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Number of partitions, 1 to [`PARTITIONS_MAX`]; fixed at the first start.
+    pub partitions: u16,
+    /// How payloads are stored from now on; what is there is read in any codec.
+    pub codec: Codec,
+    /// Size of a new segment's file.
+    pub segment_bytes: u64,
+    /// Largest payload of a batch, before compression: what a reader must take at once.
+    pub batch_bytes_max: usize,
+    /// Most payload that waits for the writer of a partition.
+    pub queue_bytes_max: usize,
+    /// Most parts that wait for the writer of a partition.
+    pub queue_parts_max: usize,
+    /// How much of the newest payload stays in memory for readers, for each partition.
+    pub tail_bytes_max: usize,
+    /// How long a writer waits for more before it writes, in microseconds. The sync before it
+    /// gathers the next group already, so 0 is nearly always best.
+    pub linger_us: u64,
+    /// Dedup window in minutes, 1 to [`DEDUP_MINUTES_MAX`]; written to the log at every start.
+    pub dedup_minutes: u32,
+    /// Age from which a segment may be let go.
+    pub retention_ms: Option<i64>,
+    /// Size of a partition from which its oldest segments may be let go.
+    pub retention_bytes: Option<u64>,
+}
+
+impl LogSettings {
+    /// Usual settings for so many partitions.
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            partitions,
+            codec: Codec::default(),
+            segment_bytes: 64 << 20,
+            batch_bytes_max: 4 << 20,
+            queue_bytes_max: 32 << 20,
+            queue_parts_max: 64 << 10,
+            tail_bytes_max: 16 << 20,
+            linger_us: 0,
+            dedup_minutes: 10,
+            retention_ms: Some(7 * 24 * 60 * 60 * 1000),
+            retention_bytes: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), PortError> {
+        let overhead = SEGMENT_HEADER_BYTES + HEADER_BYTES;
+        let batch_max = self.batch_bytes_max.max(RECORD_BYTES_MAX + 2);
+        let rules = [
+            ((1..=PARTITIONS_MAX).contains(&self.partitions), "partitions must be 1 to 1024"),
+            (
+                (1..=DEDUP_MINUTES_MAX).contains(&self.dedup_minutes),
+                "dedup_minutes must be 1 to 120",
+            ),
+            (self.batch_bytes_max <= PAYLOAD_BYTES_MAX, "batch_bytes_max is over 16 MiB"),
+            (
+                self.segment_bytes >= (overhead + batch_max) as u64,
+                "segment_bytes must hold a batch of batch_bytes_max",
+            ),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(PortError::new(ErrorKind::Invalid, rule)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The log of a data folder. Closes when it is dropped.
+pub struct EmbeddedLog {
+    disk: Arc<dyn Disk>,
+    clock: Arc<LogClock>,
+    retention: Retention,
+    partitions: Vec<Partition>,
+}
+
+struct Partition {
+    queue: Arc<Queue>,
+    published: Arc<Published>,
+    writer: Mutex<Writer>,
+    /// One at a time lets go of segments.
+    trimming: Mutex<()>,
+}
+
+enum Writer {
+    Thread(JoinHandle<()>),
+    /// Driven by [`EmbeddedLog::step`].
+    Stepped(Box<PartitionWriter>),
+    Ended,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a folder, or begins it; a writer thread for each partition. All that can be
+    /// read afterwards is durable. `known_durable` holds for each partition up to which offset the
+    /// caller has proof that it was durable (its checkpoint), or is empty.
+    ///
+    /// # Errors
+    /// `Invalid` where the settings contradict each other or the folder, `Corrupt` where
+    /// acknowledged records are damaged or missing, `Unavailable` where the disk fails or is full.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        settings: &LogSettings,
+        clock: Arc<dyn Clock>,
+        known_durable: &[Option<Offset>],
+    ) -> Result<Self, PortError> {
+        let log = Self::open_stepped(disk, dir, settings, clock, known_durable)?;
+        for (n, partition) in log.partitions.iter().enumerate() {
+            let mut writer = partition.writer.lock();
+            if let Writer::Stepped(stepped) = std::mem::replace(&mut *writer, Writer::Ended) {
+                let thread = Builder::new().name(format!("log-{n}")).spawn(|| stepped.run());
+                let thread = thread.map_err(|error| {
+                    PortError::caused(ErrorKind::Unavailable, "no thread for the log", error)
+                })?;
+                *writer = Writer::Thread(thread);
+            }
+        }
+        Ok(log)
+    }
+
+    /// Like [`Self::open`], but nothing is written until [`Self::step`] is called: no threads, so
+    /// that the same calls give the same bytes.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub fn open_stepped(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        settings: &LogSettings,
+        clock: Arc<dyn Clock>,
+        known_durable: &[Option<Offset>],
+    ) -> Result<Self, PortError> {
+        settings.check()?;
+        check_partitions(&*disk, dir, settings.partitions, known_durable)?;
+        let mut appenders = Vec::with_capacity(usize::from(settings.partitions));
+        for n in 0..settings.partitions {
+            let place = Place {
+                disk: disk.clone(),
+                dir: dir.join(n.to_string()),
+                partition: PartitionId(n),
+                segment_bytes: settings.segment_bytes,
+            };
+            let known_durable = known_durable.get(usize::from(n)).copied().flatten();
+            appenders.push(open::open_partition(place, known_durable, settings.tail_bytes_max)?);
+        }
+        let newest = appenders.iter().map(|appender| appender.append_time).max();
+        let clock = Arc::new(LogClock::new(clock, newest.unwrap_or_default()));
+        let control = Control::Settings { dedup_minutes: settings.dedup_minutes }.payload();
+        let mut partitions = Vec::with_capacity(appenders.len());
+        for appender in appenders {
+            let queue = Arc::new(Queue::new(settings.queue_bytes_max, settings.queue_parts_max));
+            let published = appender.published.clone();
+            let mut writer = PartitionWriter {
+                appender,
+                compressor: Compressor::new(settings.codec).map_err(|error| {
+                    PortError::caused(ErrorKind::Unavailable, "no zstd compressor", error)
+                })?,
+                clock: clock.clone(),
+                queue: queue.clone(),
+                batch_bytes_max: settings.batch_bytes_max,
+                linger: Duration::from_micros(settings.linger_us),
+            };
+            writer.commit_control(&control)?;
+            let writer = Mutex::new(Writer::Stepped(Box::new(writer)));
+            partitions.push(Partition { queue, published, writer, trimming: Mutex::new(()) });
+        }
+        let retention =
+            Retention { age_ms: settings.retention_ms, bytes: settings.retention_bytes };
+        Ok(Self { disk, clock, retention, partitions })
+    }
+
+    /// Writes one group of what is queued for a partition, in the caller's thread; whether there
+    /// was any. Only for a log from [`Self::open_stepped`]; false for others.
+    pub fn step(&self, partition: PartitionId) -> bool {
+        match &mut *self.partitions[usize::from(partition.0)].writer.lock() {
+            Writer::Stepped(writer) => writer.step(),
+            Writer::Thread(_) | Writer::Ended => false,
+        }
+    }
+
+    /// Takes no more appends, makes durable what is queued, ends the writers, and ends every `read`
+    /// that waits.
+    pub fn close(&self) {
+        for partition in &self.partitions {
+            partition.queue.close(Closed::Closing);
+        }
+        for partition in &self.partitions {
+            let writer = std::mem::replace(&mut *partition.writer.lock(), Writer::Ended);
+            match writer {
+                // A writer that panicked has said so, and its parts were answered.
+                Writer::Thread(thread) => drop(thread.join()),
+                Writer::Stepped(mut writer) => while writer.step() {},
+                Writer::Ended => {}
+            }
+            partition.published.close();
+        }
+    }
+
+    /// The first offset of a partition whose record was appended at or after a time; the durable
+    /// offset where none was.
+    ///
+    /// # Errors
+    /// `Corrupt` where stored bytes are wrong.
+    pub fn offset_at(
+        &self,
+        partition: PartitionId,
+        time: TimestampMs,
+    ) -> Result<Offset, PortError> {
+        self.partition(partition)?.published.offset_at(time)
+    }
+
+    fn partition(&self, partition: PartitionId) -> Result<&Partition, PortError> {
+        self.partitions.get(usize::from(partition.0)).ok_or_else(|| {
+            let context = format!("there is no partition {partition}");
+            PortError::new(ErrorKind::Invalid, context)
+        })
+    }
+
+    /// Removes a segment's file and its index, for good.
+    fn remove(&self, segment: &Path) -> io::Result<()> {
+        for path in [segment.with_extension("index"), segment.to_owned()] {
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.disk.sync_dir(segment.parent().expect("a segment lies in a folder"))
+    }
+
+    fn append_one(
+        &self,
+        part: AppendPart,
+    ) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
+        let queue = &self.partition(part.partition)?.queue;
+        let (sender, receiver) = oneshot::channel();
+        let mut state = queue.lock();
+        queue.check(&state, part.records.len(), 1)?;
+        queue.push(&mut state, queued(part, Reply::Only(sender)));
+        drop(state);
+        Ok(receiver.map(|result| vec![result.unwrap_or_else(|_| Err(unanswered()))]).boxed())
+    }
+
+    fn append_many(
+        &self,
+        parts: Vec<AppendPart>,
+    ) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
+        // All queues are locked, in partition order, before any is filled.
+        let mut needs: Vec<(PartitionId, usize, usize)> = Vec::with_capacity(parts.len());
+        for part in &parts {
+            needs.push((part.partition, part.records.len(), 1));
+        }
+        needs.sort_unstable_by_key(|need| need.0);
+        needs.dedup_by(|next, first| {
+            let is_same = next.0 == first.0;
+            if is_same {
+                *first = (first.0, first.1 + next.1, first.2 + next.2);
+            }
+            is_same
+        });
+        let mut locked = Vec::with_capacity(needs.len());
+        for (partition, bytes, count) in needs {
+            let queue = &self.partition(partition)?.queue;
+            let state = queue.lock();
+            queue.check(&state, bytes, count)?;
+            locked.push((partition, queue, state));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let count = parts.len();
+        let collected = Arc::new(Mutex::new(Collected {
+            results: std::iter::repeat_with(|| None).take(count).collect(),
+            missing: count,
+            sender: Some(sender),
+        }));
+        for (at, part) in parts.into_iter().enumerate() {
+            let found = locked.iter_mut().find(|(partition, ..)| *partition == part.partition);
+            let (_, queue, state) = found.expect("every partition of a part is locked");
+            queue.push(state, queued(part, Reply::OneOf(collected.clone(), at)));
+        }
+        let answer = move |results: Result<Vec<PartResult>, _>| {
+            results.unwrap_or_else(|_| (0..count).map(|_| Err(unanswered())).collect())
+        };
+        Ok(receiver.map(answer).boxed())
+    }
+}
+
+fn queued(part: AppendPart, reply: Reply) -> QueuedPart {
+    let record_count = part.records.record_count();
+    QueuedPart { payload: part.records.into_payload(), record_count, reply }
+}
+
+/// The error for a part whose writer ended before it answered.
+fn unanswered() -> PortError {
+    PortError::new(ErrorKind::Conflict, "the log's writer ended; whether it wrote is unknown")
+}
+
+fn check_partitions(
+    disk: &dyn Disk,
+    dir: &Path,
+    partitions: u16,
+    known_durable: &[Option<Offset>],
+) -> Result<(), PortError> {
+    if !known_durable.is_empty() && known_durable.len() != usize::from(partitions) {
+        let context =
+            format!("{} checkpoints were given for {partitions} partitions", known_durable.len());
+        return Err(PortError::new(ErrorKind::Invalid, context));
+    }
+    disk.create_dir(dir).map_err(meta::unavailable("make", dir))?;
+    match stored_partitions(disk, dir)? {
+        None => meta::store(disk, dir, partitions),
+        Some(stored) if stored == partitions => Ok(()),
+        Some(stored) => {
+            let context = format!(
+                "the log in {} has {stored} partitions and not {partitions}: their number is fixed \
+                 at the first start; set partitions to {stored}",
+                dir.display()
+            );
+            Err(PortError::new(ErrorKind::Invalid, context))
+        }
+    }
+}
+
+impl EventLog for EmbeddedLog {
+    fn partitions(&self) -> u16 {
+        self.partitions.len() as u16
+    }
+
+    fn append(
+        &self,
+        mut parts: Vec<AppendPart>,
+    ) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
+        if parts.iter().any(|part| part.records.is_empty()) {
+            return Err(PortError::new(ErrorKind::Invalid, "a part has no records"));
+        }
+        self.clock.now().map_err(refuse_clock)?;
+        match parts.len() {
+            0 => Ok(futures::future::ready(Vec::new()).boxed()),
+            1 => self.append_one(parts.remove(0)),
+            _ => self.append_many(parts),
+        }
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Batch<Bytes>>, PortError>> {
+        async move { self.partition(partition)?.published.read(from, bytes_max).await }.boxed()
+    }
+
+    fn bounds(&self, partition: PartitionId) -> LogBounds {
+        self.partitions[usize::from(partition.0)].published.bounds()
+    }
+
+    fn trim(&self, partition: PartitionId, before: Offset) -> Result<(), PortError> {
+        let Partition { published, trimming, .. } = self.partition(partition)?;
+        let _one_at_a_time = trimming.lock();
+        let (sealed, active_bytes) = published.sealed();
+        let now = self.append_time().ok();
+        for _ in 0..self.retention.removable(&sealed, active_bytes, before, now) {
+            // Synced one by one, oldest first, and forgotten last: neither a crash nor an error
+            // leaves a gap.
+            let path = published.oldest_path();
+            self.remove(&path).map_err(meta::unavailable("remove", &path))?;
+            published.forget_oldest();
+            tracing::info!(file = %path.display(), "segment let go");
+        }
+        Ok(())
+    }
+
+    fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
+        self.clock.now()
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Recovery, decided from facts alone: which batches stay, what is a torn tail that may be cut, and
+//! what is damage that stops the partition. Reads and writes nothing.
+//!
+//! Bad bytes at or above the highest durable offset found anywhere are a tail: no acknowledged
+//! record can be in them. Below it they are damage. Durable offsets are found in the segment's
+//! header, in valid batches before and after the bad place, and in the caller's checkpoint.
+
+use model::{Offset, PartitionId, TimestampMs};
+
+use super::batch::{BadBatch, BatchHeader, MAGIC};
+use super::index::Index;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// Why the segments of a partition are not one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadChain {
+    #[error("the segment's header is damaged")]
+    Header,
+    #[error("the segment belongs to another place than its name says")]
+    Place,
+    #[error("the segment before this one is missing")]
+    Gap,
+}
+
+/// Checks that segments, in name order, follow each other without a gap. On error, which one is
+/// bad.
+pub(super) fn check_chain(
+    partition: PartitionId,
+    segments: &[(Offset, Option<SegmentHeader>)],
+) -> Result<(), (usize, BadChain)> {
+    let mut before: Option<SegmentHeader> = None;
+    for (at, (named_offset, header)) in segments.iter().enumerate() {
+        let header = header.ok_or((at, BadChain::Header))?;
+        if header.base_offset != *named_offset || header.partition != partition {
+            return Err((at, BadChain::Place));
+        }
+        // The oldest may follow one that was let go.
+        if let Some(before) = before
+            && (header.previous_base_offset != Some(before.base_offset)
+                || header.log_epoch < before.log_epoch
+                || header.append_time < before.append_time)
+        {
+            return Err((at, BadChain::Gap));
+        }
+        before = Some(header);
+    }
+    Ok(())
+}
+
+/// What is in the newest segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// Base offset and position of each batch that is valid and in its place.
+    pub(super) batches: Vec<(Offset, usize)>,
+    /// Where the last of them ends.
+    pub(super) end: usize,
+    /// The first offset after them.
+    pub(super) next_offset: Offset,
+    /// The newest append time.
+    pub(super) append_time: TimestampMs,
+    /// The highest epoch, of valid batches after a bad place too.
+    pub(super) log_epoch: u32,
+    /// The highest durable offset that anything in the segment proves.
+    pub(super) durable_offset: Offset,
+    /// Places of the valid batches.
+    pub(super) index: Index,
+    /// What follows them where it is not only zeros.
+    pub(super) bad: Option<BadTail>,
+}
+
+/// Bytes after the last batch in its place that are not zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadTail {
+    /// Why they are not a batch.
+    pub(super) reason: BadBatch,
+    /// Where the last byte that is not zero ends.
+    pub(super) written_end: usize,
+}
+
+/// Reads a whole segment whose header is known.
+pub(super) fn scan(segment: &SegmentHeader, bytes: &[u8]) -> Scan {
+    let mut scan = Scan {
+        batches: Vec::new(),
+        end: SEGMENT_HEADER_BYTES,
+        next_offset: segment.base_offset,
+        append_time: segment.append_time,
+        log_epoch: segment.log_epoch,
+        durable_offset: segment.base_offset,
+        index: Index::new(segment),
+        bad: None,
+    };
+    let reason = loop {
+        let header = match BatchHeader::read(&bytes[scan.end..]) {
+            Ok((header, _)) => header,
+            Err(reason) => break reason,
+        };
+        let follows = header.partition == segment.partition
+            && header.base_offset == scan.next_offset
+            && header.log_epoch >= scan.log_epoch
+            && header.append_time >= scan.append_time;
+        if !follows {
+            break BadBatch::Order;
+        }
+        scan.batches.push((header.base_offset, scan.end));
+        scan.index.note(&header, scan.end as u64);
+        scan.end += header.size();
+        scan.next_offset = header.next_offset();
+        scan.append_time = header.append_time;
+        scan.log_epoch = header.log_epoch;
+        scan.durable_offset = scan.durable_offset.max(header.durable_offset);
+    };
+    let tail = &bytes[scan.end..];
+    if let Some(last) = tail.iter().rposition(|&byte| byte != 0) {
+        scan.bad = Some(BadTail { reason, written_end: scan.end + last + 1 });
+        scan.hear_later_batches(segment.partition, &tail[..=last]);
+    }
+    scan
+}
+
+impl Scan {
+    /// Takes what valid batches after a bad place prove: they were written when everything below
+    /// their durable offset was durable.
+    fn hear_later_batches(&mut self, partition: PartitionId, tail: &[u8]) {
+        let mut from = 0;
+        while let Some(found) = memchr::memmem::find(&tail[from..], &MAGIC) {
+            from += found;
+            match BatchHeader::read(&tail[from..]) {
+                Ok((header, _)) if header.partition == partition => {
+                    self.durable_offset = self.durable_offset.max(header.durable_offset);
+                    self.log_epoch = self.log_epoch.max(header.log_epoch);
+                    from += header.size();
+                }
+                _ => from += 1,
+            }
+        }
+    }
+}
+
+/// What is to be done before the log may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repair {
+    /// Valid batches from here on may be in the page cache only: write them again.
+    pub(super) rewrite_from: usize,
+    /// The bad bytes from the end of the valid batches on become zeros.
+    pub(super) cut: Option<BadTail>,
+}
+
+/// Damage that must not be repaired silently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Where valid batches end.
+    pub(super) position: usize,
+    /// The first offset that is missing.
+    pub(super) offset: Offset,
+    /// The highest durable offset: all below it was there once.
+    pub(super) durable_offset: Offset,
+    /// Why the bytes there are not a batch.
+    pub(super) reason: BadBatch,
+}
+
+/// Tells a torn tail from damage.
+pub(super) fn decide(scan: &Scan, known_durable: Option<Offset>) -> Result<Repair, Damage> {
+    let durable_offset = scan.durable_offset.max(known_durable.unwrap_or_default());
+    if scan.next_offset < durable_offset {
+        let reason = scan.bad.map_or(BadBatch::Magic, |bad| bad.reason);
+        let (position, offset) = (scan.end, scan.next_offset);
+        return Err(Damage { position, offset, durable_offset, reason });
+    }
+    let durable = scan.batches.partition_point(|&(base_offset, _)| base_offset < durable_offset);
+    let rewrite_from = scan.batches.get(durable).map_or(scan.end, |&(_, position)| position);
+    Ok(Repair { rewrite_from, cut: scan.bad })
+}
+
+#[cfg(test)]
+mod tests;
