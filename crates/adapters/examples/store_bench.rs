@@ -19,6 +19,10 @@ use model::{
     Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, Stamp, StoredRow, Summary, TimestampMs,
 };
 
+/// As the program has it: figures of memory mean little with another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENT_TYPE: &str = "view";
 const TAIL_ITEMS: u64 = 10_000_000;
 const ZIPF_ITEMS: usize = 100_000;

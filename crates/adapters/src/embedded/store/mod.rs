@@ -1,8 +1,10 @@
 //! The counter store on fjall, a log-structured merge tree in the process.
 //!
 //! Knows where rows lie ([`keys`]) and what their bytes are ([`row`]); knows nothing of counting.
-//! Reads never wait for a flush: a flush holds fjall's journal through its fsync, and a snapshot
-//! does not ask for the journal.
+//!
+//! A snapshot is not taken when it is asked for but at the end of each flush, and shared. Reads
+//! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
+//! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
 mod keys;
 mod partitions;
@@ -10,13 +12,14 @@ mod row;
 mod snapshot;
 mod tuning;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
-use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
 use model::RowKey;
 
+use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
 use row::FORMAT_VERSION;
 use snapshot::EmbeddedSnapshot;
@@ -39,8 +42,12 @@ impl Default for StoreSettings {
 pub struct EmbeddedStore {
     db: Database,
     rows: Keyspace,
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     partitions: Arc<Partitions>,
+    /// Held while a batch is under way, so that none is when the next snapshot is pinned.
+    committing: Mutex<()>,
+    /// What is stored after the last flush.
+    pinned: RwLock<Arc<Snapshot>>,
 }
 
 impl EmbeddedStore {
@@ -55,7 +62,9 @@ impl EmbeddedStore {
         let (db, rows) = open_database(folder, settings).map_err(failed)?;
         check_format(folder, rows.get(keys::FORMAT).map_err(failed)?.as_deref())?;
         let partitions = Arc::new(Partitions::load(&rows)?);
-        Ok(Self { db, rows, folder: folder.to_owned(), partitions })
+        let pinned = RwLock::new(Arc::new(db.snapshot()));
+        let folder = folder.to_owned();
+        Ok(Self { db, rows, folder, partitions, committing: Mutex::new(()), pinned })
     }
 
     /// Bytes on disk, the journal included.
@@ -95,6 +104,13 @@ impl EmbeddedStore {
         batch
     }
 
+    fn commit(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
+        let _no_other = self.committing.lock();
+        batch.commit()?;
+        *self.pinned.write() = Arc::new(self.db.snapshot());
+        Ok(())
+    }
+
     /// Refuses while the disk is nearly full: fjall cannot go on after a write that failed halfway.
     fn check_room(&self) -> Result<(), PortError> {
         let context = || format!("the counter store in {:?}", self.folder);
@@ -128,7 +144,7 @@ impl CounterStore for EmbeddedStore {
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
         self.check_room()?;
-        self.batch(flush, partition).commit().map_err(|error| {
+        self.commit(self.batch(flush, partition)).map_err(|error| {
             let context = format!(
                 "flush partition {} to the counter store in {:?}: it takes no more writes until \
                  the process is restarted",
@@ -142,7 +158,7 @@ impl CounterStore for EmbeddedStore {
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         Ok(Box::new(EmbeddedSnapshot {
-            pinned: self.db.snapshot(),
+            pinned: self.pinned.read().clone(),
             rows: self.rows.clone(),
             partitions: self.partitions.clone(),
         }))

@@ -12,7 +12,7 @@ use super::row::{self, Damage};
 use super::{damaged, failure, keys};
 
 pub(super) struct EmbeddedSnapshot {
-    pub(super) pinned: Snapshot,
+    pub(super) pinned: Arc<Snapshot>,
     pub(super) rows: Keyspace,
     /// Hours that were added since the moment are among them, and have no rows yet here.
     pub(super) partitions: Arc<Partitions>,

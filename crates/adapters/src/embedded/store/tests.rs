@@ -1,4 +1,5 @@
 use engine::conformance::counter_store;
+use engine::ports::CounterRow;
 use model::{Cell, Checkpoint, Hour, Offset, PartitionId, Stamp, StoredRow, Summary};
 
 use super::*;
@@ -59,8 +60,9 @@ fn a_store_left_half_made_is_made_again() {
 #[test]
 fn damaged_values_are_named() {
     let scratch = tempfile::tempdir().expect("a folder");
-    let store = open(&scratch.path().join("store"));
-    store.rows.insert(b"T\0\0a\0view", b"\xff").expect("a write");
+    let folder = scratch.path().join("store");
+    open(&folder).rows.insert(b"T\0\0a\0view", b"\xff").expect("a write");
+    let store = open(&folder);
     let key = RowKey::Total { item: "a", event_type: "view" };
     let snapshot = store.snapshot().expect("a snapshot");
     let error = snapshot.get(PartitionId(0), &[key]).expect_err("it is damaged");
@@ -92,4 +94,53 @@ fn a_row_of_one_event_is_small() {
     let hour = RowKey::Hour { hour: Hour(0), event_type: "view", item: "item" };
     keys::row(&mut key, PartitionId(0), &hour);
     assert_eq!(key.len(), 7 + 4 + 1 + 4);
+}
+
+/// fjall makes everything visible that is under way whenever it writes a memtable out; a large
+/// flush is under way for long. Each flush here overlaps with such a moment.
+#[test]
+fn snapshots_see_whole_flushes_while_memtables_are_written_out() {
+    const ITEMS: u64 = 4_000;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let store = open(&scratch.path().join("store"));
+    let items: Vec<String> = (0..ITEMS).map(|n| format!("item-{n:04}")).collect();
+    let keys: Vec<RowKey<'_>> =
+        items.iter().map(|item| RowKey::Total { item, event_type: "view" }).collect();
+    let ends = [&keys[..1], &keys[keys.len() - 1..]].concat();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for flush in 1..=20 {
+                store.rows.rotate_memtable().expect("a rotation");
+                flush_all(&store, &keys, flush);
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            let snapshot = store.snapshot().expect("a snapshot");
+            let counted = || {
+                let rows = snapshot.get(PartitionId(0), &ends).expect("rows");
+                rows.iter().map(|row| row.as_ref().map_or(0, |r| r.summary().count)).collect()
+            };
+            let (before, again): (Vec<u64>, Vec<u64>) = (counted(), counted());
+            let stored = snapshot.checkpoint(PartitionId(0)).expect("an answer");
+            let flushes = stored.map_or(0, |c| c.next_offset.0);
+            assert_eq!((before, again), (vec![flushes; 2], vec![flushes; 2]));
+        }
+    });
+}
+
+/// Flush number `flush` gives every item that count.
+fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
+    let next_offset = Offset(flush);
+    let stamp = Stamp { log_epoch: 1, base_offset: Offset(0), next_offset };
+    let summary = Summary { count: flush, ..Summary::EMPTY };
+    let cells = vec![Cell { slot: Cell::WHOLE, summary }];
+    let rows = keys
+        .iter()
+        .map(|key| CounterRow { key: *key, row: StoredRow { stamp, cells: cells.clone() } })
+        .collect();
+    let checkpoint = Checkpoint { log_epoch: 1, next_offset, ..Checkpoint::default() };
+    let flush = Flush { partition: PartitionId(0), rows, dead_letters: &[], checkpoint };
+    store.flush(&flush).expect("a flush");
 }
