@@ -1,0 +1,3 @@
+//! The engine on the embedded log, on a disk that crashes.
+
+mod crash;
