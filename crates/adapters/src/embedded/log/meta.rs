@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let hex: String = to_bytes(2).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "54414c4c594c4f4701000200d7b13f36");
+        assert_eq!(hex, "54414c4c594c4f470100020002ce5711");
         assert_eq!(read(&to_bytes(1024)), Some(1024));
     }
 

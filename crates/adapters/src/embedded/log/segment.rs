@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(
             hex,
             "54414c4c59534547010001000300\
-             0000bc020000000000000500000000000000bbdc52fea101000000000000b1b8b2c7"
+             0000bc0200000000000005000000000000007b698cfda10100000000000068d10e4d"
         );
         assert_eq!(SegmentHeader::read(&header.to_bytes()), Some(header));
         let first = SegmentHeader { previous_base_offset: None, ..header };
