@@ -1,10 +1,10 @@
 //! The segmented log: a folder of preallocated files for each partition, one writer each, and group
 //! commit.
 //!
-//! A request's parts queue up at their partitions ([`queue`]); each partition's writer gathers what
-//! queued up into record batches, writes and syncs them ([`writer`], [`gather`], [`append`]), and
-//! publishes them to readers ([`published`]). Opening decides what a crash left ([`recover`]).
-//! The files are described in [`segment`], [`batch`], [`index`] and [`meta`].
+//! A request's parts queue up at their partitions (`queue`); each partition's writer gathers what
+//! queued up into record batches, writes and syncs them (`writer`, `gather`, `append`), and
+//! publishes them to readers (`published`). Opening decides what a crash left (`recover`).
+//! The files are described in `segment`, `batch`, `index` and `meta`.
 
 mod append;
 mod batch;
@@ -17,6 +17,7 @@ mod queue;
 mod recover;
 mod retention;
 mod segment;
+mod settings;
 mod writer;
 
 use std::io;
@@ -32,89 +33,20 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use model::append_time::ImplausibleClock;
 use model::control::Control;
-use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX, RECORD_BYTES_MAX};
 use model::{Batch, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
 pub use self::batch::Codec;
 pub use self::meta::stored_partitions;
+pub use self::settings::LogSettings;
 
 use self::append::Place;
-use self::batch::{Compressor, HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use self::batch::Compressor;
 use self::published::Published;
 use self::queue::{Closed, Collected, Queue, QueuedPart, Reply};
 use self::retention::Retention;
-use self::segment::SEGMENT_HEADER_BYTES;
 use self::writer::{LogClock, PartitionWriter, refuse_clock};
 use super::disk::Disk;
-
-/// How a log is laid out and how much it may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Number of partitions, 1 to [`PARTITIONS_MAX`]; fixed at the first start.
-    pub partitions: u16,
-    /// How payloads are stored from now on; what is there is read in any codec.
-    pub codec: Codec,
-    /// Size of a new segment's file.
-    pub segment_bytes: u64,
-    /// Largest payload of a batch, before compression: what a reader must take at once.
-    pub batch_bytes_max: usize,
-    /// Most payload that waits for the writer of a partition.
-    pub queue_bytes_max: usize,
-    /// Most parts that wait for the writer of a partition.
-    pub queue_parts_max: usize,
-    /// How much of the newest payload stays in memory for readers, for each partition.
-    pub tail_bytes_max: usize,
-    /// How long a writer waits for more before it writes, in microseconds. The sync before it
-    /// gathers the next group already, so 0 is nearly always best.
-    pub linger_us: u64,
-    /// Dedup window in minutes, 1 to [`DEDUP_MINUTES_MAX`]; written to the log at every start.
-    pub dedup_minutes: u32,
-    /// Age from which a segment may be let go.
-    pub retention_ms: Option<i64>,
-    /// Size of a partition from which its oldest segments may be let go.
-    pub retention_bytes: Option<u64>,
-}
-
-impl LogSettings {
-    /// Usual settings for so many partitions.
-    pub fn new(partitions: u16) -> Self {
-        Self {
-            partitions,
-            codec: Codec::default(),
-            segment_bytes: 64 << 20,
-            batch_bytes_max: 4 << 20,
-            queue_bytes_max: 32 << 20,
-            queue_parts_max: 64 << 10,
-            tail_bytes_max: 16 << 20,
-            linger_us: 0,
-            dedup_minutes: 10,
-            retention_ms: Some(7 * 24 * 60 * 60 * 1000),
-            retention_bytes: None,
-        }
-    }
-
-    fn check(&self) -> Result<(), PortError> {
-        let overhead = SEGMENT_HEADER_BYTES + HEADER_BYTES;
-        let batch_max = self.batch_bytes_max.max(RECORD_BYTES_MAX + 2);
-        let rules = [
-            ((1..=PARTITIONS_MAX).contains(&self.partitions), "partitions must be 1 to 1024"),
-            (
-                (1..=DEDUP_MINUTES_MAX).contains(&self.dedup_minutes),
-                "dedup_minutes must be 1 to 120",
-            ),
-            (self.batch_bytes_max <= PAYLOAD_BYTES_MAX, "batch_bytes_max is over 16 MiB"),
-            (
-                self.segment_bytes >= (overhead + batch_max) as u64,
-                "segment_bytes must hold a batch of batch_bytes_max",
-            ),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(PortError::new(ErrorKind::Invalid, rule)),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The log of a data folder. Closes when it is dropped.
 pub struct EmbeddedLog {

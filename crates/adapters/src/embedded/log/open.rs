@@ -16,7 +16,7 @@ use super::segment::{
 use crate::embedded::disk::DiskFile;
 
 /// Zeros are written over a cut tail this much at a time.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Opens the log of one partition, or begins it. When this returns, all of it is durable, and the
 /// epoch has risen.

@@ -50,7 +50,7 @@ pub(super) fn check_chain(
 /// What is in the newest segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Base offset and position of each batch that is valid and in its place.
+    /// Next offset and position of each batch that is valid and in its place.
     pub(super) batches: Vec<(Offset, usize)>,
     /// Where the last of them ends.
     pub(super) end: usize,
@@ -101,7 +101,7 @@ pub(super) fn scan(segment: &SegmentHeader, bytes: &[u8]) -> Scan {
         if !follows {
             break BadBatch::Order;
         }
-        scan.batches.push((header.base_offset, scan.end));
+        scan.batches.push((header.next_offset(), scan.end));
         scan.index.note(&header, scan.end as u64);
         scan.end += header.size();
         scan.next_offset = header.next_offset();
@@ -166,7 +166,7 @@ pub(super) fn decide(scan: &Scan, known_durable: Option<Offset>) -> Result<Repai
         let (position, offset) = (scan.end, scan.next_offset);
         return Err(Damage { position, offset, durable_offset, reason });
     }
-    let durable = scan.batches.partition_point(|&(base_offset, _)| base_offset < durable_offset);
+    let durable = scan.batches.partition_point(|&(next_offset, _)| next_offset <= durable_offset);
     let rewrite_from = scan.batches.get(durable).map_or(scan.end, |&(_, position)| position);
     Ok(Repair { rewrite_from, cut: scan.bad })
 }

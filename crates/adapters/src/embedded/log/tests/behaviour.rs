@@ -120,7 +120,7 @@ fn settings_that_contradict_each_other_are_refused() {
     let usual = Bench::new(1).settings;
     for settings in [
         LogSettings { partitions: 0, ..usual.clone() },
-        LogSettings { partitions: PARTITIONS_MAX + 1, ..usual.clone() },
+        LogSettings { partitions: model::limits::PARTITIONS_MAX + 1, ..usual.clone() },
         LogSettings { dedup_minutes: 0, ..usual.clone() },
         LogSettings { segment_bytes: 8 << 10, ..usual.clone() },
         LogSettings { batch_bytes_max: 17 << 20, segment_bytes: 64 << 20, ..usual.clone() },

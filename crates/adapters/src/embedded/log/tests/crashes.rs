@@ -218,7 +218,7 @@ fn a_crash_at_every_single_operation_of_a_run() {
             Act::Append(vec![(false, 55), (true, 3)]),
             Act::Append(vec![(false, 55), (false, 55), (false, 55), (false, 55), (false, 55)]),
             Act::Append(vec![(true, 55), (false, 1)]),
-            Act::Reopen(n % 2 == 0),
+            Act::Reopen(n.is_multiple_of(2)),
             Act::Append(vec![(false, 5), (true, 5)]),
         ]
     };

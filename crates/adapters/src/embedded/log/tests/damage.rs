@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::embedded::log::batch::BatchHeader;
+use crate::embedded::log::segment::SEGMENT_HEADER_BYTES;
 
 /// A log with several segments, and where its first partition was durable to.
 fn filled() -> (Bench, Offset) {

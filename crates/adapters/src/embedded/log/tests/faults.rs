@@ -12,10 +12,10 @@ fn a_failed_sync_stops_the_partition_until_a_restart() {
             let unknown = log.append(vec![part(FIRST, "unknown", 1)]).unwrap();
             bench.disk.fail_sync_after(0);
             log.step(FIRST);
-            let error = block_on(unknown).remove(0).err().expect("not durable");
+            let error = block_on(unknown).remove(0).expect_err("not durable");
             assert_eq!(error.kind, ErrorKind::Conflict, "seed {seed}: {error}");
             assert!(std::error::Error::source(&error).is_some());
-            let error = append(&log, FIRST, "refused", 1).err().expect("the partition stopped");
+            let error = append(&log, FIRST, "refused", 1).expect_err("the partition stopped");
             assert_eq!(error.kind, ErrorKind::Unavailable, "seed {seed}: {error}");
             assert_eq!(all(&log).len(), 1, "seed {seed}: what is uncertain is not read");
             assert!(append(&log, SECOND, "other", 1).is_ok(), "the other partition goes on");
@@ -65,7 +65,7 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     };
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     for _ in 0..3 {
-        let error = append(&log, FIRST, "still", 5).err().expect("still full");
+        let error = append(&log, FIRST, "still", 5).expect_err("still full");
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     }
     assert_eq!(all(&log).len(), durable.len() * 5, "reading goes on");
