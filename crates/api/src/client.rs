@@ -1,1 +1,233 @@
-//! The Rust client: speaks the contract over HTTP/1.1.
+//! The Rust client: speaks the contract over HTTP/1.1 with kept-alive connections.
+//!
+//! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`] say
+//! when the same request may be sent again, and the caller knows how long that is worth it.
+
+mod error;
+mod path;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::de::DeserializeOwned;
+
+use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, TopAnswer};
+
+pub use error::ClientError;
+pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
+
+/// The content type of one event a line.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one request may take, its answer included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer that is read: 10,000 points of a series are far below.
+const ANSWER_LIMIT_BYTES: usize = 64 << 20;
+
+/// A client of one server. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the server at `base_url`, such as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is not `http`.
+    pub fn new(base_url: &str) -> Result<Self, ClientError> {
+        let base = path::check_base(base_url)?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self { base, http, timeout: REQUEST_TIMEOUT })
+    }
+
+    /// The same client with another time limit for a request.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The URL of the server, without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends events, one JSON object a line, to `POST /v1/events`.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_ndjson(&self, body: Bytes) -> Result<AcceptedAnswer, ClientError> {
+        self.send(NDJSON, body, None).await
+    }
+
+    /// Sends a body of events to `POST /v1/events`. When every event was refused (422 `all_rejected`) the
+    /// answer has `accepted` 0 and the verdicts, as for any other batch.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; after a retryable one the same body can be sent again, and events that carry ids
+    /// are still counted once.
+    pub async fn send(
+        &self,
+        content_type: &str,
+        body: Bytes,
+        content_encoding: Option<&str>,
+    ) -> Result<AcceptedAnswer, ClientError> {
+        let mut request = self.request(Method::POST, "/v1/events", body)?;
+        request.headers_mut().insert(CONTENT_TYPE, header(content_type)?);
+        if let Some(encoding) = content_encoding {
+            request.headers_mut().insert(CONTENT_ENCODING, header(encoding)?);
+        }
+        match self.answer(request).await {
+            Ok(body) => self.parse(&body),
+            Err(ClientError::Problem { problem, .. })
+                if problem.code == crate::ProblemCode::AllRejected.as_str() =>
+            {
+                Ok(AcceptedAnswer { accepted: 0, rejected: problem.rejected })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `GET /v1/items/{item}/count`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn count(&self, query: &CountQuery<'_>) -> Result<CountAnswer, ClientError> {
+        self.parse(&self.get(&query.path()).await?)
+    }
+
+    /// `GET /v1/items/{item}/stats`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn stats(&self, query: &StatsQuery<'_>) -> Result<StatsAnswer, ClientError> {
+        self.parse(&self.get(&query.path()).await?)
+    }
+
+    /// `GET /v1/counts`: totals of up to 500 items, in the order asked.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn counts<'a>(
+        &self,
+        event_type: &str,
+        items: impl IntoIterator<Item = &'a str>,
+    ) -> Result<CountsAnswer, ClientError> {
+        self.parse(&self.get(&path::counts(event_type, items)).await?)
+    }
+
+    /// `GET /v1/top`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn top(&self, query: &TopQuery<'_>) -> Result<TopAnswer, ClientError> {
+        self.parse(&self.get(&query.path()).await?)
+    }
+
+    /// The body of the answer to a GET of this path and query, as the server wrote it.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn get(&self, path_and_query: &str) -> Result<Bytes, ClientError> {
+        let request = self.request(Method::GET, path_and_query, Bytes::new())?;
+        self.answer(request).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let url = format!("{}{path_and_query}", self.base);
+        let uri: Uri = url.parse().map_err(|_| ClientError::InvalidUrl {
+            url,
+            reason: "it is too long or has characters that no URL has",
+        })?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        let agent = concat!("tally/", env!("CARGO_PKG_VERSION"));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+
+    /// The body of a good answer; a problem or anything else is an error.
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ClientError> {
+        let exchange = async {
+            let response = self.http.request(request).await.map_err(|source| {
+                if source.is_connect() {
+                    ClientError::Connect { url: self.base.clone(), source: Box::new(source) }
+                } else {
+                    ClientError::Interrupted { url: self.base.clone(), source: Box::new(source) }
+                }
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_LIMIT_BYTES)
+                .collect()
+                .await
+                .map_err(|source| ClientError::Interrupted { url: self.base.clone(), source })?;
+            Ok((head, body.to_bytes()))
+        };
+        let (head, body) = tokio::time::timeout(self.timeout, exchange)
+            .await
+            .map_err(|_| ClientError::Timeout { url: self.base.clone(), after: self.timeout })??;
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let retry_after = head
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|text| text.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        Err(self.failure(head.status, &body, retry_after))
+    }
+
+    fn failure(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+        retry_after: Option<Duration>,
+    ) -> ClientError {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => ClientError::Problem { problem: Box::new(problem), retry_after },
+            Err(_) => ClientError::UnexpectedStatus {
+                url: self.base.clone(),
+                status: status.as_u16(),
+                body: error::first_chars(body),
+                retry_after,
+            },
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|source| ClientError::UnexpectedBody {
+            url: self.base.clone(),
+            body: error::first_chars(body),
+            source,
+        })
+    }
+}
+
+fn header(text: &str) -> Result<HeaderValue, ClientError> {
+    HeaderValue::from_str(text).map_err(|_| ClientError::InvalidHeader { value: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

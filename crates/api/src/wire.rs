@@ -127,14 +127,38 @@ mod nullable {
     }
 }
 
-/// One bucket of a series.
+/// One bucket of a series. In JSON the numbers stand beside `time`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "FlatStatsPoint")]
 pub struct StatsPoint {
     /// Start of the bucket.
     pub time: String,
     /// Its numbers.
     #[serde(flatten)]
     pub summary: StatsSummary,
+}
+
+/// How a point is read: `flatten` would buffer the numbers and lose their digits.
+#[derive(Deserialize)]
+struct FlatStatsPoint {
+    time: String,
+    #[serde(default)]
+    count: Option<u64>,
+    #[serde(default, deserialize_with = "nullable::deserialize")]
+    sum: Option<Option<DecimalNumber>>,
+    #[serde(default, deserialize_with = "nullable::deserialize")]
+    average: Option<Option<DecimalNumber>>,
+    #[serde(default, deserialize_with = "nullable::deserialize")]
+    min: Option<Option<DecimalNumber>>,
+    #[serde(default, deserialize_with = "nullable::deserialize")]
+    max: Option<Option<DecimalNumber>>,
+}
+
+impl From<FlatStatsPoint> for StatsPoint {
+    fn from(flat: FlatStatsPoint) -> Self {
+        let FlatStatsPoint { time, count, sum, average, min, max } = flat;
+        Self { time, summary: StatsSummary { count, sum, average, min, max } }
+    }
 }
 
 /// `GET /v1/items/{item}/stats`.
@@ -208,4 +232,23 @@ pub struct TopItem {
     /// The title, where item details have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stats_point_keeps_digits_nulls_and_absent_fields_both_ways() {
+        let text =
+            r#"{"time":"2026-11-21T10:00:00Z","count":3,"sum":9007199254740993.100000,"min":null}"#;
+        let point: StatsPoint = serde_json::from_str(text).expect("a point is readable");
+        assert_eq!(
+            point.summary.sum.as_ref().and_then(Option::as_ref).map(DecimalNumber::as_str),
+            Some("9007199254740993.100000")
+        );
+        assert_eq!(point.summary.min, Some(None));
+        assert_eq!(point.summary.max, None);
+        assert_eq!(serde_json::to_string(&point).expect("a point is writable"), text);
+    }
 }
