@@ -1,0 +1,24 @@
+//! Turns files into events of the contract and sends them: a reader per format, a plan that says which
+//! field becomes which part of an event, and a sender that retries, resumes and never counts twice.
+//!
+//! The readers know nothing of the network, the sender knows nothing of formats.
+
+mod access_log;
+mod csv;
+mod ids;
+mod lines;
+mod ndjson;
+mod plan;
+mod reader;
+mod report;
+mod resume;
+mod sender;
+mod source;
+
+pub(crate) use access_log::AccessLogRules;
+pub(crate) use plan::Mapping;
+pub(crate) use reader::{Format, ReadOptions, Reader};
+pub(crate) use report::{FileReport, Refusals};
+pub(crate) use resume::{ResumeFile, state_dir};
+pub(crate) use sender::{SendError, SendOptions, Sender};
+pub(crate) use source::Source;

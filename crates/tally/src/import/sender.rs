@@ -1,0 +1,160 @@
+//! Sends the events of one file: batches, a bounded number of requests at once, retries with the same
+//! ids, and a progress that counts only what is settled without a gap.
+
+mod batch;
+mod retry;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::client::{Client, ClientError};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::reader::Reader;
+use super::report::FileReport;
+use super::resume::ResumeFile;
+use batch::Batch;
+
+/// How to send.
+#[derive(Clone, Debug)]
+pub(crate) struct SendOptions {
+    /// Events in a request.
+    pub(crate) batch_events: usize,
+    /// Requests at once.
+    pub(crate) in_flight: usize,
+    /// Bodies are compressed with zstd.
+    pub(crate) compress: bool,
+    /// How long one batch is tried again before sending stops.
+    pub(crate) retry_for: Duration,
+    /// The wait before the second attempt; it doubles from there, up to `longest_wait`.
+    pub(crate) first_wait: Duration,
+    pub(crate) longest_wait: Duration,
+}
+
+/// Why sending stopped, and what was settled until then.
+#[derive(Debug)]
+pub(crate) struct SendError {
+    pub(crate) cause: anyhow::Error,
+    pub(crate) done: FileReport,
+}
+
+/// A verdict that retrying did not change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    /// The request failed.
+    #[error(transparent)]
+    Request(#[from] ClientError),
+    /// The server kept refusing events for a temporary reason.
+    #[error("the server still refuses {events} events ({code}): {detail}")]
+    StillRefused { events: usize, code: String, detail: String },
+}
+
+/// Sends files to one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    pub(crate) client: Client,
+    pub(crate) options: SendOptions,
+}
+
+impl Sender {
+    /// Sends what follows the `done` records of a file. `progress` hears what was settled after each
+    /// batch. When `stop` ends, so does sending; what was settled is kept in the progress file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a server that does not take the events.
+    pub(crate) async fn send_file(
+        &self,
+        reader: Reader,
+        done: FileReport,
+        resume: Option<ResumeFile>,
+        progress: impl Fn(&FileReport),
+        stop: impl Future<Output = ()>,
+    ) -> Result<FileReport, SendError> {
+        let (sender, batches) = mpsc::channel(self.options.in_flight.max(1));
+        let (skip, batch_events) = (done.records, self.options.batch_events);
+        let reading = tokio::task::spawn_blocking(move || {
+            batch::read_batches(reader, skip, batch_events, &sender)
+        });
+        let mut settled = Settled { done, waiting: BTreeMap::new(), next: 0, resume };
+        let sent = self.send_batches(batches, &mut settled, progress, stop).await;
+        // After a failure the closed channel ends the reading; standard input may keep it waiting.
+        let result = match sent {
+            Ok(()) => match reading.await {
+                Ok(read) => read,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+            Err(error) => Err(error),
+        };
+        let kept = match (&result, &mut settled.resume) {
+            (Ok(()), Some(resume)) => resume.remove(),
+            (Err(_), Some(resume)) => resume.save(&settled.done),
+            _ => Ok(()),
+        };
+        match result.and(kept) {
+            Ok(()) => Ok(settled.done),
+            Err(cause) => Err(SendError { cause, done: settled.done }),
+        }
+    }
+
+    async fn send_batches(
+        &self,
+        mut batches: mpsc::Receiver<Batch>,
+        settled: &mut Settled,
+        progress: impl Fn(&FileReport),
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let mut in_flight = FuturesUnordered::new();
+        let mut is_read = false;
+        let mut failure = None;
+        tokio::pin!(stop);
+        loop {
+            let has_room = in_flight.len() < self.options.in_flight.max(1);
+            tokio::select! {
+                batch = batches.recv(), if has_room && !is_read && failure.is_none() => match batch {
+                    Some(batch) => in_flight.push(retry::deliver(self, batch)),
+                    None => is_read = true,
+                },
+                Some((index, delivered)) = in_flight.next(), if !in_flight.is_empty() => {
+                    match delivered {
+                        Ok(report) => {
+                            settled.add(index, report)?;
+                            progress(&settled.done);
+                        }
+                        // What is under way may end well; nothing new is begun.
+                        Err(error) => failure = failure.or(Some(error)),
+                    }
+                }
+                () = &mut stop => anyhow::bail!("interrupted"),
+                else => break,
+            }
+        }
+        failure.map_or(Ok(()), |error: BatchError| Err(error.into()))
+    }
+}
+
+/// Reports in the order of the file, merged as far as there is no gap.
+struct Settled {
+    done: FileReport,
+    waiting: BTreeMap<u64, FileReport>,
+    next: u64,
+    resume: Option<ResumeFile>,
+}
+
+impl Settled {
+    fn add(&mut self, index: u64, report: FileReport) -> anyhow::Result<()> {
+        self.waiting.insert(index, report);
+        while let Some(report) = self.waiting.remove(&self.next) {
+            self.done.merge(report);
+            self.next += 1;
+        }
+        match &mut self.resume {
+            Some(resume) => resume.update(&self.done),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

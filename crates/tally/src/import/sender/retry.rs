@@ -1,0 +1,97 @@
+//! Delivers one batch: sends it, and sends again what was refused for a temporary reason.
+
+use std::time::{Duration, Instant};
+
+use api::client::{ClientError, NDJSON};
+use api::{AcceptedAnswer, RejectedEvent};
+use bytes::Bytes;
+
+use super::super::report::FileReport;
+use super::batch::Batch;
+use super::{BatchError, Sender};
+
+/// Events of one batch that have no verdict yet.
+struct Remaining {
+    body: Bytes,
+    /// The line of the file of each event.
+    lines: Vec<u64>,
+}
+
+/// Gives the index of the batch and what became of its records.
+pub(super) async fn deliver(
+    sender: &Sender,
+    batch: Batch,
+) -> (u64, Result<FileReport, BatchError>) {
+    let Batch { index, body, lines, mut report } = batch;
+    let mut remaining = Remaining { body: body.into(), lines };
+    // Counted from the first failure: a slow batch is not a failing one.
+    let mut failing_since: Option<Instant> = None;
+    let mut wait = sender.options.first_wait;
+    while !remaining.lines.is_empty() {
+        let (error, asked) = match attempt(sender, &remaining.body).await {
+            Ok(answer) => match settle(answer, remaining, &mut report) {
+                Ok(()) => return (index, Ok(report)),
+                Err((rest, error)) => {
+                    remaining = rest;
+                    (error, None)
+                }
+            },
+            Err(error) => {
+                let asked = error.retry_after();
+                if !error.is_retryable() {
+                    return (index, Err(error.into()));
+                }
+                (error.into(), asked)
+            }
+        };
+        let since = *failing_since.get_or_insert_with(Instant::now);
+        let pause = asked.unwrap_or(Duration::ZERO).max(wait);
+        if since.elapsed() + pause > sender.options.retry_for {
+            return (index, Err(error));
+        }
+        tracing::debug!(batch = index, ?pause, %error, "the batch is sent again");
+        tokio::time::sleep(pause).await;
+        wait = (wait * 2).min(sender.options.longest_wait);
+        report.retries += 1;
+    }
+    (index, Ok(report))
+}
+
+async fn attempt(sender: &Sender, body: &Bytes) -> Result<AcceptedAnswer, ClientError> {
+    if sender.options.compress {
+        // Level 1: the link is to be saved, not the processor to be spent.
+        let packed = zstd::encode_all(body.as_ref(), 1).expect("memory takes any bytes");
+        return sender.client.send(NDJSON, packed.into(), Some("zstd")).await;
+    }
+    sender.client.send_ndjson(body.clone()).await
+}
+
+/// Takes the verdicts of an answer; what is to be sent again is the error.
+fn settle(
+    answer: AcceptedAnswer,
+    remaining: Remaining,
+    report: &mut FileReport,
+) -> Result<(), (Remaining, BatchError)> {
+    report.accepted += answer.accepted;
+    let (again, refused): (Vec<RejectedEvent>, Vec<RejectedEvent>) =
+        answer.rejected.into_iter().partition(|event| event.retryable);
+    let line = |event: &RejectedEvent| {
+        usize::try_from(event.index).ok().and_then(|index| remaining.lines.get(index)).copied()
+    };
+    for event in refused {
+        report.refused.add(&event.code, line(&event).unwrap_or(0), event.detail);
+    }
+    let Some(first) = again.first().cloned() else { return Ok(()) };
+    let events: Vec<&[u8]> = remaining.body.split_inclusive(|&byte| byte == b'\n').collect();
+    let (mut body, mut lines) = (Vec::new(), Vec::new());
+    for event in &again {
+        let index = usize::try_from(event.index).unwrap_or(usize::MAX);
+        if let (Some(bytes), Some(line)) = (events.get(index), remaining.lines.get(index)) {
+            body.extend_from_slice(bytes);
+            lines.push(*line);
+        }
+    }
+    let error =
+        BatchError::StillRefused { events: lines.len(), code: first.code, detail: first.detail };
+    Err((Remaining { body: body.into(), lines }, error))
+}

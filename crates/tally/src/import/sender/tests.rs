@@ -1,0 +1,207 @@
+//! The sender against a small peer that refuses, fails and comes back as a test says.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use super::super::reader::{Format, ReadOptions, Reader};
+use super::super::source;
+use super::*;
+
+/// What the peer does with its n-th request, from 0.
+type Script = fn(request: usize, events: &[Value]) -> Response;
+
+struct Peer {
+    script: Script,
+    requests: Mutex<usize>,
+    /// How often each id was accepted.
+    accepted: Mutex<HashMap<String, usize>>,
+}
+
+async fn take(State(peer): State<Arc<Peer>>, headers: HeaderMap, body: Bytes) -> Response {
+    let body = match headers.get("content-encoding").map(|text| text.as_bytes()) {
+        Some(b"zstd") => zstd::decode_all(body.as_ref()).expect("zstd"),
+        _ => body.to_vec(),
+    };
+    let events: Vec<Value> = body
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("an event a line"))
+        .collect();
+    let request = {
+        let mut requests = peer.requests.lock().expect("no panic");
+        *requests += 1;
+        *requests - 1
+    };
+    let response = (peer.script)(request, &events);
+    let (head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("memory");
+    if head.status == StatusCode::ACCEPTED {
+        let answer: Value = serde_json::from_slice(&body).expect("JSON");
+        let rejected = answer["rejected"].as_array().expect("a list");
+        let is_rejected = |i| rejected.iter().any(|event| event["index"] == i);
+        let mut accepted = peer.accepted.lock().expect("no panic");
+        for (i, event) in events.iter().enumerate().filter(|(i, _)| !is_rejected(*i)) {
+            let id = event["id"].as_str().unwrap_or_else(|| panic!("no id at {i}"));
+            *accepted.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    (head, body).into_response()
+}
+
+async fn start(script: Script) -> (Sender, Arc<Peer>) {
+    let peer = Arc::new(Peer { script, requests: Mutex::default(), accepted: Mutex::default() });
+    let router = Router::new().route("/v1/events", post(take)).with_state(Arc::clone(&peer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let ms = Duration::from_millis;
+    let options = SendOptions {
+        batch_events: 10,
+        in_flight: 3,
+        compress: false,
+        retry_for: ms(500),
+        first_wait: ms(1),
+        longest_wait: ms(4),
+    };
+    (Sender { client: Client::new(&url).expect("a good URL"), options }, peer)
+}
+
+fn accept(events: &[Value], rejected: Value) -> Response {
+    let refused = rejected.as_array().map_or(0, Vec::len);
+    let answer = json!({"accepted": events.len() - refused, "rejected": rejected});
+    (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
+}
+
+fn problem(status: u16, code: &str) -> Response {
+    let body = json!({"type": "/problems/x", "title": code, "status": status, "code": code});
+    (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response()
+}
+
+/// A hundred events without ids, and two lines that are none.
+fn file() -> Reader {
+    let mut text = String::from("{\"item\":\n");
+    for i in 0..100 {
+        text += &format!("{{\"item\":\"{}\"}}\n", i % 7);
+    }
+    text += "[]\n";
+    let options = ReadOptions { format: Some(Format::Ndjson), ..Default::default() };
+    Reader::new(source::from_bytes(text.into_bytes()), &options).expect("readable")
+}
+
+async fn send(
+    sender: &Sender,
+    done: FileReport,
+    resume: Option<ResumeFile>,
+) -> Result<FileReport, SendError> {
+    sender.send_file(file(), done, resume, |_| {}, std::future::pending()).await
+}
+
+#[tokio::test]
+async fn everything_is_accepted_once_and_bad_lines_are_told() {
+    let (mut sender, peer) = start(|_, events| accept(events, json!([]))).await;
+    sender.options.compress = true;
+    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    assert_eq!((report.records, report.accepted, report.line), (102, 100, 102));
+    let (code, refused) = report.refused.iter().next().expect("one code");
+    assert_eq!((code, refused.count, refused.examples[1].line), ("invalid_json", 2, 102));
+    assert_eq!(peer.accepted.lock().expect("no panic").len(), 100);
+}
+
+#[tokio::test]
+async fn a_busy_server_gets_the_same_ids_again() {
+    let (sender, peer) = start(|request, events| match request {
+        0 | 4 => problem(503, "overloaded"),
+        2 => problem(429, "overloaded"),
+        _ => accept(events, json!([])),
+    })
+    .await;
+    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    assert_eq!((report.accepted, report.retries), (100, 3));
+    let accepted = peer.accepted.lock().expect("no panic");
+    assert!(accepted.len() == 100 && accepted.values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn only_what_was_refused_for_a_while_is_sent_again() {
+    let (sender, peer) = start(|request, events| match request {
+        0 => accept(
+            events,
+            json!([{"index": 1, "code": "unavailable", "detail": "", "retryable": true},
+                   {"index": 2, "code": "event_too_old", "detail": "old"},
+                   {"index": 9, "code": "outcome_unknown", "detail": "", "retryable": true}]),
+        ),
+        _ => accept(events, json!([])),
+    })
+    .await;
+    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    assert_eq!((report.accepted, report.refused.total(), report.retries), (99, 3, 1));
+    let accepted = peer.accepted.lock().expect("no panic");
+    assert!(accepted.len() == 99 && accepted.values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_batch_of_which_all_is_refused_is_no_failure() {
+    let (sender, _) = start(|_, events| {
+        let rejected: Vec<Value> = (0..events.len())
+            .map(|i| json!({"index": i, "code": "event_too_old", "detail": "old"}))
+            .collect();
+        let body = json!({"type": "/problems/all_rejected", "title": "t", "status": 422,
+            "code": "all_rejected", "rejected": rejected});
+        (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+    })
+    .await;
+    let report = send(&sender, FileReport::default(), None).await.expect("all settled");
+    assert_eq!((report.accepted, report.refused.total()), (0, 102));
+    let examples = report.refused.iter().find(|(code, _)| *code == "event_too_old");
+    assert_eq!(examples.expect("the code").1.examples[0].line, 2, "lines of the file");
+}
+
+#[tokio::test]
+async fn after_a_failure_the_same_command_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let resume = || Some(ResumeFile::new(folder.path(), "f", 1, ""));
+    let (mut sender, _) = start(|request, events| match request {
+        0..4 => accept(events, json!([])),
+        _ => problem(400, "invalid_json"),
+    })
+    .await;
+    sender.options.in_flight = 1;
+    let error = send(&sender, FileReport::default(), resume()).await.expect_err("refused");
+    assert!(format!("{:#}", error.cause).contains("invalid_json"), "{:#}", error.cause);
+    let done = resume().expect("a file").load().expect("progress");
+    assert_eq!(done, error.done);
+    assert_eq!((done.accepted, done.records, done.line), (40, 41, 41));
+
+    let (sender, peer) = start(|_, events| accept(events, json!([]))).await;
+    let report = send(&sender, done, resume()).await.expect("all sent");
+    assert_eq!((report.accepted, report.records), (100, 102));
+    assert_eq!(peer.accepted.lock().expect("no panic").len(), 60);
+    assert_eq!(resume().expect("a file").load(), None, "the next run sends all again");
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_ends_the_run() {
+    let (mut sender, _) = start(|_, _| problem(503, "unavailable")).await;
+    sender.options.retry_for = Duration::from_millis(20);
+    let error = send(&sender, FileReport::default(), None).await.expect_err("never there");
+    assert!(format!("{:#}", error.cause).contains("unavailable"), "{:#}", error.cause);
+    assert_eq!(error.done.records, 0);
+}
+
+#[tokio::test]
+async fn a_stop_keeps_what_is_settled() {
+    let (sender, _) = start(|_, _| problem(503, "unavailable")).await;
+    let stopped = sender
+        .send_file(file(), FileReport::default(), None, |_| {}, std::future::ready(()))
+        .await
+        .expect_err("stopped");
+    assert!(stopped.cause.to_string().contains("interrupted"));
+}

@@ -1,0 +1,207 @@
+//! Opens what is to be sent: a file or standard input, decompressed as its first bytes say.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context;
+
+use super::ids::{self, HEAD_BYTES};
+
+const BUFFER_BYTES: usize = 256 << 10;
+/// How much of each end of a file is in its identity.
+const IDENTITY_BYTES: usize = 64 << 10;
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// An open file.
+pub(crate) struct Source {
+    /// As the user wrote it; `standard input` for `-`.
+    pub(crate) name: String,
+    /// Tells this content from other content; standard input has none.
+    pub(crate) identity: Option<u128>,
+    /// Size as stored, where it is known.
+    pub(crate) stored_bytes: Option<u64>,
+    /// How many bytes have been read, as stored.
+    pub(crate) read_bytes: Arc<AtomicU64>,
+    /// The first bytes, decompressed.
+    pub(super) head: Vec<u8>,
+    /// All bytes, decompressed, those of the head included.
+    pub(super) reader: Box<dyn BufRead + Send>,
+    /// What it is compressed with.
+    pub(crate) compression: Option<&'static str>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Opens a path; `-` is standard input.
+    pub(crate) fn open(path: &str) -> anyhow::Result<Self> {
+        if path == "-" {
+            return Self::new("standard input", Box::new(io::stdin()), None, None);
+        }
+        let context = || format!("cannot read `{path}`");
+        let mut file = File::open(Path::new(path)).with_context(context)?;
+        let metadata = file.metadata().with_context(context)?;
+        if metadata.is_dir() {
+            anyhow::bail!("`{path}` is a folder; name the files in it");
+        }
+        let identity = if metadata.is_file() {
+            Some(identity(&mut file, metadata.len()).with_context(context)?)
+        } else {
+            None
+        };
+        let size = metadata.is_file().then_some(metadata.len());
+        Self::new(path, Box::new(file), identity, size).with_context(context)
+    }
+
+    fn new(
+        name: &str,
+        raw: Box<dyn Read + Send>,
+        identity: Option<u128>,
+        stored_bytes: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let read_bytes = Arc::new(AtomicU64::new(0));
+        let counted = CountingReader { inner: raw, count: Arc::clone(&read_bytes) };
+        let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
+        let magic = read_head(&mut raw, ZSTD_MAGIC.len())?;
+        let whole = Cursor::new(magic.clone()).chain(raw);
+        let (compression, mut reader): (_, Box<dyn BufRead + Send>) =
+            if magic.starts_with(ZSTD_MAGIC) {
+                let decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+                (Some("zstd"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
+            } else if magic.starts_with(GZIP_MAGIC) {
+                let decoder = flate2::bufread::MultiGzDecoder::new(whole);
+                (Some("gzip"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
+            } else {
+                (None, Box::new(whole))
+            };
+        let mut head = match read_head(&mut reader, HEAD_BYTES) {
+            Ok(head) => head,
+            Err(error) => return Err(read_error(name, compression, error)),
+        };
+        if head.starts_with(BYTE_ORDER_MARK) {
+            head.drain(..BYTE_ORDER_MARK.len());
+        }
+        let reader = Box::new(Cursor::new(head.clone()).chain(reader));
+        let name = name.to_owned();
+        Ok(Self { name, identity, stored_bytes, read_bytes, head, reader, compression })
+    }
+}
+
+/// Explains an error of reading: a broken compressed file is the usual one.
+pub(super) fn read_error(
+    name: &str,
+    compression: Option<&'static str>,
+    error: io::Error,
+) -> anyhow::Error {
+    let text = match (compression, error.kind()) {
+        (Some(kind), io::ErrorKind::UnexpectedEof) => format!(
+            "the {kind} data of `{name}` is cut short: fetch the file again, and then run this command again"
+        ),
+        (Some(kind), _) => format!("the {kind} data of `{name}` is damaged"),
+        (None, _) => format!("cannot read `{name}`"),
+    };
+    anyhow::Error::new(error).context(text)
+}
+
+/// Reads up to so many bytes; fewer only at the end.
+fn read_head(reader: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(bytes);
+    reader.take(bytes as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A digest of size and both ends; the file is back at its beginning afterwards.
+fn identity(file: &mut File, size: u64) -> io::Result<u128> {
+    let head = read_head(file, IDENTITY_BYTES)?;
+    file.seek(SeekFrom::Start(size.saturating_sub(IDENTITY_BYTES as u64)))?;
+    let tail = read_head(file, IDENTITY_BYTES)?;
+    file.rewind()?;
+    let size = size.to_be_bytes();
+    Ok(ids::digest([size.as_slice(), head.as_slice(), tail.as_slice()]).as_u128())
+}
+
+struct CountingReader {
+    inner: Box<dyn Read + Send>,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for CountingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+pub(super) fn from_bytes(bytes: Vec<u8>) -> Source {
+    Source::new("test", Box::new(Cursor::new(bytes)), None, None).expect("readable")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn content(mut source: Source) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        source.reader.read_to_end(&mut all)?;
+        Ok(all)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..20_000).flat_map(|i| format!("line {i}\n").into_bytes()).collect()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    #[test]
+    fn plain_zstd_and_gzip_in_several_members_give_the_same_bytes_and_head() {
+        let text = text();
+        let (first, second) = text.split_at(70_001);
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).expect("memory");
+        let forms = [
+            text.clone(),
+            zstd(&text),
+            gzip(&text),
+            [zstd(first), zstd(second)].concat(),
+            [gzip(first), gzip(second)].concat(),
+        ];
+        for form in forms {
+            let source = from_bytes(form);
+            assert_eq!(source.head, text[..HEAD_BYTES]);
+            assert_eq!(content(source).expect("whole"), text);
+        }
+    }
+
+    #[test]
+    fn a_cut_compressed_file_is_an_error_and_never_an_end() {
+        let text = text();
+        for whole in [zstd::encode_all(text.as_slice(), 1).expect("memory"), gzip(&text)] {
+            let cut = whole[..whole.len() - 20].to_vec();
+            let source = from_bytes(cut);
+            let (name, compression) = (source.name.clone(), source.compression);
+            let error = read_error(&name, compression, content(source).expect_err("cut"));
+            assert!(format!("{error:#}").contains("cut short"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_content() {
+        assert_eq!(content(from_bytes("\u{feff}a,b".into())).expect("memory"), b"a,b");
+    }
+}
