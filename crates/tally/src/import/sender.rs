@@ -109,7 +109,7 @@ impl Sender {
         let mut is_read = false;
         let mut failure = None;
         tokio::pin!(stop);
-        loop {
+        while !(in_flight.is_empty() && (is_read || failure.is_some())) {
             let has_room = in_flight.len() < self.options.in_flight.max(1);
             tokio::select! {
                 batch = batches.recv(), if has_room && !is_read && failure.is_none() => match batch {
@@ -127,7 +127,6 @@ impl Sender {
                     }
                 }
                 () = &mut stop => anyhow::bail!("interrupted"),
-                else => break,
             }
         }
         failure.map_or(Ok(()), |error: BatchError| Err(error.into()))

@@ -31,8 +31,9 @@ pub(super) async fn deliver(
         let (error, asked) = match attempt(sender, &remaining.body).await {
             Ok(answer) => match settle(answer, remaining, &mut report) {
                 Ok(()) => return (index, Ok(report)),
-                Err((rest, error)) => {
-                    remaining = rest;
+                Err(again) => {
+                    let error;
+                    (remaining, error) = *again;
                     (error, None)
                 }
             },
@@ -71,7 +72,7 @@ fn settle(
     answer: AcceptedAnswer,
     remaining: Remaining,
     report: &mut FileReport,
-) -> Result<(), (Remaining, BatchError)> {
+) -> Result<(), Box<(Remaining, BatchError)>> {
     report.accepted += answer.accepted;
     let (again, refused): (Vec<RejectedEvent>, Vec<RejectedEvent>) =
         answer.rejected.into_iter().partition(|event| event.retryable);
@@ -93,5 +94,5 @@ fn settle(
     }
     let error =
         BatchError::StillRefused { events: lines.len(), code: first.code, detail: first.detail };
-    Err((Remaining { body: body.into(), lines }, error))
+    Err(Box::new((Remaining { body: body.into(), lines }, error)))
 }
