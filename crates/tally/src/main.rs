@@ -2,6 +2,7 @@
 
 mod cli;
 mod import;
+mod load;
 
 /// Fewer cycles and steadier memory than the system's allocator.
 #[global_allocator]

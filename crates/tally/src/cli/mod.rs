@@ -4,6 +4,7 @@
 
 mod completions;
 mod count;
+mod load;
 
 mod output;
 mod send;
@@ -37,6 +38,7 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Load(load::LoadArgs),
 
     Completions(completions::CompletionsArgs),
 }
@@ -62,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Load(args) => load::run(&args),
 
         Command::Completions(args) => completions::run(&args),
     };

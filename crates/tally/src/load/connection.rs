@@ -1,0 +1,121 @@
+//! One HTTP/1.1 connection, bare: the load generator wants to know which connection a request is on, and
+//! pays for nothing that it does not need.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long one exchange may take.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// For the socket.
+    address: String,
+    /// For the header.
+    host: HeaderValue,
+    /// Before every path; empty for most.
+    prefix: String,
+}
+
+impl Peer {
+    pub(super) fn new(base_url: &str) -> anyhow::Result<Self> {
+        let uri: Uri = base_url.parse().with_context(|| format!("`{base_url}` is no URL"))?;
+        let authority = uri.authority().context("the URL has no host")?;
+        let address = match authority.port_u16() {
+            Some(_) => authority.as_str().to_owned(),
+            None => format!("{}:80", authority.as_str()),
+        };
+        let host = HeaderValue::from_str(authority.as_str()).context("the host is no header")?;
+        Ok(Self { address, host, prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// A connection that opens when it is needed, and again after it broke.
+pub(super) struct Connection {
+    peer: Peer,
+    open: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Connection {
+    pub(super) fn new(peer: &Peer) -> Self {
+        Self { peer: peer.clone(), open: None }
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, &'static str> {
+        self.exchange(Method::GET, path, None, Bytes::new()).await
+    }
+
+    pub(super) async fn post(
+        &mut self,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+    ) -> Result<Answer, &'static str> {
+        self.exchange(Method::POST, path, Some(content_type), body).await
+    }
+
+    /// The error is a code for the table of errors; the connection is then closed.
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: Option<&'static str>,
+        body: Bytes,
+    ) -> Result<Answer, &'static str> {
+        let uri = format!("{}{path}", self.peer.prefix).parse::<Uri>().map_err(|_| "bad_path")?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(HOST, self.peer.host.clone());
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        let exchange = async {
+            let connection = self.ready().await?;
+            let response = connection.send_request(request).await.map_err(|_| "interrupted")?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|_| "interrupted")?.to_bytes();
+            let seconds = head.headers.get(RETRY_AFTER).and_then(|text| text.to_str().ok());
+            let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+            Ok(Answer { status: head.status.as_u16(), body, retry_after })
+        };
+        let result =
+            tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or(Err("timeout"));
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    async fn ready(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, &'static str> {
+        let is_usable = match &mut self.open {
+            Some(open) => open.ready().await.is_ok(),
+            None => false,
+        };
+        if !is_usable {
+            let stream = TcpStream::connect(&self.peer.address).await.map_err(|_| "connect")?;
+            stream.set_nodelay(true).map_err(|_| "connect")?;
+            let (sender, driver) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|_| "connect")?;
+            tokio::spawn(driver);
+            self.open = Some(sender);
+        }
+        self.open.as_mut().ok_or("connect")
+    }
+}

@@ -1,0 +1,15 @@
+//! The load generator: made-up events, cheap enough to share a machine with the server under test, sent
+//! open or closed loop, with latencies, an exactness check and probes beside it.
+
+mod connection;
+mod encode;
+mod generator;
+mod probe;
+mod report;
+mod run;
+mod verify;
+mod zipf;
+
+pub(crate) use encode::BodyFormat;
+pub(crate) use generator::GeneratorOptions;
+pub(crate) use run::{LoadOptions, run};

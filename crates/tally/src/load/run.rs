@@ -1,0 +1,324 @@
+//! Runs the load: connections that take the next body, send it, and send it again while the server asks
+//! for that. All on one thread, to leave the other cores to the server under test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::client::Client;
+use api::{AcceptedAnswer, Problem, RejectedEvent};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::connection::{Answer, Connection, Peer};
+use super::generator::{Generator, GeneratorOptions, Tracked};
+use super::probe;
+use super::report::{Latencies, LoadReport};
+use super::verify::Expected;
+use super::zipf::Zipf;
+
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadOptions {
+    pub(crate) url: String,
+    pub(crate) path: String,
+    pub(crate) generator: GeneratorOptions,
+    pub(crate) batch: u32,
+    pub(crate) connections: u32,
+    /// Events a second; none: closed loop.
+    pub(crate) rate: Option<f64>,
+    pub(crate) events: u64,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) verify: bool,
+    pub(crate) probe_visibility: bool,
+    pub(crate) query_rate: Option<f64>,
+    /// How long a body is sent again before it is given up.
+    pub(crate) retry_for: Duration,
+}
+
+/// What all connections share.
+struct Shared {
+    options: LoadOptions,
+    peer: Peer,
+    source: Mutex<Source>,
+    totals: Mutex<Totals>,
+    started: Instant,
+    progress: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// Where bodies come from.
+struct Source {
+    generator: Generator,
+    remaining: u64,
+    spent: Duration,
+}
+
+/// What has come of them.
+struct Totals {
+    report: LoadReport,
+    errors: BTreeMap<String, u64>,
+    latencies: Latencies,
+    expected: Option<Expected>,
+}
+
+/// One request to be.
+struct Body {
+    bytes: Bytes,
+    events: u32,
+    tracked: Vec<Tracked>,
+}
+
+/// Runs to the end. `progress` hears the number of events answered so far.
+pub(crate) fn run(
+    options: LoadOptions,
+    progress: impl Fn(u64) + Send + Sync + 'static,
+) -> anyhow::Result<LoadReport> {
+    let client = Client::new(&options.url)?;
+    let peer = Peer::new(client.base_url())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let expected = if options.verify {
+        Some(runtime.block_on(Expected::baseline(&client, options.generator.items))?)
+    } else {
+        None
+    };
+    let visibility = if options.probe_visibility {
+        let item = format!("load-probe-{:x}", options.generator.started_ms);
+        Some(probe::visibility(peer.clone(), item)?)
+    } else {
+        None
+    };
+    let queries = match options.query_rate {
+        Some(rate) => {
+            let zipf = Zipf::new(options.generator.items, options.generator.skew);
+            Some(probe::queries(peer.clone(), rate, zipf, options.generator.seed ^ 1)?)
+        }
+        None => None,
+    };
+    let generator = Generator::new(&options.generator);
+    let source = Source { generator, remaining: options.events, spent: Duration::ZERO };
+    let totals = Totals {
+        report: LoadReport::default(),
+        errors: BTreeMap::new(),
+        latencies: Latencies::new(),
+        expected,
+    };
+    let shared = Arc::new(Shared {
+        peer,
+        source: Mutex::new(source),
+        totals: Mutex::new(totals),
+        started: Instant::now(),
+        progress: Box::new(progress),
+        options,
+    });
+    runtime.block_on(drive(&shared));
+    let elapsed = shared.started.elapsed();
+    let mut report = finish(&shared, elapsed);
+    if let Some(probe) = queries {
+        let (latencies, errors) = probe.finish();
+        report.query_latency_ms = Some(latencies.percentiles());
+        report.query_errors = Some(errors);
+    }
+    report.visibility_ms = visibility.map(|probe| probe.finish().0.percentiles());
+    let expected = shared.totals.lock().expected.take();
+    if let Some(expected) = expected {
+        report.verification = Some(runtime.block_on(expected.compare(&client, report.unknown))?);
+    }
+    Ok(report)
+}
+
+fn finish(shared: &Shared, elapsed: Duration) -> LoadReport {
+    let (options, mut totals) = (&shared.options, shared.totals.lock());
+    let mut report = std::mem::take(&mut totals.report);
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    let source = shared.source.lock();
+    let made = (options.events - source.remaining).max(1);
+    report.mode = if options.rate.is_some() { "open" } else { "closed" };
+    report.format = format!("{:?}", options.generator.format).to_ascii_lowercase();
+    report.batch = options.batch;
+    report.connections = options.connections;
+    report.seconds = seconds;
+    report.events_per_second = report.events as f64 / seconds;
+    report.requests_per_second = report.requests as f64 / seconds;
+    report.errors = std::mem::take(&mut totals.errors);
+    report.latency_ms = totals.latencies.percentiles();
+    report.generator_ns_per_event = source.spent.as_nanos() as f64 / made as f64;
+    report
+}
+
+async fn drive(shared: &Arc<Shared>) {
+    let schedule = shared.options.rate.map(|rate| Arc::new(pacer(shared, rate)));
+    let workers = (0..shared.options.connections).map(|_| {
+        let (shared, schedule) = (Arc::clone(shared), schedule.clone());
+        tokio::spawn(async move { work(&shared, schedule.as_deref()).await })
+    });
+    let workers: Vec<_> = workers.collect();
+    for worker in workers {
+        if let Err(error) = worker.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+type Schedule = tokio::sync::Mutex<mpsc::UnboundedReceiver<Instant>>;
+
+/// Says when each request is due, from a thread of its own: the runtime's timer has only milliseconds.
+fn pacer(shared: &Shared, rate: f64) -> Schedule {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let interval = f64::from(shared.options.batch) / rate;
+    let requests = shared.options.events.div_ceil(u64::from(shared.options.batch));
+    let (started, duration) = (shared.started, shared.options.duration);
+    std::thread::spawn(move || {
+        for request in 0..requests {
+            let after = Duration::from_secs_f64(request as f64 * interval);
+            if duration.is_some_and(|duration| after >= duration) {
+                break;
+            }
+            let due = started + after;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if sender.send(due).is_err() {
+                break;
+            }
+        }
+    });
+    tokio::sync::Mutex::new(receiver)
+}
+
+async fn work(shared: &Shared, schedule: Option<&Schedule>) {
+    let mut connection = Connection::new(&shared.peer);
+    let mut latencies = Latencies::new();
+    loop {
+        let due = match schedule {
+            Some(schedule) => schedule.lock().await.recv().await,
+            None => {
+                let is_over =
+                    shared.options.duration.is_some_and(|most| shared.started.elapsed() >= most);
+                (!is_over).then(Instant::now)
+            }
+        };
+        let (Some(due), Some(body)) = (due, next_body(shared, due.is_some())) else { break };
+        // Closed loop: making the body is no latency of the server.
+        let due = if schedule.is_some() { due } else { Instant::now() };
+        deliver(shared, &mut connection, body).await;
+        latencies.record(due.elapsed());
+    }
+    shared.totals.lock().latencies.merge(&latencies);
+}
+
+fn next_body(shared: &Shared, is_wanted: bool) -> Option<Body> {
+    let source = &mut *shared.source.lock();
+    let events = source.remaining.min(u64::from(shared.options.batch)) as u32;
+    if events == 0 || !is_wanted {
+        return None;
+    }
+    source.remaining -= u64::from(events);
+    let started = Instant::now();
+    // One reading of the wall clock a run; from there the monotonic clock counts.
+    let now_ms = shared.options.generator.started_ms + shared.started.elapsed().as_millis() as u64;
+    let mut tracked = Vec::new();
+    let bytes = source.generator.body(events, now_ms, &mut tracked).into();
+    source.spent += started.elapsed();
+    Some(Body { bytes, events, tracked })
+}
+
+/// What an answer means for a body.
+enum Verdict {
+    Settled(AcceptedAnswer),
+    Again(String, Option<Duration>),
+    Refused(String),
+}
+
+async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
+    let content_type = shared.options.generator.format.content_type();
+    let began = Instant::now();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let answer = connection.post(&shared.options.path, content_type, body.bytes.clone()).await;
+        let verdict = match answer {
+            Ok(answer) => judge(&answer, body.events),
+            Err(code) => Verdict::Again(code.to_owned(), None),
+        };
+        match verdict {
+            Verdict::Settled(answer) => return settle(shared, &body, &answer),
+            Verdict::Again(code, asked) => {
+                let pause = asked.unwrap_or(Duration::ZERO).max(wait);
+                if began.elapsed() + pause > shared.options.retry_for {
+                    return give_up(shared, &body, code, true);
+                }
+                {
+                    let totals = &mut *shared.totals.lock();
+                    *totals.errors.entry(code).or_default() += 1;
+                    totals.report.retries += 1;
+                }
+                tokio::time::sleep(pause).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            Verdict::Refused(code) => return give_up(shared, &body, code, false),
+        }
+    }
+}
+
+/// A part that was refused for a while sends the whole body again: with the same ids it counts once, and an
+/// Avro file need not be taken apart.
+fn judge(answer: &Answer, events: u32) -> Verdict {
+    if matches!(answer.status, 200..=299) {
+        // An empty handler, for comparison, says nothing: that is all accepted.
+        let accepted = serde_json::from_slice(&answer.body)
+            .unwrap_or(AcceptedAnswer { accepted: events.into(), rejected: Vec::new() });
+        return match accepted.rejected.iter().find(|event| event.retryable) {
+            Some(event) => Verdict::Again(event.code.clone(), answer.retry_after),
+            None => Verdict::Settled(accepted),
+        };
+    }
+    let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
+    match problem {
+        Some(problem) if problem.code == api::ProblemCode::AllRejected.as_str() => {
+            Verdict::Settled(AcceptedAnswer { accepted: 0, rejected: problem.rejected })
+        }
+        problem => {
+            let code = problem.map_or_else(|| answer.status.to_string(), |problem| problem.code);
+            match answer.status {
+                408 | 429 | 502 | 503 | 504 => Verdict::Again(code, answer.retry_after),
+                _ => Verdict::Refused(code),
+            }
+        }
+    }
+}
+
+fn settle(shared: &Shared, body: &Body, answer: &AcceptedAnswer) {
+    let totals = &mut *shared.totals.lock();
+    let report = &mut totals.report;
+    report.requests += 1;
+    report.events += u64::from(body.events);
+    report.accepted += answer.accepted;
+    report.rejected += answer.rejected.len() as u64;
+    report.body_bytes += body.bytes.len() as u64;
+    for RejectedEvent { code, .. } in &answer.rejected {
+        *totals.errors.entry(code.clone()).or_default() += 1;
+    }
+    if let Some(expected) = &mut totals.expected {
+        let mut rejected: Vec<u64> = answer.rejected.iter().map(|event| event.index).collect();
+        rejected.sort_unstable();
+        expected.add(&body.tracked, &rejected);
+    }
+    (shared.progress)(report.events);
+}
+
+/// A refused body is known not to be counted; one that was given up is not.
+fn give_up(shared: &Shared, body: &Body, code: String, is_unknown: bool) {
+    let totals = &mut *shared.totals.lock();
+    *totals.errors.entry(code).or_default() += 1;
+    if is_unknown {
+        totals.report.unknown += u64::from(body.events);
+    } else {
+        totals.report.rejected += u64::from(body.events);
+    }
+}
+
+#[cfg(test)]
+mod tests;
