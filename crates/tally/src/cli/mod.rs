@@ -3,11 +3,12 @@
 //! A command is a file with its arguments and a `run`; a new one adds a variant and a line here.
 
 mod completions;
+mod config;
 mod count;
 mod load;
-
 mod output;
 mod send;
+mod serve;
 mod server;
 mod stats;
 mod top;
@@ -34,12 +35,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<serve::ServeArgs>),
     Send(send::SendArgs),
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Load(load::LoadArgs),
-
+    Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
 
@@ -60,12 +62,13 @@ pub(crate) struct UsageError(pub(crate) String);
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Load(args) => load::run(&args),
-
+        Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match outcome {

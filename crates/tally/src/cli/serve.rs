@@ -1,0 +1,67 @@
+//! `tally serve`: everything in one process on embedded storage.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config::resolve;
+use super::{Outcome, UsageError};
+use crate::config::{Raw, Resolved};
+use crate::wiring::Tally;
+use crate::{http, telemetry};
+
+/// Run Tally in one process on embedded storage
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  tally serve --listen 127.0.0.1:8080 --data-dir ./tally-data\n\n\
+                  Every flag can be set as TALLY_… in the environment or in tally.toml too; \
+                  `tally config` shows what is in effect."
+)]
+pub(crate) struct ServeArgs {
+    /// Settings file [default: ./tally.toml, where it exists]
+    #[arg(long, value_name = "FILE", env = "TALLY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Raw,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
+    let settings = resolve(args.config.as_deref(), &args.settings)
+        .map_err(|error| UsageError(error.to_string()))?;
+    telemetry::start(&settings.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let tally = Tally::open(&settings)?;
+    runtime.block_on(serve(&settings, &tally))?;
+    tally.stop()?;
+    eprintln!("tally has stopped; everything that was accepted is on disk");
+    Ok(Outcome::Good)
+}
+
+async fn serve(settings: &Resolved, tally: &Tally) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+        format!("cannot listen on {}; choose another address with --listen", settings.listen)
+    })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let router = http::router(tally.parts.clone())?;
+    println!("listening on {url}");
+    eprintln!(
+        "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
+         curl {url}/v1/items/hello/count\n\n  stop with Ctrl-C\n",
+        settings.data_dir.display()
+    );
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("stopping: finishing what is in flight");
+    };
+    http::serve(listener, router, stop).await;
+    tally.refuse_events();
+    Ok(())
+}

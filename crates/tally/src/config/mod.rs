@@ -1,0 +1,8 @@
+//! Settings: flags over environment over file over defaults, checked before anything starts.
+
+mod raw;
+mod resolved;
+pub(crate) mod units;
+
+pub(crate) use raw::{Raw, read_file};
+pub(crate) use resolved::{Compression, Layer, Machine, Origin, Resolved, SettingError, environment};

@@ -1,0 +1,105 @@
+//! Settings as they are written, each of them optional, in every layer the same.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::resolved::SettingError;
+
+/// Settings as text, of one layer. Unknown names in a file are refused.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Raw {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Folder for all data; created if missing [default: ./tally-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// Number of partitions, fixed at the first start [default: one per core]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) partitions: Option<String>,
+    /// Oldest event that is accepted; raise it to load history [default: 7d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_event_age: Option<String>,
+    /// How long a repeated event id is recognised, in whole minutes [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) dedup_window: Option<String>,
+    /// Memory for the ids of the dedup window [default: a quarter of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) dedup_memory: Option<String>,
+    /// Longest time between writes of the counters to disk [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) flush_interval: Option<String>,
+    /// How long raw events stay in the log [default: 14d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) log_retention: Option<String>,
+    /// Size of a partition's log from which the oldest events go, or none [default: none]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) log_retention_bytes: Option<String>,
+    /// Size of one file of the log [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) segment_bytes: Option<String>,
+    /// How the log is compressed: none, lz4 or zstd [default: lz4]
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) log_compression: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// Takes a number where a file writes one without quotes.
+fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Number(u64),
+        Text(String),
+    }
+    Ok(Some(match Text::deserialize(value)? {
+        Text::Number(number) => number.to_string(),
+        Text::Text(text) => text,
+    }))
+}
+
+impl Raw {
+    /// The names and values of all settings, in the order they are shown.
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 12] {
+        [
+            ("listen", &self.listen),
+            ("data_dir", &self.data_dir),
+            ("partitions", &self.partitions),
+            ("max_event_age", &self.max_event_age),
+            ("dedup_window", &self.dedup_window),
+            ("dedup_memory", &self.dedup_memory),
+            ("flush_interval", &self.flush_interval),
+            ("log_retention", &self.log_retention),
+            ("log_retention_bytes", &self.log_retention_bytes),
+            ("segment_bytes", &self.segment_bytes),
+            ("log_compression", &self.log_compression),
+            ("log_level", &self.log_level),
+        ]
+    }
+}
+
+/// Reads a settings file; none where no name was given and `./tally.toml` is not there.
+///
+/// # Errors
+/// When the file cannot be read or says something that is not a setting.
+pub(crate) fn read_file(given: Option<&Path>) -> Result<Option<(PathBuf, Raw)>, SettingError> {
+    let path = given.unwrap_or(Path::new("tally.toml"));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if given.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(SettingError::file(path, &error.to_string())),
+    };
+    let raw = toml::from_str(&text).map_err(|error| SettingError::file(path, &error.to_string()))?;
+    Ok(Some((path.to_owned(), raw)))
+}

@@ -1,0 +1,366 @@
+//! Settings, typed and checked, each with where it came from.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX};
+
+use super::raw::Raw;
+use super::units::{format_duration_ms, format_size, parse_duration_ms, parse_size};
+
+/// Least size of a log file: it must hold the largest batch of records.
+const SEGMENT_BYTES_MIN: u64 = 8 << 20;
+/// Greatest size of a log file.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Least memory for the dedup window: below, a busy second fills it.
+const DEDUP_BYTES_MIN: u64 = 16 << 20;
+/// Longest time between flushes: what must be counted again after a crash.
+const FLUSH_INTERVAL_MAX_MS: u64 = 10 * 60_000;
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A command line flag.
+    Flag,
+    /// An environment variable, `TALLY_` and the name in capitals.
+    Environment,
+    /// A settings file.
+    File(PathBuf),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment => f.write_str("environment"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// The settings of one origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) origin: Origin,
+    pub(crate) raw: Raw,
+}
+
+/// A setting that cannot be used, or a file that cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SettingError(String);
+
+impl SettingError {
+    pub(super) fn file(path: &Path, what: &str) -> Self {
+        Self(format!("the settings file {}: {}", path.display(), what.trim_end()))
+    }
+}
+
+/// How the log is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Lz4,
+    Zstd,
+}
+
+/// What the machine has, for the defaults that follow it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    pub(crate) cores: u16,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Machine {
+    /// This machine.
+    pub(crate) fn this() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let info = rustix::system::sysinfo();
+        let unit = u64::from(info.mem_unit);
+        let memory_bytes = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(unit);
+        let cores = u16::try_from(cores).unwrap_or(PARTITIONS_MAX).min(PARTITIONS_MAX);
+        Self { cores, memory_bytes }
+    }
+}
+
+/// Settings that can be used as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    /// None leaves it to what the data folder has, or at the first start to the machine.
+    pub(crate) partitions: Option<u16>,
+    pub(crate) partitions_default: u16,
+    pub(crate) max_event_age_ms: i64,
+    pub(crate) dedup_minutes: u32,
+    pub(crate) dedup_bytes: u64,
+    pub(crate) flush_interval_ms: u64,
+    pub(crate) log_retention_ms: i64,
+    pub(crate) log_retention_bytes: Option<u64>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) log_compression: Compression,
+    pub(crate) log_level: String,
+    /// Name, effective value and origin of every setting.
+    pub(crate) shown: Vec<(&'static str, String, Origin)>,
+}
+
+/// One setting on its way from text.
+struct Setting {
+    name: &'static str,
+    text: String,
+    origin: Origin,
+}
+
+impl Setting {
+    fn refuse(&self, allowed: &str) -> SettingError {
+        let Self { name, text, origin } = self;
+        let origin = match origin {
+            Origin::Flag => format!("the flag --{}", name.replace('_', "-")),
+            Origin::Environment => format!("the environment variable {}", variable(name)),
+            Origin::File(path) => format!("the file {}", path.display()),
+            Origin::Default => "the default".into(),
+        };
+        SettingError(format!("the setting `{name}` is `{text}` (from {origin}); {allowed}"))
+    }
+
+    fn duration_ms(&self, max_ms: u64) -> Result<u64, SettingError> {
+        let millis = parse_duration_ms(&self.text).map_err(|shape| self.refuse(shape))?;
+        if millis > max_ms {
+            let max = format_duration_ms(max_ms);
+            return Err(self.refuse(&format!("it must be at most {max}")));
+        }
+        Ok(millis)
+    }
+
+    fn size(&self, bounds: std::ops::RangeInclusive<u64>) -> Result<u64, SettingError> {
+        let bytes = parse_size(&self.text).map_err(|shape| self.refuse(shape))?;
+        if !bounds.contains(&bytes) {
+            let (least, most) = (format_size(*bounds.start()), format_size(*bounds.end()));
+            return Err(self.refuse(&format!("it must be from {least} to {most}")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The name of a setting's environment variable.
+fn variable(name: &str) -> String {
+    format!("TALLY_{}", name.to_ascii_uppercase())
+}
+
+impl Resolved {
+    /// The settings of layers, the first of which goes before the others.
+    ///
+    /// # Errors
+    /// Names the setting, its value, where it came from and what is allowed.
+    pub(crate) fn resolve(layers: &[Layer], machine: Machine) -> Result<Self, SettingError> {
+        let mut settings = Vec::new();
+        for (at, (name, default)) in defaults(machine).into_iter().enumerate() {
+            let set = layers.iter().find_map(|layer| {
+                let (_, text) = layer.raw.pairs()[at];
+                text.as_ref().map(|text| (text.clone(), layer.origin.clone()))
+            });
+            let (text, origin) = set.unwrap_or((default, Origin::Default));
+            settings.push(Setting { name, text, origin });
+        }
+        let shown =
+            settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
+        let settings: [Setting; 12] =
+            settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
+        let [
+            listen,
+            data_dir,
+            partitions,
+            max_event_age,
+            dedup_window,
+            dedup_memory,
+            flush_interval,
+            log_retention,
+            log_retention_bytes,
+            segment_bytes,
+            log_compression,
+            log_level,
+        ] = settings;
+        let fixed = partitions.origin != Origin::Default;
+        Ok(Self {
+            listen: listen
+                .text
+                .parse()
+                .map_err(|_| listen.refuse("it must be an address and a port: 127.0.0.1:8080"))?,
+            data_dir: folder(&data_dir)?,
+            partitions: if fixed { Some(partition_count(&partitions)?) } else { None },
+            partitions_default: machine.cores,
+            max_event_age_ms: max_event_age.duration_ms(i64::MAX as u64)? as i64,
+            dedup_minutes: dedup_minutes(&dedup_window)?,
+            dedup_bytes: dedup_memory.size(DEDUP_BYTES_MIN..=1 << 50)?,
+            flush_interval_ms: flush_interval.duration_ms(FLUSH_INTERVAL_MAX_MS)?,
+            log_retention_ms: log_retention.duration_ms(i64::MAX as u64)? as i64,
+            log_retention_bytes: match log_retention_bytes.text.as_str() {
+                "none" => None,
+                _ => Some(log_retention_bytes.size(SEGMENT_BYTES_MIN..=1 << 60)?),
+            },
+            segment_bytes: segment_bytes.size(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
+            log_compression: match log_compression.text.as_str() {
+                "none" => Compression::None,
+                "lz4" => Compression::Lz4,
+                "zstd" => Compression::Zstd,
+                _ => return Err(log_compression.refuse("it must be none, lz4 or zstd")),
+            },
+            log_level: if crate::telemetry::is_filter(&log_level.text) {
+                log_level.text
+            } else {
+                let allowed = "it must be error, warn, info, debug, trace or a filter such as \
+                               info,tally=debug";
+                return Err(log_level.refuse(allowed));
+            },
+            shown,
+        })
+    }
+}
+
+/// The settings of the environment: `TALLY_LISTEN` and so on, of which an empty one is not set.
+pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
+    let get = |name| read(&variable(name)).filter(|text| !text.is_empty());
+    Raw {
+        listen: get("listen"),
+        data_dir: get("data_dir"),
+        partitions: get("partitions"),
+        max_event_age: get("max_event_age"),
+        dedup_window: get("dedup_window"),
+        dedup_memory: get("dedup_memory"),
+        flush_interval: get("flush_interval"),
+        log_retention: get("log_retention"),
+        log_retention_bytes: get("log_retention_bytes"),
+        segment_bytes: get("segment_bytes"),
+        log_compression: get("log_compression"),
+        log_level: get("log_level"),
+    }
+}
+
+fn defaults(machine: Machine) -> [(&'static str, String); 12] {
+    let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
+    [
+        ("listen", "127.0.0.1:8080".into()),
+        ("data_dir", "./tally-data".into()),
+        ("partitions", machine.cores.to_string()),
+        ("max_event_age", "7d".into()),
+        ("dedup_window", "10m".into()),
+        ("dedup_memory", format_size(dedup_bytes)),
+        ("flush_interval", "5s".into()),
+        ("log_retention", "14d".into()),
+        ("log_retention_bytes", "none".into()),
+        ("segment_bytes", "64MiB".into()),
+        ("log_compression", "lz4".into()),
+        ("log_level", "info".into()),
+    ]
+}
+
+fn folder(setting: &Setting) -> Result<PathBuf, SettingError> {
+    if setting.text.is_empty() {
+        return Err(setting.refuse("it must name a folder"));
+    }
+    Ok(PathBuf::from(&setting.text))
+}
+
+fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
+    match setting.text.parse() {
+        Ok(count @ 1..=PARTITIONS_MAX) => Ok(count),
+        _ => {
+            let allowed = format!("it must be a whole number from 1 to {PARTITIONS_MAX}");
+            Err(setting.refuse(&allowed))
+        }
+    }
+}
+
+fn dedup_minutes(setting: &Setting) -> Result<u32, SettingError> {
+    let allowed = format!("it must be whole minutes from 1m to {}h", DEDUP_MINUTES_MAX / 60);
+    let millis = parse_duration_ms(&setting.text).map_err(|_| setting.refuse(&allowed))?;
+    match u32::try_from(millis / 60_000) {
+        Ok(minutes @ 1..=DEDUP_MINUTES_MAX) if millis % 60_000 == 0 => Ok(minutes),
+        _ => Err(setting.refuse(&allowed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Machine = Machine { cores: 4, memory_bytes: 8 << 30 };
+
+    fn layer(origin: Origin, change: impl FnOnce(&mut Raw)) -> Layer {
+        let mut raw = Raw::default();
+        change(&mut raw);
+        Layer { origin, raw }
+    }
+
+    #[test]
+    fn defaults_follow_the_machine() {
+        let resolved = Resolved::resolve(&[], MACHINE).unwrap();
+        assert_eq!(resolved.partitions, None);
+        assert_eq!(resolved.partitions_default, 4);
+        assert_eq!(resolved.dedup_bytes, 2 << 30);
+        assert_eq!(resolved.dedup_minutes, 10);
+        assert_eq!(resolved.max_event_age_ms, 7 * 86_400_000);
+        assert!(resolved.shown.iter().all(|(_, _, origin)| *origin == Origin::Default));
+    }
+
+    #[test]
+    fn the_first_layer_wins_and_is_named() {
+        let layers = [
+            layer(Origin::Flag, |raw| raw.max_event_age = Some("40y".into())),
+            layer(Origin::Environment, |raw| {
+                raw.max_event_age = Some("1d".into());
+                raw.partitions = Some("7".into());
+            }),
+        ];
+        let resolved = Resolved::resolve(&layers, MACHINE).unwrap();
+        assert_eq!(resolved.max_event_age_ms, 40 * 365 * 86_400_000);
+        assert_eq!(resolved.partitions, Some(7));
+        let origin = |name| resolved.shown.iter().find(|s| s.0 == name).unwrap().2.clone();
+        assert_eq!(origin("max_event_age"), Origin::Flag);
+        assert_eq!(origin("partitions"), Origin::Environment);
+    }
+
+    #[test]
+    fn a_wrong_setting_says_everything() {
+        type Change = fn(&mut Raw);
+        let cases: [(&str, Change); 12] = [
+            ("listen", |raw| raw.listen = Some("here".into())),
+            ("data_dir", |raw| raw.data_dir = Some(String::new())),
+            ("partitions", |raw| raw.partitions = Some("0".into())),
+            ("max_event_age", |raw| raw.max_event_age = Some("old".into())),
+            ("dedup_window", |raw| raw.dedup_window = Some("90s".into())),
+            ("dedup_memory", |raw| raw.dedup_memory = Some("1KiB".into())),
+            ("flush_interval", |raw| raw.flush_interval = Some("1d".into())),
+            ("log_retention", |raw| raw.log_retention = Some("0d".into())),
+            ("log_retention_bytes", |raw| raw.log_retention_bytes = Some("some".into())),
+            ("segment_bytes", |raw| raw.segment_bytes = Some("1B".into())),
+            ("log_compression", |raw| raw.log_compression = Some("zip".into())),
+            ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
+        ];
+        for (name, change) in cases {
+            let layers = [layer(Origin::Environment, change)];
+            let error = Resolved::resolve(&layers, MACHINE).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+            assert!(error.contains(&variable(name)) && error.contains("must"), "{error}");
+        }
+    }
+
+    #[test]
+    fn environment_names_follow_the_settings() {
+        let all = environment(|name| Some(name.to_owned()));
+        for (name, text) in all.pairs() {
+            assert_eq!(text.as_deref(), Some(variable(name).as_str()));
+        }
+    }
+
+    #[test]
+    fn files_refuse_unknown_names_and_take_numbers() {
+        let raw: Raw = toml::from_str("partitions = 3\ndedup_memory = \"1GiB\"").unwrap();
+        assert_eq!(raw.partitions.as_deref(), Some("3"));
+        assert!(toml::from_str::<Raw>("partition = 3").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! `POST /v1/events`: one event, many, or a file of them, and the verdict on each.
+
+pub(crate) mod pool;
+pub(crate) mod read;
+pub(crate) mod single;
+
+use std::sync::Arc;
+
+use api::{AcceptedAnswer, Durability, ProblemCode, RejectedEvent};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use engine::gateway::{Fate, Gateway, Outcome};
+
+use super::Routes;
+use super::body::{self, BodyBudget, Encoding, ReadBody};
+use super::metrics::Metrics;
+use super::params::Params;
+use super::problem::{Failure, json};
+use pool::IngestPool;
+use read::{EventSink, IdSource, Intake, Verdicts};
+
+/// A body up to this size is parsed where it arrives: handing it over costs more than it saves.
+const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Longest `Idempotency-Key`.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// What taking events needs.
+pub(crate) struct Ingest {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) budget: BodyBudget,
+    pub(crate) pool: IngestPool,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Adds the paths of this resource.
+pub(super) fn routes(routes: Routes, ingest: &Arc<Ingest>) -> Routes {
+    routes
+        .add("/v1/events", &["POST"], post(post_events).with_state(ingest.clone()))
+        .add(
+            "/v1/items/{item}/events",
+            &["POST"],
+            post(single::post_event).with_state(ingest.clone()),
+        )
+}
+
+/// What a body holds, by its content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Ndjson,
+    Avro,
+    CloudEvent,
+    CloudEvents,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let unknown = || {
+            let detail = "the Content-Type must be one of application/json, application/x-ndjson, \
+                          application/avro, application/cloudevents+json and \
+                          application/cloudevents-batch+json";
+            Failure::new(ProblemCode::UnsupportedMediaType, detail).closing()
+        };
+        let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let value = value.ok_or_else(unknown)?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        let is = |name| essence.eq_ignore_ascii_case(name);
+        if is("application/json") {
+            Ok(Self::Json)
+        } else if is("application/x-ndjson") || is("application/ndjson") {
+            Ok(Self::Ndjson)
+        } else if is("application/avro") {
+            Ok(Self::Avro)
+        } else if is("application/cloudevents+json") {
+            Ok(Self::CloudEvent)
+        } else if is("application/cloudevents-batch+json") {
+            Ok(Self::CloudEvents)
+        } else {
+            Err(unknown())
+        }
+    }
+
+    fn read<S: EventSink>(
+        self,
+        body: &[u8],
+        intake: &mut Intake<'_, S>,
+    ) -> Result<(), read::BodyFault> {
+        match self {
+            Self::Json => read::json::read(body, intake),
+            Self::Ndjson => read::ndjson::read(body, intake),
+            Self::Avro => read::avro::read(body, intake),
+            Self::CloudEvent => read::cloud_events::read_one(body, intake),
+            Self::CloudEvents => read::cloud_events::read_batch(body, intake),
+        }
+    }
+}
+
+async fn post_events(
+    State(ingest): State<Arc<Ingest>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    Params::of(request.uri().query(), &[])?;
+    let format = Format::of(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
+    let ids = ids(request.headers())?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&ingest.budget, &head.headers, body).await?;
+    // What a small body holds is unknown where it is compressed.
+    let is_small = body.bytes.len() <= INLINE_BYTES_MAX
+        && encoding == Encoding::Identity
+        && format != Format::Avro;
+    let batch = ingest.clone().take(format, encoding, ids, body);
+    if is_small { batch.await } else { ingest.pool.run(Box::pin(batch)).await? }
+}
+
+/// Where ids come from for events without one.
+fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
+    const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    let mut keys = headers.get_all(KEY).iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(IdSource::random()),
+        (Some(key), None) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
+            Ok(IdSource::from_key(key.as_bytes()))
+        }
+        _ => Err(Failure::parameter(format!(
+            "the header Idempotency-Key must come once, with 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"
+        ))
+        .closing()),
+    }
+}
+
+impl Ingest {
+    /// Reads, judges and commits the events of a body. All CPU work lies before the first await.
+    async fn take(
+        self: Arc<Self>,
+        format: Format,
+        encoding: Encoding,
+        ids: IdSource,
+        body: ReadBody,
+    ) -> Result<Response, Failure> {
+        let body = body.decode(encoding)?;
+        let mut batch = self.gateway.begin()?;
+        let mut intake = Intake::new(&mut batch, ids);
+        format.read(&body.bytes, &mut intake)?;
+        let verdicts = intake.finish();
+        if verdicts.events == 0 {
+            let detail = "the body has no event";
+            return Err(Failure::new(ProblemCode::EmptyBatch, detail));
+        }
+        drop(body);
+        let outcome = batch.commit().await?;
+        self.answer(verdicts, &outcome, None)
+    }
+
+    /// Puts verdicts and outcome together. Where every event was refused the problem has the code
+    /// given, or `all_rejected`.
+    fn answer(
+        &self,
+        verdicts: Verdicts,
+        outcome: &Outcome,
+        all_rejected: Option<ProblemCode>,
+    ) -> Result<Response, Failure> {
+        self.metrics.events_judged(outcome, &verdicts.rejections);
+        let rejected = merge(verdicts, outcome);
+        if outcome.accepted > 0 {
+            let answer = AcceptedAnswer { accepted: outcome.accepted, rejected };
+            let mut response = json(StatusCode::ACCEPTED, &answer);
+            response.headers_mut().insert(
+                HeaderName::from_static(Durability::HEADER),
+                HeaderValue::from_static(Durability::FSYNC),
+            );
+            return Ok(response);
+        }
+        let failure = if outcome.failed.is_empty() {
+            let code = all_rejected.unwrap_or(ProblemCode::AllRejected);
+            let detail = match rejected.as_slice() {
+                [only] => only.detail.clone(),
+                [first, ..] => {
+                    format!("none of {} events; the first: {}", rejected.len(), first.detail)
+                }
+                [] => String::new(),
+            };
+            Failure::new(code, detail)
+        } else {
+            let detail = "the log failed while it wrote; send the same events with the same ids \
+                          again, they never count twice";
+            Failure::new(ProblemCode::OutcomeUnknown, detail)
+        };
+        Ok(failure.with_rejected(rejected).into_response())
+    }
+}
+
+/// The refusals of the rules and of the log, in the order of the body.
+fn merge(verdicts: Verdicts, outcome: &Outcome) -> Vec<RejectedEvent> {
+    let refused = verdicts.rejections.into_iter().map(|rejection| RejectedEvent {
+        index: u64::from(rejection.index),
+        code: rejection.fault.code.as_str().into(),
+        detail: rejection.fault.detail.into_owned(),
+        retryable: false,
+    });
+    let failed = outcome.failed.iter().map(|failed| {
+        let (code, detail) = match failed.fate {
+            Fate::NotWritten => {
+                (ProblemCode::Unavailable, "the event was not written; send it again")
+            }
+            Fate::Unknown => (
+                ProblemCode::OutcomeUnknown,
+                "the event may have been written; send it again with the same id",
+            ),
+        };
+        RejectedEvent {
+            index: u64::from(failed.index),
+            code: code.as_str().into(),
+            detail: detail.into(),
+            retryable: true,
+        }
+    });
+    let mut rejected: Vec<_> = refused.chain(failed).collect();
+    rejected.sort_by_key(|event| event.index);
+    rejected
+}

@@ -1,0 +1,65 @@
+//! Avro object container files, with any writer schema that resolves to ours.
+//!
+//! Own code instead of a library's: verdicts must be per event and per field, logical types must
+//! keep their exact digits, and no bytes may cost more memory or time than the limits allow. The
+//! libraries bound neither the decompressed size of a block nor the work of a hostile schema.
+
+mod container;
+mod datum;
+mod schema;
+
+use api::ProblemCode;
+use model::limits::BATCH_EVENTS_MAX;
+
+use super::{BodyFault, EventSink, Fault, Intake, too_many_events};
+use container::Container;
+use datum::Datum;
+use schema::Plan;
+
+/// Bytes that do not follow the format: nothing after them can be told apart.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AvroError {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("the schema does not resolve to an event: {0}")]
+    Schema(String),
+    #[error("the blocks are over {0} bytes when decompressed")]
+    TooLarge(usize),
+}
+
+impl From<AvroError> for BodyFault {
+    fn from(error: AvroError) -> Self {
+        let code = match error {
+            AvroError::TooLarge(_) => ProblemCode::BodyTooLarge,
+            AvroError::Malformed(_) | AvroError::Schema(_) => ProblemCode::InvalidAvro,
+        };
+        Fault::new(code, error.to_string())
+    }
+}
+
+/// Offers every event of the file.
+///
+/// # Errors
+/// `invalid_avro` when the file is damaged or its schema does not resolve, `body_too_large` when
+/// it decompresses to more than a body may have: then nothing of it may be accepted.
+pub(crate) fn read<S: EventSink>(body: &[u8], intake: &mut Intake<'_, S>) -> Result<(), BodyFault> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let mut container = Container::open(body)?;
+    let plan = Plan::resolve(container.schema_json)?;
+    let mut events = 0;
+    let mut steps = datum::STEPS_MAX;
+    while let Some(header) = container.next_block()? {
+        events += header.count;
+        if events > BATCH_EVENTS_MAX as u64 {
+            return Err(too_many_events());
+        }
+        let mut datum = Datum::new(container.block_bytes()?, &plan, steps);
+        for _ in 0..header.count {
+            intake.take(datum.event()?)?;
+        }
+        steps = datum.finish()?;
+    }
+    Ok(())
+}

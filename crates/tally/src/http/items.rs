@@ -1,0 +1,214 @@
+//! `GET /v1/items/{item}/count` and `…/stats`: how often, how much, when.
+
+use std::sync::Arc;
+
+use api::{CountAnswer, DecimalNumber, ProblemCode, StatsAnswer, StatsPoint, StatsSummary};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use engine::query::{Quality, Query, QueryError};
+use model::limits::SERIES_POINTS_MAX;
+use model::value::format_micros;
+use model::{Granularity, Summary};
+
+use super::Routes;
+use super::events::read::Fault;
+use super::params::Params;
+use super::problem::{Failure, json};
+use super::ranges;
+
+/// A question over more hours than this is asked off the async threads.
+const INLINE_HOURS_MAX: u32 = 48;
+
+/// Adds the paths of this resource.
+pub(super) fn routes(routes: Routes, query: &Arc<Query>) -> Routes {
+    routes
+        .add("/v1/items/{item}/count", &["GET"], get(count).with_state(query.clone()))
+        .add("/v1/items/{item}/stats", &["GET"], get(stats).with_state(query.clone()))
+}
+
+/// The item of a path, checked.
+pub(super) fn item_of(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
+    let Path(item) = path.map_err(|_| {
+        Failure::new(ProblemCode::InvalidItem, "the item in the path is not percent-encoded UTF-8")
+    })?;
+    model::event::check_item(&item).map_err(Fault::from)?;
+    Ok(item)
+}
+
+/// Runs a question where it belongs: short ones here, others off the async threads.
+pub(super) async fn ask<T: Send + 'static>(
+    query: &Arc<Query>,
+    is_long: bool,
+    question: impl FnOnce(&Query) -> Result<T, QueryError> + Send + 'static,
+) -> Result<T, Failure> {
+    if !is_long {
+        return question(query).map_err(Failure::from);
+    }
+    let query = query.clone();
+    match tokio::task::spawn_blocking(move || question(&query)).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => Err(Failure::new(ProblemCode::Internal, "answering the question failed")),
+    }
+}
+
+/// What `status` says.
+pub(super) fn status(quality: Quality) -> String {
+    if quality.is_final { "final".into() } else { "provisional".into() }
+}
+
+async fn count(
+    State(query): State<Arc<Query>>,
+    item: Result<Path<String>, PathRejection>,
+    RawQuery(params): RawQuery,
+) -> Result<Response, Failure> {
+    let item = item_of(item)?;
+    let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
+    let event_type = params.event_type()?;
+    let range = ranges::count_range(&params, || query.now())?;
+    let is_long = range.is_some_and(|range| range.hours().len() > INLINE_HOURS_MAX as usize);
+    let (asked_item, asked_type) = (item.clone(), event_type.clone());
+    let counted =
+        ask(&query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
+    let (start, end) = match range {
+        Some(range) => {
+            let (start, end) = ranges::bounds(range);
+            (Some(start.to_string()), Some(end.to_string()))
+        }
+        None => (None, None),
+    };
+    Ok(json(
+        StatusCode::OK,
+        &CountAnswer {
+            item,
+            event_type,
+            start,
+            end,
+            count: counted.summary.count,
+            as_of: counted.quality.as_of.to_string(),
+            status: status(counted.quality),
+        },
+    ))
+}
+
+async fn stats(
+    State(query): State<Arc<Query>>,
+    item: Result<Path<String>, PathRejection>,
+    RawQuery(params): RawQuery,
+) -> Result<Response, Failure> {
+    let item = item_of(item)?;
+    let params = Params::of(params.as_deref(), &["type", "function", "start", "end", "step"])?;
+    let event_type = params.event_type()?;
+    let functions = Functions::of(&params)?;
+    let step = step_of(&params)?;
+    let range = ranges::series_range(&params, step, || query.now())?;
+    let points = ranges::points(range, step);
+    if points > SERIES_POINTS_MAX {
+        return Err(QueryError::TooManyPoints { points, max: SERIES_POINTS_MAX }.into());
+    }
+    let is_long = range.hours().len() > INLINE_HOURS_MAX as usize;
+    let (asked_item, asked_type) = (item.clone(), event_type.clone());
+    let question = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
+    let series = ask(&query, is_long, question).await?;
+    let (start, end) = ranges::bounds(series.range);
+    let points = series.points.iter().map(|(time, summary)| StatsPoint {
+        time: time.to_string(),
+        summary: functions.of_summary(summary),
+    });
+    Ok(json(
+        StatusCode::OK,
+        &StatsAnswer {
+            item,
+            event_type,
+            start: start.to_string(),
+            end: end.to_string(),
+            step: step.as_str().into(),
+            total: functions.of_summary(&series.total),
+            series: points.collect(),
+            as_of: series.quality.as_of.to_string(),
+            status: status(series.quality),
+        },
+    ))
+}
+
+fn step_of(params: &Params) -> Result<Granularity, Failure> {
+    let name = params.one("step")?.unwrap_or("hour");
+    Granularity::from_name(name).ok_or_else(|| {
+        Failure::parameter(format!(
+            "the parameter `step` is `{name}`; it must be minute, hour, day or total"
+        ))
+    })
+}
+
+/// Which numbers were asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Functions {
+    count: bool,
+    sum: bool,
+    average: bool,
+    min: bool,
+    max: bool,
+}
+
+impl Functions {
+    /// Names with commas between, or the parameter more than once; `count,sum,average` by default.
+    fn of(params: &Params) -> Result<Self, Failure> {
+        let mut functions = Self::default();
+        for name in params.all("function").flat_map(|list| list.split(',')) {
+            match name.trim() {
+                "count" => functions.count = true,
+                "sum" => functions.sum = true,
+                "average" => functions.average = true,
+                "min" => functions.min = true,
+                "max" => functions.max = true,
+                name => {
+                    return Err(Failure::parameter(format!(
+                        "the parameter `function` has `{name}`; it may have count, sum, average, \
+                         min and max with commas between"
+                    )));
+                }
+            }
+        }
+        if functions == Self::default() {
+            functions = Self { count: true, sum: true, average: true, ..functions };
+        }
+        Ok(functions)
+    }
+
+    fn of_summary(self, summary: &Summary) -> StatsSummary {
+        let has_value = summary.value_count > 0;
+        let number = |micros: i128| {
+            has_value.then(|| DecimalNumber::from_text(format_micros(micros)))
+        };
+        StatsSummary {
+            count: self.count.then_some(summary.count),
+            sum: self.sum.then(|| number(summary.sum)),
+            average: self.average.then(|| summary.average().and_then(number)),
+            min: self.min.then(|| number(i128::from(summary.min))),
+            max: self.max.then(|| number(i128::from(summary.max))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_chosen_and_exact() {
+        let params = |query| Params::of(Some(query), &["function"]).unwrap();
+        let default = Functions::of(&params("")).unwrap();
+        assert!(default.count && default.sum && default.average && !default.min && !default.max);
+        let some = Functions::of(&params("function=min,max&function=sum")).unwrap();
+        assert!(!some.count && some.min && some.max && some.sum);
+        assert!(Functions::of(&params("function=mean")).is_err());
+        let mut summary = Summary::of(model::Value::parse("0.1").ok());
+        summary.add(&Summary::of(model::Value::parse("0.2").ok()));
+        let text = serde_json::to_string(&some.of_summary(&summary)).unwrap();
+        assert_eq!(text, r#"{"sum":0.3,"min":0.1,"max":0.2}"#);
+        let text = serde_json::to_string(&default.of_summary(&Summary::of(None))).unwrap();
+        assert_eq!(text, r#"{"count":1,"sum":null,"average":null}"#);
+    }
+}

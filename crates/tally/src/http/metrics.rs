@@ -1,0 +1,231 @@
+//! `GET /metrics`: what the server does and how it is, as OpenMetrics text.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::ProblemCode;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use engine::gateway::{Fate, Outcome};
+use engine::processor::PartitionStatus;
+use model::TimestampMs;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::Routes;
+use super::events::read::Rejection;
+
+/// Bounds of the duration histogram, in seconds.
+const DURATION_BUCKETS: [f64; 15] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+/// Adds the paths of this resource.
+pub(super) fn routes(routes: Routes, metrics: &Arc<Metrics>) -> Routes {
+    routes.add("/metrics", &["GET"], get(scrape).with_state(metrics.clone()))
+}
+
+/// How the server is at the moment of a scrape.
+pub(super) struct Vitals {
+    pub(super) partitions: Vec<PartitionStatus>,
+    pub(super) now: TimestampMs,
+    /// Share of the body memory that is in use, 0 to 1.
+    pub(super) body_memory_used: f64,
+    pub(super) disk_free_bytes: Option<u64>,
+    pub(super) dedup_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    /// The template, never the path itself: items are not labels.
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+/// Counters that requests write, and what is read when scraped.
+pub(crate) struct Metrics {
+    registry: Registry,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    accepted: Counter,
+    rejected: Family<CodeLabel, Counter>,
+    errors: Family<CodeLabel, Counter>,
+}
+
+impl Metrics {
+    pub(super) fn new(vitals: impl Fn() -> Vitals + Send + Sync + 'static) -> Self {
+        let mut registry = Registry::default();
+        let new_histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS);
+        let durations = Family::new_with_constructor(new_histogram);
+        let requests = Family::default();
+        let (accepted, rejected, errors) =
+            (Counter::default(), Family::default(), Family::default());
+        let name = "tally_http_request_duration_seconds";
+        registry.register(name, "Time from a request's head to its answer", durations.clone());
+        registry.register("tally_http_requests", "Requests answered", requests.clone());
+        registry.register("tally_events_accepted", "Events made durable", accepted.clone());
+        registry.register("tally_events_rejected", "Events refused, by code", rejected.clone());
+        registry.register("tally_errors", "Answers with a status of 500 or more", errors.clone());
+        registry.register_collector(Box::new(VitalsCollector(Box::new(vitals))));
+        Self { registry, durations, requests, accepted, rejected, errors }
+    }
+
+    /// Counts the verdicts on the events of a request.
+    pub(super) fn events_judged(&self, outcome: &Outcome, rejections: &[Rejection]) {
+        self.accepted.inc_by(outcome.accepted);
+        for rejection in rejections {
+            self.reject(rejection.fault.code);
+        }
+        for failed in &outcome.failed {
+            self.reject(match failed.fate {
+                Fate::NotWritten => ProblemCode::Unavailable,
+                Fate::Unknown => ProblemCode::OutcomeUnknown,
+            });
+        }
+    }
+
+    fn reject(&self, code: ProblemCode) {
+        self.rejected.get_or_create(&CodeLabel { code: code.as_str() }).inc();
+    }
+}
+
+/// Measures every request.
+pub(super) async fn measure(
+    State(metrics): State<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    // Methods are free text on the wire; labels are not.
+    let method = match request.method().as_str() {
+        method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => method,
+        _ => "other",
+    };
+    let method = method.to_owned();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let status = u32::from(response.status().as_u16());
+    if status >= 500 {
+        let code = response.extensions().get::<ProblemCode>().map_or("none", |code| code.as_str());
+        metrics.errors.get_or_create(&CodeLabel { code }).inc();
+    }
+    let labels = RouteLabels { method: method.clone(), route: route.clone() };
+    metrics.durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+    metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    response
+}
+
+async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &metrics.registry)
+        .expect("writing to a string does not fail");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+struct VitalsCollector(Box<dyn Fn() -> Vitals + Send + Sync>);
+
+impl fmt::Debug for VitalsCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VitalsCollector")
+    }
+}
+
+type LabelledBy = [(&'static str, String); 1];
+
+impl Collector for VitalsCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let vitals = (self.0)();
+        let by_partition = |number: fn(&PartitionStatus) -> u64| -> Vec<(LabelledBy, u64)> {
+            let partitions = vitals.partitions.iter();
+            partitions.map(|p| ([("partition", p.partition.to_string())], number(p))).collect()
+        };
+        let counters: [(&str, &str, Vec<(LabelledBy, u64)>); 3] = [
+            ("tally_events_counted", "Events counted since the start", by_partition(|p| p.counted)),
+            ("tally_events_duplicate", "Repeats not counted", by_partition(|p| p.duplicates)),
+            ("tally_dead_letters", "Events that cannot be counted", by_partition(|p| p.dead_letters)),
+        ];
+        for (name, help, values) in counters {
+            let kind = prometheus_client::metrics::MetricType::Counter;
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (labels, value) in values {
+                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let whole = |value: f64| vec![([("scope", "all".to_owned())], value)];
+        let floats = |values: Vec<(LabelledBy, u64)>| -> Vec<(LabelledBy, f64)> {
+            values.into_iter().map(|(labels, value)| (labels, value as f64)).collect()
+        };
+        let mut gauges: Vec<(&str, &str, Vec<(LabelledBy, f64)>)> = vec![
+            (
+                "tally_partition_lag_events",
+                "Durable events that are not counted yet",
+                floats(by_partition(|p| p.lag)),
+            ),
+            (
+                "tally_checkpoint_age_seconds",
+                "Time since the counters were last written to disk",
+                by_partition(|p| p.checkpoint_age_ms)
+                    .into_iter()
+                    .map(|(labels, ms)| (labels, ms as f64 / 1_000.0))
+                    .collect(),
+            ),
+            (
+                "tally_freshness_seconds",
+                "How long the oldest uncounted event may have waited",
+                whole(freshness_ms(&vitals) as f64 / 1_000.0),
+            ),
+            (
+                "tally_queue_fill_ratio",
+                "Share of the memory for bodies that is in use",
+                vec![([("queue", "bodies".to_owned())], vitals.body_memory_used)],
+            ),
+            (
+                "tally_dedup_ids",
+                "Ids by which a repeat is recognised",
+                floats(by_partition(|p| p.dedup_ids)),
+            ),
+            ("tally_dedup_bytes", "Memory of the dedup window", whole(vitals.dedup_bytes as f64)),
+        ];
+        if let Some(free) = vitals.disk_free_bytes {
+            gauges.push(("tally_disk_free_bytes", "Room in the data folder", whole(free as f64)));
+        }
+        for (name, help, values) in gauges {
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (labels, value) in values {
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest counted append time of a partition that lags, seen from now.
+fn freshness_ms(vitals: &Vitals) -> i64 {
+    let lagging = vitals.partitions.iter().filter(|p| p.lag > 0);
+    lagging.map(|p| (vitals.now.0 - p.append_time.0).max(0)).max().unwrap_or(0)
+}

@@ -1,0 +1,132 @@
+//! HTTP: a file per resource, and what they share.
+//!
+//! Knows the engine and the wire types; knows nothing of storage products or of the command line.
+
+mod admin;
+mod body;
+mod counts;
+pub(crate) mod events;
+mod health;
+mod items;
+mod metrics;
+mod openapi;
+mod params;
+mod problem;
+mod ranges;
+mod schemas;
+mod server;
+mod top;
+mod welcome;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::ProblemCode;
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use engine::admission::Admission;
+use engine::gateway::Gateway;
+use engine::ports::CounterStore;
+use engine::processor::Processors;
+use engine::query::Query;
+
+use body::BodyBudget;
+use events::Ingest;
+use events::pool::IngestPool;
+use metrics::{Metrics, Vitals};
+use problem::Failure;
+
+pub(crate) use server::serve;
+
+/// The parts of Tally that are reached over HTTP.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) query: Arc<Query>,
+    pub(crate) processors: Arc<Processors>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) store: Arc<dyn CounterStore>,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Every path, over the parts.
+pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
+    let budget = BodyBudget::new();
+    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget)));
+    let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
+    let gateway = parts.gateway.clone();
+    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
+    let routes = Routes::default();
+    let routes = events::routes(routes, &ingest);
+    let routes = items::routes(routes, &parts.query);
+    let routes = counts::routes(routes, &parts.query);
+    let routes = top::routes(routes, &parts.query);
+    let routes = health::routes(routes, &parts);
+    let routes = admin::routes(routes, &parts);
+    let routes = static_routes(routes);
+    let routes = metrics::routes(routes, &metrics);
+    Ok(routes.into_router(metrics))
+}
+
+/// The paths that need no part of the engine.
+fn static_routes(routes: Routes) -> Routes {
+    welcome::routes(schemas::routes(openapi::routes(routes)))
+}
+
+/// What the metrics read at every scrape.
+fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sync + use<> {
+    let (parts, budget) = (parts.clone(), budget.clone());
+    move || Vitals {
+        partitions: parts.processors.status(),
+        now: parts.query.now(),
+        body_memory_used: budget.used(),
+        disk_free_bytes: rustix::fs::statvfs(&parts.data_dir)
+            .ok()
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        dedup_bytes: parts.admission.dedup_bytes(),
+    }
+}
+
+/// A router that can say which paths it has: the API's description is checked against them.
+#[derive(Default)]
+pub(crate) struct Routes {
+    router: Router,
+    listed: Vec<(&'static str, &'static [&'static str])>,
+}
+
+impl Routes {
+    /// Adds a path with its methods.
+    fn add(
+        mut self,
+        path: &'static str,
+        methods: &'static [&'static str],
+        handler: MethodRouter,
+    ) -> Self {
+        self.router = self.router.route(path, handler);
+        self.listed.push((path, methods));
+        self
+    }
+
+    /// The router, with problems for what it has not.
+    fn into_router(self, metrics: Arc<Metrics>) -> Router {
+        self.router
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found)
+            .layer(from_fn_with_state(metrics, metrics::measure))
+    }
+}
+
+async fn not_found(uri: Uri) -> Failure {
+    let detail = format!("there is nothing at {}; GET /openapi.json lists all paths", uri.path());
+    Failure::new(ProblemCode::NotFound, detail)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
+    let detail = format!("{} does not take {method}; the header Allow says what it does", uri.path());
+    Failure::new(ProblemCode::MethodNotAllowed, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! What the program writes about itself: log lines on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging at a level or by a filter such as `info,tally=debug`. The text was checked when
+/// the settings were.
+pub(crate) fn start(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second start in one process, as in tests, changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+/// Whether a text is a log filter.
+pub(crate) fn is_filter(text: &str) -> bool {
+    !text.is_empty() && EnvFilter::try_new(text).is_ok()
+}

@@ -1,0 +1,204 @@
+//! Puts the parts together: the only file that names both a port and a product.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapters::embedded::disk::RealDisk;
+use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
+use adapters::embedded::store::{EmbeddedStore, StoreSettings};
+use anyhow::{Context, bail};
+use engine::admission::Admission;
+use engine::gateway::Gateway;
+use engine::ports::{Clock, CounterStore, EventLog};
+use engine::processor::{ProcessorSettings, Processors};
+use engine::query::Query;
+use model::append_time::ClockReading;
+use model::{PartitionId, TimestampMs};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::config::{Compression, Resolved};
+use crate::http::Parts;
+
+/// A memory table with so many cells is flushed at once: about 100 MB for all partitions of a
+/// small machine.
+const TABLE_CELLS_MAX: usize = 120_000;
+
+/// Everything that runs in one process. The folder is locked for as long as this lives.
+pub(crate) struct Tally {
+    pub(crate) parts: Parts,
+    _lock: FolderLock,
+}
+
+impl Tally {
+    /// Opens the data folder and starts counting.
+    ///
+    /// # Errors
+    /// When the folder is in use, cannot be written, or holds damaged data.
+    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+        let dir = &settings.data_dir;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+        let lock = FolderLock::take(dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let store: Arc<dyn CounterStore> =
+            Arc::new(EmbeddedStore::open(&dir.join("store"), StoreSettings::default())?);
+        let log = open_log(settings, &clock, &*store)?;
+        let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
+        let processors = Processors::start(
+            log.clone(),
+            store.clone(),
+            clock.clone(),
+            admission.clone(),
+            ProcessorSettings {
+                flush_interval_ms: settings.flush_interval_ms,
+                table_cells_max: TABLE_CELLS_MAX,
+                hash_keys: rand::random(),
+                dedup_minutes: settings.dedup_minutes,
+            },
+        )?;
+        let age = settings.max_event_age_ms;
+        let query = Arc::new(Query::new(processors.clone(), age));
+        let gateway = Arc::new(Gateway::new(log, clock, admission.clone(), age));
+        let data_dir = dir.clone();
+        let parts = Parts { gateway, query, processors, admission, store, data_dir };
+        Ok(Self { parts, _lock: lock })
+    }
+
+    /// From now on no event is accepted.
+    pub(crate) fn refuse_events(&self) {
+        self.parts.admission.stop();
+    }
+
+    /// Counts what was accepted, flushes it and ends the threads.
+    ///
+    /// # Errors
+    /// When the last flush fails; nothing is lost, the next start counts it again.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.parts.processors.stop().context("the last flush failed; the next start repeats it")
+    }
+}
+
+/// Opens the log with what the store knows to have been durable.
+fn open_log(
+    settings: &Resolved,
+    clock: &Arc<dyn Clock>,
+    store: &dyn CounterStore,
+) -> anyhow::Result<Arc<dyn EventLog>> {
+    let dir = settings.data_dir.join("log");
+    let disk = Arc::new(RealDisk);
+    let partitions = match stored_partitions(&*disk, &dir)? {
+        Some(stored) => stored,
+        None => settings.partitions.unwrap_or(settings.partitions_default),
+    };
+    if let Some(wanted) = settings.partitions.filter(|wanted| *wanted != partitions) {
+        bail!(
+            "the setting `partitions` is {wanted}, but {} was begun with {partitions}, which \
+             cannot change; leave the setting out or start with an empty folder",
+            settings.data_dir.display()
+        );
+    }
+    let snapshot = store.snapshot()?;
+    let checkpoints = (0..partitions).map(|n| snapshot.checkpoint(PartitionId(n)));
+    let known_durable = checkpoints
+        .map(|checkpoint| Ok(checkpoint?.map(|checkpoint| checkpoint.next_offset)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let log_settings = LogSettings {
+        codec: match settings.log_compression {
+            Compression::None => Codec::None,
+            Compression::Lz4 => Codec::Lz4,
+            Compression::Zstd => Codec::Zstd,
+        },
+        segment_bytes: settings.segment_bytes,
+        dedup_minutes: settings.dedup_minutes,
+        retention_ms: Some(settings.log_retention_ms),
+        retention_bytes: settings.log_retention_bytes,
+        ..LogSettings::new(partitions)
+    };
+    let log = EmbeddedLog::open(disk, &dir, &log_settings, clock.clone(), &known_durable)?;
+    Ok(Arc::new(log))
+}
+
+/// The clocks of this machine.
+struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam to the wall clock")]
+    fn now(&self) -> ClockReading {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let wall_ms = wall.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let monotonic_ms = boot_time_ms().unwrap_or_else(|| {
+            i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+        });
+        ClockReading { wall: TimestampMs(wall_ms), monotonic_ms }
+    }
+}
+
+/// Milliseconds since the machine started, sleep included.
+fn boot_time_ms() -> Option<i64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
+}
+
+/// Keeps a second process out of a data folder: an exclusive lock on `lock` in it, which holds the
+/// process id for people to read. The system lets go of it when the process ends, however.
+struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    fn take(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file =
+            options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder.trim();
+                let pid = if holder.is_empty() { String::new() } else { format!(" (pid {holder})") };
+                bail!(
+                    "the data folder {} is in use by another tally process{pid}; stop it, or give \
+                     this one another folder with --data-dir",
+                    dir.display()
+                );
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_folder_and_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = FolderLock::take(dir.path()).unwrap();
+        let error = FolderLock::take(dir.path()).err().unwrap().to_string();
+        assert!(error.contains(&dir.path().display().to_string()), "{error}");
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        drop(first);
+        assert!(FolderLock::take(dir.path()).is_ok());
+    }
+}
