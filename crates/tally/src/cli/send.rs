@@ -10,15 +10,16 @@ use serde::Serialize;
 use super::server::ServerArgs;
 use super::{Outcome, UsageError, output};
 use crate::import::{
-    AccessLogRules, FileReport, Format, Mapping, ReadOptions, Reader, Refusals, ResumeFile,
-    SendError, SendOptions, Sender, Source, state_dir,
+    AccessLogRules, FileReport, Format, Mapping, Progress, ReadOptions, Reader, Refusals,
+    ResumeFile, SendError, SendOptions, Sender, Source, state_dir,
 };
 
 /// Send files of events: NDJSON, CSV or web access logs
 ///
 /// Every event is counted once, however often the command is repeated within the dedup window of the
 /// server: where the source has no ids, they are derived from content and position. After a failure the
-/// same command goes on where it stopped. Files compressed with zstd or gzip are read as they are.
+/// same command goes on where it stopped; repeat it within the dedup window, for a request without an
+/// answer may have been counted. Files compressed with zstd or gzip are read as they are.
 ///
 /// CSV columns named as in the contract (id, item, type, time, value, attr.NAME), or event_id, item_id,
 /// event_type and ts, need no --map; other columns are ignored. The fields of access logs are host, ident,
@@ -193,15 +194,15 @@ async fn send_file(
 ) -> anyhow::Result<FileSummary> {
     let source = Source::open(file)?;
     let resume = args.resume_file(file, source.identity);
-    let done = match &resume {
+    let earlier = match &resume {
         Some(resume) if !args.restart => resume.load().unwrap_or_default(),
-        _ => FileReport::default(),
+        _ => Progress::default(),
     };
-    let resumed_from = done.records;
+    let resumed_from = earlier.done.records;
     if resumed_from > 0 {
         eprintln!(
             "{file}: an earlier run was acknowledged up to line {}; going on behind it (--restart begins anew)",
-            done.line
+            earlier.done.line
         );
     }
     let can_resume = resume.is_some();
@@ -217,7 +218,7 @@ async fn send_file(
             std::future::pending::<()>().await;
         }
     };
-    let sent = sender.send_file(reader, done, resume, progress, stop).await;
+    let sent = sender.send_file(reader, earlier, resume, progress, stop).await;
     bar.finish_and_clear();
     match sent {
         Ok(report) => Ok(FileSummary { file: file.to_owned(), resumed_from, report }),

@@ -18,7 +18,7 @@ mod source;
 pub(crate) use access_log::AccessLogRules;
 pub(crate) use plan::Mapping;
 pub(crate) use reader::{Format, ReadOptions, Reader};
-pub(crate) use report::{FileReport, Refusals};
+pub(crate) use report::{FileReport, Progress, Refusals};
 pub(crate) use resume::{ResumeFile, state_dir};
 pub(crate) use sender::{SendError, SendOptions, Sender};
 pub(crate) use source::Source;

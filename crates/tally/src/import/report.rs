@@ -77,6 +77,24 @@ pub(crate) struct FileReport {
     pub(crate) refused: Refusals,
 }
 
+/// How far a file is: everything up to a place, and pieces behind a gap whose answers came early.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Progress {
+    /// The records from the first one on without a gap.
+    pub(crate) done: FileReport,
+    /// What is settled behind the gap, in the order of the file.
+    pub(crate) ahead: Vec<Piece>,
+}
+
+/// Some settled records in the midst of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Piece {
+    /// How many records come before it.
+    pub(crate) first_record: u64,
+    /// What became of it.
+    pub(crate) report: FileReport,
+}
+
 impl FileReport {
     /// Adds the records that follow.
     pub(super) fn merge(&mut self, next: Self) {

@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::ids;
-use super::report::FileReport;
+use super::report::Progress;
 
 /// A crash of this program costs at most this much to send again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ struct Saved {
     version: u32,
     /// For people who look inside.
     file: String,
-    done: FileReport,
+    progress: Progress,
 }
 
 /// The progress of one file.
@@ -44,22 +44,22 @@ impl ResumeFile {
     }
 
     /// What was settled before, if anything. A file that cannot be understood is as none.
-    pub(crate) fn load(&self) -> Option<FileReport> {
+    pub(crate) fn load(&self) -> Option<Progress> {
         let saved: Saved = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
-        (saved.version == VERSION).then_some(saved.done)
+        (saved.version == VERSION).then_some(saved.progress)
     }
 
     /// Saves now and then.
-    pub(super) fn update(&mut self, done: &FileReport) -> anyhow::Result<()> {
+    pub(super) fn update(&mut self, progress: &Progress) -> anyhow::Result<()> {
         if self.saved_at.is_some_and(|at| at.elapsed() < SAVE_INTERVAL) {
             return Ok(());
         }
-        self.save(done)
+        self.save(progress)
     }
 
     /// Saves.
-    pub(super) fn save(&mut self, done: &FileReport) -> anyhow::Result<()> {
-        let saved = Saved { version: VERSION, file: self.file.clone(), done: done.clone() };
+    pub(super) fn save(&mut self, progress: &Progress) -> anyhow::Result<()> {
+        let saved = Saved { version: VERSION, file: self.file.clone(), progress: progress.clone() };
         let json = serde_json::to_vec(&saved).context("progress is always JSON")?;
         replace(&self.path, &json)
             .with_context(|| format!("cannot write the progress file {}", self.path.display()))?;
@@ -103,6 +103,7 @@ pub(crate) fn state_dir() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::{FileReport, Piece};
     use super::*;
 
     #[test]
@@ -113,8 +114,10 @@ mod tests {
         assert_eq!(resume.load(), None);
         let mut done = FileReport { records: 10, line: 12, accepted: 9, ..Default::default() };
         done.refused.add("invalid_item", 3, "empty".into());
-        resume.save(&done).expect("a writable folder");
-        assert_eq!(ResumeFile::new(&folder, "b.csv", 7, "x").load(), Some(done));
+        let ahead = vec![Piece { first_record: 20, report: FileReport::default() }];
+        let progress = Progress { done, ahead };
+        resume.save(&progress).expect("a writable folder");
+        assert_eq!(ResumeFile::new(&folder, "b.csv", 7, "x").load(), Some(progress));
         assert_eq!(ResumeFile::new(&folder, "a.csv", 8, "x").load(), None);
         assert_eq!(ResumeFile::new(&folder, "a.csv", 7, "y").load(), None);
 

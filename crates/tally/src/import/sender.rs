@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::reader::Reader;
-use super::report::FileReport;
+use super::report::{FileReport, Piece, Progress};
 use super::resume::ResumeFile;
 use batch::Batch;
 
@@ -59,7 +59,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Sends what follows the `done` records of a file. `progress` hears what was settled after each
+    /// Sends what an earlier run has not settled of a file. `heard` is told what was settled after each
     /// batch. When `stop` ends, so does sending; what was settled is kept in the progress file.
     ///
     /// # Errors
@@ -67,18 +67,20 @@ impl Sender {
     pub(crate) async fn send_file(
         &self,
         reader: Reader,
-        done: FileReport,
+        earlier: Progress,
         resume: Option<ResumeFile>,
-        progress: impl Fn(&FileReport),
+        heard: impl Fn(&FileReport),
         stop: impl Future<Output = ()>,
     ) -> Result<FileReport, SendError> {
         let (sender, batches) = mpsc::channel(self.options.in_flight.max(1));
-        let (skip, batch_events) = (done.records, self.options.batch_events);
+        let batch_events = self.options.batch_events;
+        let Progress { done, ahead } = earlier;
+        let skip = done.records;
         let reading = tokio::task::spawn_blocking(move || {
-            batch::read_batches(reader, skip, batch_events, &sender)
+            batch::read_batches(reader, skip, ahead, batch_events, &sender)
         });
         let mut settled = Settled { done, waiting: BTreeMap::new(), next: 0, resume };
-        let sent = self.send_batches(batches, &mut settled, progress, stop).await;
+        let sent = self.send_batches(batches, &mut settled, heard, stop).await;
         // After a failure the closed channel ends the reading; standard input may keep it waiting.
         let result = match sent {
             Ok(()) => match reading.await {
@@ -87,9 +89,10 @@ impl Sender {
             },
             Err(error) => Err(error),
         };
+        let progress = settled.progress();
         let kept = match (&result, &mut settled.resume) {
             (Ok(()), Some(resume)) => resume.remove(),
-            (Err(_), Some(resume)) => resume.save(&settled.done),
+            (Err(_), Some(resume)) => resume.save(&progress),
             _ => Ok(()),
         };
         match result.and(kept) {
@@ -116,10 +119,10 @@ impl Sender {
                     Some(batch) => in_flight.push(retry::deliver(self, batch)),
                     None => is_read = true,
                 },
-                Some((index, delivered)) = in_flight.next(), if !in_flight.is_empty() => {
+                Some((index, first_record, delivered)) = in_flight.next(), if !in_flight.is_empty() => {
                     match delivered {
                         Ok(report) => {
-                            settled.add(index, report)?;
+                            settled.add(index, Piece { first_record, report })?;
                             progress(&settled.done);
                         }
                         // What is under way may end well; nothing new is begun.
@@ -136,22 +139,27 @@ impl Sender {
 /// Reports in the order of the file, merged as far as there is no gap.
 struct Settled {
     done: FileReport,
-    waiting: BTreeMap<u64, FileReport>,
+    waiting: BTreeMap<u64, Piece>,
     next: u64,
     resume: Option<ResumeFile>,
 }
 
 impl Settled {
-    fn add(&mut self, index: u64, report: FileReport) -> anyhow::Result<()> {
-        self.waiting.insert(index, report);
-        while let Some(report) = self.waiting.remove(&self.next) {
-            self.done.merge(report);
+    fn add(&mut self, index: u64, piece: Piece) -> anyhow::Result<()> {
+        self.waiting.insert(index, piece);
+        while let Some(piece) = self.waiting.remove(&self.next) {
+            self.done.merge(piece.report);
             self.next += 1;
         }
+        let progress = self.progress();
         match &mut self.resume {
-            Some(resume) => resume.update(&self.done),
+            Some(resume) => resume.update(&progress),
             None => Ok(()),
         }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { done: self.done.clone(), ahead: self.waiting.values().cloned().collect() }
     }
 }
 

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::super::reader::Reader;
-use super::super::report::FileReport;
+use super::super::report::{FileReport, Piece};
 
 /// A body is closed at this size, far below the contract's 16 MiB.
 const BODY_BYTES: usize = 4 << 20;
@@ -13,30 +13,41 @@ const BODY_BYTES: usize = 4 << 20;
 pub(super) struct Batch {
     /// Its place among the batches of the file, from 0.
     pub(super) index: u64,
-    /// Events, one a line.
+    /// How many records of the file come before it.
+    pub(super) first_record: u64,
+    /// Events, one a line; none where an earlier run has settled all of it.
     pub(super) body: Vec<u8>,
     /// The line of the file of each event.
     pub(super) lines: Vec<u64>,
-    /// The records so far, those refused here included; none accepted yet.
+    /// The records so far, those refused here included.
     pub(super) report: FileReport,
 }
 
-/// Reads everything behind the first `skip` records; ends early when nobody listens any more.
+/// Reads everything behind the first `skip` records but what is settled ahead; ends early when nobody
+/// listens any more.
 pub(super) fn read_batches(
     mut reader: Reader,
     skip: u64,
+    ahead: Vec<Piece>,
     batch_events: usize,
     to: &mpsc::Sender<Batch>,
 ) -> anyhow::Result<()> {
-    let mut skipped = Vec::new();
-    for _ in 0..skip {
-        if reader.next(&mut skipped)?.is_none() {
-            break;
-        }
-        skipped.clear();
-    }
-    let mut batch = Batch::default();
+    skip_records(&mut reader, skip)?;
+    let mut ahead = ahead.into_iter().peekable();
+    let mut batch = Batch { first_record: skip, ..Batch::default() };
     loop {
+        let place = batch.first_record + batch.report.records;
+        if let Some(piece) = ahead.next_if(|piece| piece.first_record == place) {
+            skip_records(&mut reader, piece.report.records)?;
+            let next = batch.next();
+            let settled = Batch { report: piece.report, ..next };
+            let next = settled.next();
+            if !send(batch, to) || !send(settled, to) {
+                return Ok(());
+            }
+            batch = next;
+            continue;
+        }
         let record = match reader.next(&mut batch.body) {
             Ok(record) => record,
             Err(error) => {
@@ -58,13 +69,35 @@ pub(super) fn read_batches(
             || batch.body.len() >= BODY_BYTES
             || batch.report.records >= 100_000;
         if is_full {
-            let next = Batch { index: batch.index + 1, ..Batch::default() };
+            let next = batch.next();
             if !send(std::mem::replace(&mut batch, next), to) {
                 return Ok(());
             }
         }
     }
     send(batch, to);
+    Ok(())
+}
+
+impl Batch {
+    /// The one behind it. An empty batch is never sent and leaves its index to the next.
+    fn next(&self) -> Self {
+        Self {
+            index: self.index + u64::from(self.report.records > 0),
+            first_record: self.first_record + self.report.records,
+            ..Self::default()
+        }
+    }
+}
+
+fn skip_records(reader: &mut Reader, records: u64) -> anyhow::Result<()> {
+    let mut skipped = Vec::new();
+    for _ in 0..records {
+        skipped.clear();
+        if reader.next(&mut skipped)?.is_none() {
+            break;
+        }
+    }
     Ok(())
 }
 

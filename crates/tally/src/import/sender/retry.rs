@@ -17,12 +17,17 @@ struct Remaining {
     lines: Vec<u64>,
 }
 
-/// Gives the index of the batch and what became of its records.
+/// Gives the index and the place of the batch, and what became of its records.
 pub(super) async fn deliver(
     sender: &Sender,
     batch: Batch,
-) -> (u64, Result<FileReport, BatchError>) {
-    let Batch { index, body, lines, mut report } = batch;
+) -> (u64, u64, Result<FileReport, BatchError>) {
+    let (index, first_record) = (batch.index, batch.first_record);
+    (index, first_record, settle_all(sender, batch).await)
+}
+
+async fn settle_all(sender: &Sender, batch: Batch) -> Result<FileReport, BatchError> {
+    let Batch { index, body, lines, mut report, .. } = batch;
     let mut remaining = Remaining { body: body.into(), lines };
     // Counted from the first failure: a slow batch is not a failing one.
     let mut failing_since: Option<Instant> = None;
@@ -30,7 +35,7 @@ pub(super) async fn deliver(
     while !remaining.lines.is_empty() {
         let (error, asked) = match attempt(sender, &remaining.body).await {
             Ok(answer) => match settle(answer, remaining, &mut report) {
-                Ok(()) => return (index, Ok(report)),
+                Ok(()) => return Ok(report),
                 Err(again) => {
                     let error;
                     (remaining, error) = *again;
@@ -40,7 +45,7 @@ pub(super) async fn deliver(
             Err(error) => {
                 let asked = error.retry_after();
                 if !error.is_retryable() {
-                    return (index, Err(error.into()));
+                    return Err(error.into());
                 }
                 (error.into(), asked)
             }
@@ -48,14 +53,14 @@ pub(super) async fn deliver(
         let since = *failing_since.get_or_insert_with(Instant::now);
         let pause = asked.unwrap_or(Duration::ZERO).max(wait);
         if since.elapsed() + pause > sender.options.retry_for {
-            return (index, Err(error));
+            return Err(error);
         }
         tracing::debug!(batch = index, ?pause, %error, "the batch is sent again");
         tokio::time::sleep(pause).await;
         wait = (wait * 2).min(sender.options.longest_wait);
         report.retries += 1;
     }
-    (index, Ok(report))
+    Ok(report)
 }
 
 async fn attempt(sender: &Sender, body: &Bytes) -> Result<AcceptedAnswer, ClientError> {

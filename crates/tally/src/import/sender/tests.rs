@@ -98,17 +98,17 @@ fn file() -> Reader {
 
 async fn send(
     sender: &Sender,
-    done: FileReport,
+    earlier: Progress,
     resume: Option<ResumeFile>,
 ) -> Result<FileReport, SendError> {
-    sender.send_file(file(), done, resume, |_| {}, std::future::pending()).await
+    sender.send_file(file(), earlier, resume, |_| {}, std::future::pending()).await
 }
 
 #[tokio::test]
 async fn everything_is_accepted_once_and_bad_lines_are_told() {
     let (mut sender, peer) = start(|_, events| accept(events, json!([]))).await;
     sender.options.compress = true;
-    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    let report = send(&sender, Progress::default(), None).await.expect("all sent");
     assert_eq!((report.records, report.accepted, report.line), (102, 100, 102));
     let (code, refused) = report.refused.iter().next().expect("one code");
     assert_eq!((code, refused.count, refused.examples[1].line), ("invalid_json", 2, 102));
@@ -123,7 +123,7 @@ async fn a_busy_server_gets_the_same_ids_again() {
         _ => accept(events, json!([])),
     })
     .await;
-    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    let report = send(&sender, Progress::default(), None).await.expect("all sent");
     assert_eq!((report.accepted, report.retries), (100, 3));
     let accepted = peer.accepted.lock().expect("no panic");
     assert!(accepted.len() == 100 && accepted.values().all(|times| *times == 1));
@@ -141,7 +141,7 @@ async fn only_what_was_refused_for_a_while_is_sent_again() {
         _ => accept(events, json!([])),
     })
     .await;
-    let report = send(&sender, FileReport::default(), None).await.expect("all sent");
+    let report = send(&sender, Progress::default(), None).await.expect("all sent");
     assert_eq!((report.accepted, report.refused.total(), report.retries), (99, 3, 1));
     let accepted = peer.accepted.lock().expect("no panic");
     assert!(accepted.len() == 99 && accepted.values().all(|times| *times == 1));
@@ -158,7 +158,7 @@ async fn a_batch_of_which_all_is_refused_is_no_failure() {
         (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
     })
     .await;
-    let report = send(&sender, FileReport::default(), None).await.expect("all settled");
+    let report = send(&sender, Progress::default(), None).await.expect("all settled");
     assert_eq!((report.accepted, report.refused.total()), (0, 102));
     let examples = report.refused.iter().find(|(code, _)| *code == "event_too_old");
     assert_eq!(examples.expect("the code").1.examples[0].line, 2, "lines of the file");
@@ -174,24 +174,63 @@ async fn after_a_failure_the_same_command_goes_on_where_it_stopped() {
     })
     .await;
     sender.options.in_flight = 1;
-    let error = send(&sender, FileReport::default(), resume()).await.expect_err("refused");
+    let error = send(&sender, Progress::default(), resume()).await.expect_err("refused");
     assert!(format!("{:#}", error.cause).contains("invalid_json"), "{:#}", error.cause);
-    let done = resume().expect("a file").load().expect("progress");
-    assert_eq!(done, error.done);
+    let earlier = resume().expect("a file").load().expect("progress");
+    let done = &earlier.done;
+    assert_eq!((done, earlier.ahead.len()), (&error.done, 0));
     assert_eq!((done.accepted, done.records, done.line), (40, 41, 41));
 
     let (sender, peer) = start(|_, events| accept(events, json!([]))).await;
-    let report = send(&sender, done, resume()).await.expect("all sent");
+    let report = send(&sender, earlier, resume()).await.expect("all sent");
     assert_eq!((report.accepted, report.records), (100, 102));
     assert_eq!(peer.accepted.lock().expect("no panic").len(), 60);
     assert_eq!(resume().expect("a file").load(), None, "the next run sends all again");
 }
 
 #[tokio::test]
+async fn what_is_settled_behind_a_gap_is_not_sent_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let resume = || Some(ResumeFile::new(folder.path(), "f", 1, ""));
+    // All of the file is under way at once; the batch with the second event fails.
+    let script: Script = |_, events| match events.iter().any(|event| event["only"] == "bad") {
+        true => problem(400, "invalid_json"),
+        false => accept(events, json!([])),
+    };
+    let text: String = (0..50)
+        .map(|i| match i {
+            12 => "{\"item\":\"a\",\"only\":\"bad\"}\n",
+            _ => "{\"item\":\"a\"}\n",
+        })
+        .collect();
+    let file = || {
+        let options = ReadOptions { format: Some(Format::Ndjson), ..Default::default() };
+        Reader::new(source::from_bytes(text.clone().into_bytes()), &options).expect("readable")
+    };
+    let (mut sender, first) = start(script).await;
+    sender.options.in_flight = 5;
+    let stop = std::future::pending;
+    let error = sender
+        .send_file(file(), Progress::default(), resume(), |_| {}, stop())
+        .await
+        .expect_err("the second batch fails");
+    assert_eq!((error.done.records, error.done.accepted), (10, 10));
+    let accepted = first.accepted.lock().expect("no panic").len() as u64;
+    let earlier = resume().expect("a file").load().expect("progress");
+    let ahead: u64 = earlier.ahead.iter().map(|piece| piece.report.accepted).sum();
+    assert_eq!(10 + ahead, accepted);
+
+    let (sender, second) = start(|_, events| accept(events, json!([]))).await;
+    let report = sender.send_file(file(), earlier, None, |_| {}, stop()).await.expect("all sent");
+    assert_eq!((report.records, report.accepted), (50, 50));
+    assert_eq!(second.accepted.lock().expect("no panic").len() as u64, 50 - accepted);
+}
+
+#[tokio::test]
 async fn a_server_that_stays_away_ends_the_run() {
     let (mut sender, _) = start(|_, _| problem(503, "unavailable")).await;
     sender.options.retry_for = Duration::from_millis(20);
-    let error = send(&sender, FileReport::default(), None).await.expect_err("never there");
+    let error = send(&sender, Progress::default(), None).await.expect_err("never there");
     assert!(format!("{:#}", error.cause).contains("unavailable"), "{:#}", error.cause);
     assert_eq!(error.done.records, 0);
 }
@@ -200,7 +239,7 @@ async fn a_server_that_stays_away_ends_the_run() {
 async fn a_stop_keeps_what_is_settled() {
     let (sender, _) = start(|_, _| problem(503, "unavailable")).await;
     let stopped = sender
-        .send_file(file(), FileReport::default(), None, |_| {}, std::future::ready(()))
+        .send_file(file(), Progress::default(), None, |_| {}, std::future::ready(()))
         .await
         .expect_err("stopped");
     assert!(stopped.cause.to_string().contains("interrupted"));
