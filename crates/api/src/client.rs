@@ -1,7 +1,7 @@
 //! The Rust client: speaks the contract over HTTP/1.1 with kept-alive connections.
 //!
-//! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`] say
-//! when the same request may be sent again, and the caller knows how long that is worth it.
+//! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`]
+//! say when the same request may be sent again, and the caller knows how long that is worth it.
 
 mod error;
 mod path;
@@ -75,12 +75,12 @@ impl Client {
         self.send(NDJSON, body, None).await
     }
 
-    /// Sends a body of events to `POST /v1/events`. When every event was refused (422 `all_rejected`) the
-    /// answer has `accepted` 0 and the verdicts, as for any other batch.
+    /// Sends a body of events to `POST /v1/events`. When every event was refused (422
+    /// `all_rejected`) the answer has `accepted` 0 and the verdicts, as for any other batch.
     ///
     /// # Errors
-    /// Any [`ClientError`]; after a retryable one the same body can be sent again, and events that carry ids
-    /// are still counted once.
+    /// Any [`ClientError`]; after a retryable one the same body can be sent again, and events that
+    /// carry ids are still counted once.
     pub async fn send(
         &self,
         content_type: &str,

@@ -35,7 +35,8 @@ pub enum ClientError {
         /// Why.
         source: Source,
     },
-    /// The connection broke while the request was under way: it may or may not have been carried out.
+    /// The connection broke while the request was under way: it may or may not have been carried
+    /// out.
     #[error("the connection to {url} broke before the answer came")]
     Interrupted {
         /// The server.

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Answers the first request on one connection with this status line and headers, and this body; gives
-/// the request's head.
+/// Answers the first request on one connection with this status line and headers, and this body;
+/// gives the request's head.
 async fn peer(head: &str, body: &str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));

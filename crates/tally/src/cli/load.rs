@@ -13,13 +13,13 @@ const DEFAULT_EVENTS: u64 = 1_000_000;
 
 /// Send made-up events and measure
 ///
-/// Items, types, values and places are a function of the seed; ids and times are those of the run. Without
-/// --rate the loop is closed: every connection sends its next request when the last one is answered. With
-/// --rate it is open: requests are due by schedule, and latency counts from when a request was due, so a slow
-/// server is not hidden by a client that waits for it.
+/// Items, types, values and places are a function of the seed; ids and times are those of the run.
+/// Without --rate the loop is closed: every connection sends its next request when the last one is
+/// answered. With --rate it is open: requests are due by schedule, and latency counts from when a
+/// request was due, so a slow server is not hidden by a client that waits for it.
 ///
-/// --verify counts what was sent and compares with /v1/counts for every item and type that was touched; what
-/// the server had before is taken off. Nothing else may count the same items meanwhile.
+/// --verify counts what was sent and compares with /v1/counts for every item and type that was
+/// touched; what the server had before is taken off. Nothing else may count the same items meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tally load --events 1000000 --verify\n  \
     tally load --format avro --connections 8 --duration 30s --json\n  \

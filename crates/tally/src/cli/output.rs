@@ -52,8 +52,8 @@ pub(crate) fn thousands(number: u64) -> String {
     grouped
 }
 
-/// A line of bars, at most `width` of them: neighbours are added where there are more counts. The highest
-/// is a full bar, zero is a blank, and anything above zero can be seen.
+/// A line of bars, at most `width` of them: neighbours are added where there are more counts. The
+/// highest is a full bar, zero is a blank, and anything above zero can be seen.
 pub(crate) fn sparkline(counts: &[u64], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let per_bar = counts.len().div_ceil(width.max(1)).max(1);

@@ -16,18 +16,20 @@ use crate::import::{
 
 /// Send files of events: NDJSON, CSV or web access logs
 ///
-/// Every event is counted once, however often the command is repeated within the dedup window of the
-/// server: where the source has no ids, they are derived from content and position. After a failure the
-/// same command goes on where it stopped; repeat it within the dedup window, for a request without an
-/// answer may have been counted. Files compressed with zstd or gzip are read as they are.
+/// Every event is counted once, however often the command is repeated within the dedup window of
+/// the server: where the source has no ids, they are derived from content and position. After a
+/// failure the same command goes on where it stopped; repeat it within the dedup window, for a
+/// request without an answer may have been counted. Files compressed with zstd or gzip are read as
+/// they are.
 ///
-/// CSV columns named as in the contract (id, item, type, time, value, attr.NAME), or event_id, item_id,
-/// event_type and ts, need no --map; other columns are ignored. The fields of access logs are host, ident,
-/// user, time, method, path, target (path and query), protocol, status, bytes, referer, user_agent; by default
-/// the item is the path, the value the bytes, and method and status are attributes.
+/// CSV columns named as in the contract (id, item, type, time, value, attr.NAME), or event_id,
+/// item_id, event_type and ts, need no --map; other columns are ignored. The fields of access logs
+/// are host, ident, user, time, method, path, target (path and query), protocol, status, bytes,
+/// referer, user_agent; by default the item is the path, the value the bytes, and method and status
+/// are attributes.
 ///
-/// Refused events are counted, and told by code with the first lines. They do not fail the command, unless
-/// --strict is given.
+/// Refused events are counted, and told by code with the first lines. They do not fail the command,
+/// unless --strict is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tally send events.ndjson.zst\n  \
     tally send trips.csv --map item=route,time=departed,value=miles,attr.origin=from --set type=trip\n  \

@@ -5,10 +5,10 @@
 //! └──────────────────────── common ───────────────────────────────────┘
 //! ```
 //!
-//! The item is the path, the value the bytes (`-`: none), the attributes method and status; the other
-//! fields can be mapped by name. A line that is not of the format is refused. A request that is not
-//! `METHOD TARGET [HTTP/x.y]` is odd: it is kept when its second word can be an item, counted as odd, or
-//! refused when the user says so.
+//! The item is the path, the value the bytes (`-`: none), the attributes method and status; the
+//! other fields can be mapped by name. A line that is not of the format is refused. A request that
+//! is not `METHOD TARGET [HTTP/x.y]` is odd: it is kept when its second word can be an item,
+//! counted as odd, or refused when the user says so.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};

@@ -97,8 +97,8 @@ fn with_known(mapping: &Mapping, names: &[&str]) -> Mapping {
     mapping
 }
 
-/// The only other errors of the reader are of a fixed number of fields and of UTF-8, which it is not asked
-/// to look at.
+/// The only other errors of the reader are of a fixed number of fields and of UTF-8, which it is
+/// not asked to look at.
 fn into_io(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,

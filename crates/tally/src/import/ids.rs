@@ -1,9 +1,9 @@
-//! Ids for events whose source has none: the same when the same file is sent again, different for equal
-//! lines at different places.
+//! Ids for events whose source has none: the same when the same file is sent again, different for
+//! equal lines at different places.
 //!
-//! An id is a 128-bit hash of the head of the file, the number of the line and its bytes. The head (not
-//! the whole file, nor its name) makes equal lines of different files differ, while a log that has grown
-//! since keeps the ids of the lines that were there.
+//! An id is a 128-bit hash of the head of the file, the number of the line and its bytes. The head
+//! (not the whole file, nor its name) makes equal lines of different files differ, while a log that
+//! has grown since keeps the ids of the lines that were there.
 
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -40,7 +40,8 @@ impl IdDeriver {
     }
 }
 
-/// Hashes parts with their lengths, so that moving a byte from one part to the next changes the result.
+/// Hashes parts with their lengths, so that moving a byte from one part to the next changes the
+/// result.
 pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash128 {
     finish(hasher(), parts)
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead};
 
-/// The longest line that is read. An event of the contract is far below (16 attributes of 320 bytes).
+/// The longest line that is read. An event of the contract is far below (16 attributes of 320
+/// bytes).
 pub(super) const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// A reader of lines that counts them from 1.

@@ -1,5 +1,6 @@
-//! Turns files into events of the contract and sends them: a reader per format, a plan that says which
-//! field becomes which part of an event, and a sender that retries, resumes and never counts twice.
+//! Turns files into events of the contract and sends them: a reader per format, a plan that says
+//! which field becomes which part of an event, and a sender that retries, resumes and never counts
+//! twice.
 //!
 //! The readers know nothing of the network, the sender knows nothing of formats.
 

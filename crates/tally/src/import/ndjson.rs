@@ -1,5 +1,5 @@
-//! One JSON object a line. Lines that are events already go through byte for byte; an id is added where
-//! there is none, and fields are renamed where the user maps them.
+//! One JSON object a line. Lines that are events already go through byte for byte; an id is added
+//! where there is none, and fields are renamed where the user maps them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};

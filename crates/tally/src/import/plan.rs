@@ -142,8 +142,8 @@ impl Plan {
         }
     }
 
-    /// Appends the event of a record as one line. A field that is absent is the empty text; an empty
-    /// text leaves the part out. `derive_id` is asked where the record has no id.
+    /// Appends the event of a record as one line. A field that is absent is the empty text; an
+    /// empty text leaves the part out. `derive_id` is asked where the record has no id.
     pub(super) fn write_event<'a>(
         &'a self,
         field: impl Fn(usize) -> &'a str,

@@ -50,8 +50,8 @@ pub(crate) struct ReadOptions {
     pub(crate) access_log: AccessLogRules,
 }
 
-/// Why a record is no event. Codes are those of the contract, and `odd_line` for a line that is not of
-/// its format.
+/// Why a record is no event. Codes are those of the contract, and `odd_line` for a line that is not
+/// of its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: &'static str,

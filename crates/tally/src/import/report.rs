@@ -1,4 +1,5 @@
-//! What has become of the records of a file: numbers that add up, and the first examples of each refusal.
+//! What has become of the records of a file: numbers that add up, and the first examples of each
+//! refusal.
 
 use std::collections::BTreeMap;
 

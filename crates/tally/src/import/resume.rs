@@ -1,7 +1,8 @@
 //! Remembers how far a file was sent, so that the same command after a failure goes on there.
 //!
-//! One small JSON file per content, server and options, replaced atomically, removed when all is sent. It may
-//! lag behind what the server has: what is sent again has the same ids and is not counted again.
+//! One small JSON file per content, server and options, replaced atomically, removed when all is
+//! sent. It may lag behind what the server has: what is sent again has the same ids and is not
+//! counted again.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ pub(crate) struct ResumeFile {
 }
 
 impl ResumeFile {
-    /// For this content sent with these options. Anything that changes events or where they go belongs into
-    /// `options`.
+    /// For this content sent with these options. Anything that changes events or where they go
+    /// belongs into `options`.
     pub(crate) fn new(folder: &Path, file: &str, identity: u128, options: &str) -> Self {
         let identity = identity.to_be_bytes();
         let key = ids::digest([identity.as_slice(), options.as_bytes()]).as_u128();

@@ -1,5 +1,5 @@
-//! Sends the events of one file: batches, a bounded number of requests at once, retries with the same
-//! ids, and a progress that counts only what is settled without a gap.
+//! Sends the events of one file: batches, a bounded number of requests at once, retries with the
+//! same ids, and a progress that counts only what is settled without a gap.
 
 mod batch;
 mod retry;
@@ -59,8 +59,9 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Sends what an earlier run has not settled of a file. `heard` is told what was settled after each
-    /// batch. When `stop` ends, so does sending; what was settled is kept in the progress file.
+    /// Sends what an earlier run has not settled of a file. `heard` is told what was settled after
+    /// each batch. When `stop` ends, so does sending; what was settled is kept in the progress
+    /// file.
     ///
     /// # Errors
     /// A file that cannot be read, or a server that does not take the events.

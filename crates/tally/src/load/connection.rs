@@ -1,5 +1,5 @@
-//! One HTTP/1.1 connection, bare: the load generator wants to know which connection a request is on, and
-//! pays for nothing that it does not need.
+//! One HTTP/1.1 connection, bare: the load generator wants to know which connection a request is
+//! on, and pays for nothing that it does not need.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Writes made-up events as NDJSON, JSON or an Avro container file, byte by byte: a serialiser per event
-//! would cost more than the server under test.
+//! Writes made-up events as NDJSON, JSON or an Avro container file, byte by byte: a serialiser per
+//! event would cost more than the server under test.
 //!
-//! An Avro body: `Obj\x01`, metadata (schema, codec null), sync marker, then one block: count, size in
-//! bytes, events, sync marker. Integers are zigzag varints.
+//! An Avro body: `Obj\x01`, metadata (schema, codec null), sync marker, then one block: count, size
+//! in bytes, events, sync marker. Integers are zigzag varints.
 
 use super::generator::{COUNTRIES, DEVICES, EVENT_TYPES, MadeEvent};
 

@@ -1,5 +1,6 @@
-//! Makes events from a seed. Everything but the ids and times of a run is a pure function of the seed; ids
-//! carry the time of the run's start (as UUIDv7 do), so that a second run is no duplicate of the first.
+//! Makes events from a seed. Everything but the ids and times of a run is a pure function of the
+//! seed; ids carry the time of the run's start (as UUIDv7 do), so that a second run is no duplicate
+//! of the first.
 
 use super::encode::{BodyFormat, Encoder};
 use super::zipf::{Random, Zipf, mix};
@@ -79,8 +80,8 @@ impl Generator {
         }
     }
 
-    /// A body of so many events that happen at this time. What is in it goes to `tracked` where the check
-    /// wants it.
+    /// A body of so many events that happen at this time. What is in it goes to `tracked` where the
+    /// check wants it.
     pub(super) fn body(&mut self, events: u32, now_ms: u64, tracked: &mut Vec<Tracked>) -> Vec<u8> {
         self.encoder.begin(events, now_ms);
         for _ in 0..events {
@@ -127,8 +128,8 @@ impl Generator {
         (event, false)
     }
 
-    /// A UUID of version 7: the run's start, then the counter, then bits of both. The counter alone makes
-    /// it unique.
+    /// A UUID of version 7: the run's start, then the counter, then bits of both. The counter alone
+    /// makes it unique.
     fn id(&self) -> [u8; 16] {
         let low = mix(self.id_salt.wrapping_add(self.made));
         let high = (self.id_time << 16) | 0x7000 | (low & 0x0fff);
@@ -140,8 +141,8 @@ impl Generator {
     }
 }
 
-/// The name of a rank, like the id of a video. Different for every rank: 64 bits of a bijection in 11
-/// characters of 6 bits.
+/// The name of a rank, like the id of a video. Different for every rank: 64 bits of a bijection in
+/// 11 characters of 6 bits.
 pub(super) fn item_name(rank: u32) -> [u8; ITEM_BYTES] {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = mix(u64::from(rank) + 1);

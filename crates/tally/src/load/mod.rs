@@ -1,5 +1,5 @@
-//! The load generator: made-up events, cheap enough to share a machine with the server under test, sent
-//! open or closed loop, with latencies, an exactness check and probes beside it.
+//! The load generator: made-up events, cheap enough to share a machine with the server under test,
+//! sent open or closed loop, with latencies, an exactness check and probes beside it.
 
 mod connection;
 mod encode;

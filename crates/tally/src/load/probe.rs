@@ -1,5 +1,6 @@
-//! Beside the load: how fast queries are answered, and how soon an acknowledged event shows. Each probe
-//! has a thread, a runtime and a connection of its own, so that the load's own queueing is not measured.
+//! Beside the load: how fast queries are answered, and how soon an acknowledged event shows. Each
+//! probe has a thread, a runtime and a connection of its own, so that the load's own queueing is
+//! not measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

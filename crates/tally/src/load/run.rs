@@ -1,5 +1,5 @@
-//! Runs the load: connections that take the next body, send it, and send it again while the server asks
-//! for that. All on one thread, to leave the other cores to the server under test.
+//! Runs the load: connections that take the next body, send it, and send it again while the server
+//! asks for that. All on one thread, to leave the other cores to the server under test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,7 +167,8 @@ async fn drive(shared: &Arc<Shared>) {
 
 type Schedule = tokio::sync::Mutex<mpsc::UnboundedReceiver<Instant>>;
 
-/// Says when each request is due, from a thread of its own: the runtime's timer has only milliseconds.
+/// Says when each request is due, from a thread of its own: the runtime's timer has only
+/// milliseconds.
 fn pacer(shared: &Shared, rate: f64) -> Schedule {
     let (sender, receiver) = mpsc::unbounded_channel();
     let interval = f64::from(shared.options.batch) / rate;
@@ -263,8 +264,8 @@ async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
     }
 }
 
-/// A part that was refused for a while sends the whole body again: with the same ids it counts once, and an
-/// Avro file need not be taken apart.
+/// A part that was refused for a while sends the whole body again: with the same ids it counts
+/// once, and an Avro file need not be taken apart.
 fn judge(answer: &Answer, events: u32) -> Verdict {
     if matches!(answer.status, 200..=299) {
         // An empty handler, for comparison, says nothing: that is all accepted.

@@ -1,5 +1,5 @@
-//! The check at the end of a run: the exact number of different events of every item and type, against
-//! what the server counts. What the server had before the run is taken off.
+//! The check at the end of a run: the exact number of different events of every item and type,
+//! against what the server counts. What the server had before the run is taken off.
 
 use std::time::{Duration, Instant};
 
@@ -83,8 +83,8 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// What the server counts before the run. All items are asked for: which of them the run will draw is
-    /// not known yet.
+    /// What the server counts before the run. All items are asked for: which of them the run will
+    /// draw is not known yet.
     pub(super) async fn baseline(client: &Client, items: u32) -> anyhow::Result<Self> {
         let ranks: Vec<u32> = (0..items).collect();
         let mut counts = std::array::from_fn(|_| vec![0; items as usize]);
@@ -110,8 +110,8 @@ impl Expected {
         }
     }
 
-    /// Compares every touched counter, and asks again for those that are behind until they are there or
-    /// patience ends.
+    /// Compares every touched counter, and asks again for those that are behind until they are
+    /// there or patience ends.
     pub(super) async fn compare(
         self,
         client: &Client,

@@ -31,7 +31,8 @@ pub(super) fn mix(mut z: u64) -> u64 {
 #[derive(Debug)]
 pub(super) struct Zipf {
     items: u32,
-    /// Per column: the chance (of 2^32) of its own rank, and the rank drawn otherwise. Empty: uniform.
+    /// Per column: the chance (of 2^32) of its own rank, and the rank drawn otherwise. Empty:
+    /// uniform.
     columns: Vec<(u32, u32)>,
 }
 

@@ -23,8 +23,8 @@ pub(super) struct Batch {
     pub(super) report: FileReport,
 }
 
-/// Reads everything behind the first `skip` records but what is settled ahead; ends early when nobody
-/// listens any more.
+/// Reads everything behind the first `skip` records but what is settled ahead; ends early when
+/// nobody listens any more.
 pub(super) fn read_batches(
     mut reader: Reader,
     skip: u64,

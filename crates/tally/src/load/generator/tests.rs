@@ -138,7 +138,8 @@ fn every_rank_has_a_name_of_its_own() {
     assert_eq!(item_text(0).len(), ITEM_BYTES);
 }
 
-/// Not a test of the machine: run with `--ignored --nocapture` in release to see the cost of an event.
+/// Not a test of the machine: run with `--ignored --nocapture` in release to see the cost of an
+/// event.
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_an_event() {
