@@ -103,9 +103,9 @@ pub(super) fn read_error(
     error: io::Error,
 ) -> anyhow::Error {
     let text = match (compression, error.kind()) {
-        (Some(kind), io::ErrorKind::UnexpectedEof) => format!(
-            "the {kind} data of `{name}` is cut short: fetch the file again, and then run this command again"
-        ),
+        (Some(kind), io::ErrorKind::UnexpectedEof) => {
+            format!("the {kind} data of `{name}` is cut short: fetch the whole file again")
+        }
         (Some(kind), _) => format!("the {kind} data of `{name}` is damaged"),
         (None, _) => format!("cannot read `{name}`"),
     };

@@ -57,6 +57,9 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
+/// Longer latencies count as this.
+const MOST: Duration = Duration::from_secs(86_400);
+
 /// Collects durations, to three digits.
 #[derive(Clone, Debug)]
 pub(super) struct Latencies(Histogram<u64>);
@@ -67,8 +70,9 @@ impl Latencies {
     }
 
     pub(super) fn record(&mut self, latency: Duration) {
-        // The histogram grows by itself: no duration is beyond it.
-        self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1));
+        // `record` grows the histogram, which `saturating_record` does not; a day fits easily.
+        let ns = latency.min(MOST).as_nanos() as u64;
+        self.0.record(ns.max(1)).expect("a histogram that grows takes any duration");
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -131,5 +135,28 @@ impl std::fmt::Display for LoadReport {
             Some(verification) => write!(f, "\n{verification}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut latencies = Latencies::new();
+        let mut others = Latencies::new();
+        for ms in 1..=1000 {
+            let half = if ms % 2 == 0 { &mut latencies } else { &mut others };
+            half.record(Duration::from_millis(ms));
+        }
+        others.record(Duration::MAX);
+        latencies.merge(&others);
+        let found = latencies.percentiles();
+        assert_eq!(found.samples, 1001);
+        for (seen, expected) in [(found.p50, 501.0), (found.p90, 901.0), (found.p99, 991.0)] {
+            assert!((seen - expected).abs() < expected / 500.0, "{seen} for {expected}");
+        }
+        assert!(found.max > 86_000_000.0);
     }
 }

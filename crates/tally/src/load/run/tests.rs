@@ -108,6 +108,7 @@ fn a_peer_that_counts_exactly_is_found_exact() {
         assert_eq!((report.events, report.accepted, report.requests), (2_050, 2_050, 21));
         assert!(report.retries > 0 && report.errors.contains_key("overloaded"), "{report}");
         assert_eq!(report.latency_ms.samples, 21);
+        assert!(report.latency_ms.max >= 5.0, "a busy answer costs the first wait: {report}");
         let verification = report.verification.as_ref().expect("asked for");
         assert!(verification.is_exact(), "{verification}");
         assert!((1_700..2_000).contains(&verification.expected), "{verification}");
