@@ -21,7 +21,7 @@ mod settings;
 mod writer;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -60,8 +60,8 @@ struct Partition {
     queue: Arc<Queue>,
     published: Arc<Published>,
     writer: Mutex<Writer>,
-    /// One at a time lets go of segments.
-    trimming: Mutex<()>,
+    /// The segment that is being removed, by one at a time.
+    leaving: Mutex<Option<PathBuf>>,
 }
 
 enum Writer {
@@ -144,7 +144,7 @@ impl EmbeddedLog {
             };
             writer.commit_control(&control)?;
             let writer = Mutex::new(Writer::Stepped(Box::new(writer)));
-            partitions.push(Partition { queue, published, writer, trimming: Mutex::new(()) });
+            partitions.push(Partition { queue, published, writer, leaving: Mutex::default() });
         }
         let retention =
             Retention { age_ms: settings.retention_ms, bytes: settings.retention_bytes };
@@ -198,15 +198,23 @@ impl EmbeddedLog {
         })
     }
 
-    /// Removes a segment's file and its index, for good.
-    fn remove(&self, segment: &Path) -> io::Result<()> {
-        for path in [segment.with_extension("index"), segment.to_owned()] {
+    /// Removes a segment that readers no longer see, for good: of two segments a crash must not
+    /// bring back only the older one, which would leave a gap. Tried again after an error.
+    fn finish_removal(&self, leaving: &mut Option<PathBuf>) -> Result<(), PortError> {
+        let Some(segment) = &*leaving else { return Ok(()) };
+        for path in [segment.with_extension("index"), segment.clone()] {
             match self.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(meta::unavailable("remove", &path)(error));
+                }
                 _ => {}
             }
         }
-        self.disk.sync_dir(segment.parent().expect("a segment lies in a folder"))
+        let dir = segment.parent().expect("a segment lies in a folder");
+        self.disk.sync_dir(dir).map_err(meta::unavailable("sync", dir))?;
+        tracing::info!(file = %segment.display(), "segment let go");
+        *leaving = None;
+        Ok(())
     }
 
     fn append_one(
@@ -335,18 +343,15 @@ impl EventLog for EmbeddedLog {
     }
 
     fn trim(&self, partition: PartitionId, before: Offset) -> Result<(), PortError> {
-        let Partition { published, trimming, .. } = self.partition(partition)?;
-        let _one_at_a_time = trimming.lock();
+        let Partition { published, leaving, .. } = self.partition(partition)?;
+        let mut leaving = leaving.lock();
         let (sealed, active_bytes) = published.sealed();
         let now = self.append_time().ok();
         for _ in 0..self.retention.removable(&sealed, active_bytes, before, now) {
-            // Synced one by one, oldest first, and forgotten last: neither a crash nor an error
-            // leaves a gap.
-            let path = published.oldest_path();
-            self.remove(&path).map_err(meta::unavailable("remove", &path))?;
-            published.forget_oldest();
-            tracing::info!(file = %path.display(), "segment let go");
+            self.finish_removal(&mut leaving)?;
+            *leaving = Some(published.forget_oldest());
         }
+        self.finish_removal(&mut leaving)?;
         Ok(())
     }
 

@@ -164,21 +164,17 @@ impl Published {
         (pairs.collect(), state.segments[state.segments.len() - 1].bytes)
     }
 
-    /// The file of the oldest segment.
-    pub(super) fn oldest_path(&self) -> PathBuf {
-        self.state.lock().segments[0].path.clone()
-    }
-
-    /// Forgets the oldest segment, which is gone.
-    pub(super) fn forget_oldest(&self) {
+    /// Forgets the oldest segment; gives its file, which no new reader will open.
+    pub(super) fn forget_oldest(&self) -> PathBuf {
         let mut state = self.state.lock();
         assert!(state.segments.len() > 1, "the segment that grows stays");
-        state.segments.remove(0);
+        let oldest = state.segments.remove(0);
         let start = state.start_offset();
         while state.tail.front().is_some_and(|batch| batch.base_offset < start) {
             let batch = state.tail.pop_front().expect("there is a front");
             state.tail_bytes -= batch.payload.len();
         }
+        oldest.path.clone()
     }
 }
 

@@ -5,7 +5,6 @@ mod crashes;
 mod damage;
 mod faults;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine::conformance::event_log::{ids, part, read_all};

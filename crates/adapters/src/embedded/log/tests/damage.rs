@@ -94,6 +94,8 @@ fn garbage_after_the_end_is_cut_and_stays_cut() {
     let old = bench.disk.bytes(&segments[0]).unwrap()[SEGMENT_HEADER_BYTES..2_000].to_vec();
     bench.disk.damage(newest, end, &old);
     let log = bench.open();
+    let after = end_of_data(&bench, newest);
+    assert!(bench.disk.bytes(newest).unwrap()[after..].iter().all(|&byte| byte == 0), "zeros");
     assert_eq!(all(&log).len(), 1200);
     appended(&log, "after", 1);
     drop(log);
