@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --release -p tally-adapters --example store_bench -- tail|zipf [--events N]
-//!     [--flush N] [--rate EVENTS_PER_S] [--partitions N] [--dir FOLDER]
+//!     [--flush N] [--rate EVENTS_PER_S] [--partitions N]
+//!     [--cache-mib N] [--dir FOLDER]
 //! ```
 //!
 //! `tail` draws items uniformly of ten million, `zipf` by Zipf 1.05 of a hundred thousand. Each
@@ -10,7 +11,7 @@
 //! single items and times it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use adapters::embedded::store::{EmbeddedStore, StoreSettings};
@@ -48,13 +49,13 @@ fn main() {
     let settings = StoreSettings { cache_bytes: arguments.cache_bytes };
     let store = EmbeddedStore::open(&dir, settings).expect("the store opens");
     let draw = Draw::new(&arguments.mode);
-    let (flushed, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let (mut stages, reads) = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..arguments.partitions)
             .map(|id| {
-                let (store, draw, arguments, flushed) = (&store, &draw, &arguments, &flushed);
-                scope.spawn(move || write(store, draw, arguments, PartitionId(id), flushed))
+                let (store, draw, arguments) = (&store, &draw, &arguments);
+                scope.spawn(move || write(store, draw, arguments, PartitionId(id)))
             })
             .collect();
         let reader = scope.spawn(|| read(&store, &draw, &done, arguments.partitions));
@@ -65,9 +66,9 @@ fn main() {
     });
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     report(&mut stages, reads, seconds, cpu);
+    println!("rss {} MiB, at most {} MiB", status_mib("VmRSS"), status_mib("VmHWM"));
     let rows = rows_stored(&store, arguments.partitions);
     let bytes = store.disk_bytes().expect("a size");
-    println!("rss {} MiB, at most {} MiB", status_mib("VmRSS"), status_mib("VmHWM"));
     println!(
         "disk {:.1} MiB with journals; {rows} hour rows and their totals",
         bytes as f64 / (1 << 20) as f64
@@ -97,7 +98,6 @@ fn write(
     draw: &Draw,
     arguments: &Arguments,
     partition: PartitionId,
-    flushed: &AtomicU64,
 ) -> Vec<Stages> {
     let mut random = Random(u64::from(partition.0) + 1);
     let mut all = Vec::new();
@@ -116,7 +116,6 @@ fn write(
         stages.own_cpu = own_cpu;
         all.push(stages);
         next += events;
-        flushed.fetch_add(events, Ordering::Relaxed);
         if let Some(rate) = arguments.rate {
             let due = Duration::from_secs_f64(next as f64 * f64::from(arguments.partitions) / rate);
             std::thread::sleep(due.saturating_sub(started.elapsed()));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
-use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
+use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
 use model::RowKey;
 
 use parking_lot::{Mutex, RwLock};
@@ -27,8 +27,7 @@ use snapshot::EmbeddedSnapshot;
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreSettings {
-    /// Memory for blocks read from disk, in bytes. Memtables take about 150 MB beside it when
-    /// writes are at their fastest.
+    /// Memory for blocks read from disk, in bytes. Memtables come beside it.
     pub cache_bytes: u64,
 }
 
@@ -67,7 +66,7 @@ impl EmbeddedStore {
         Ok(Self { db, rows, folder, partitions, committing: Mutex::new(()), pinned })
     }
 
-    /// Bytes on disk, the journal included.
+    /// Bytes on disk, journals included; waits for a flush that is under way.
     ///
     /// # Errors
     /// `Unavailable` where the disk refuses.
@@ -106,12 +105,17 @@ impl EmbeddedStore {
 
     fn commit(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
         let _no_other = self.committing.lock();
+        // fjall leaves this to its worker, which may be merging tables for seconds, while the
+        // memtable grows. Sealed ones are counted, and four of them hold further commits back.
+        if self.rows.tree.active_memtable().size() >= tuning::MEMTABLE_BYTES {
+            self.rows.rotate_memtable()?;
+        }
         batch.commit()?;
         *self.pinned.write() = Arc::new(self.db.snapshot());
         Ok(())
     }
 
-    /// Refuses while the disk is nearly full: fjall cannot go on after a write that failed halfway.
+    /// Refuses while the disk is nearly full.
     fn check_room(&self) -> Result<(), PortError> {
         let context = || format!("the counter store in {:?}", self.folder);
         let disk = rustix::fs::statvfs(&self.folder)
@@ -199,7 +203,7 @@ fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Datab
     let db = Database::builder(folder)
         .cache_size(settings.cache_bytes)
         .max_journaling_size(tuning::JOURNAL_BYTES_MAX)
-        .worker_threads(tuning::env("T_W", 1) as usize)
+        .worker_threads(tuning::WORKER_THREADS)
         .open()?;
     let rows = db.keyspace("rows", tuning::keyspace)?;
     Ok((db, rows))

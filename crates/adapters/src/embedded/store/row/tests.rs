@@ -17,7 +17,8 @@ fn bytes(row: &StoredRow) -> Vec<u8> {
 fn golden_rows() {
     let one = Summary { count: 1, ..Summary::EMPTY };
     let with = |count, value_count, sum, min, max| Summary { count, value_count, sum, min, max };
-    let cases: Vec<(Stamp, Vec<(u8, Summary)>, &[u8])> = vec![
+    type Case = (Stamp, Vec<(u8, Summary)>, &'static [u8]);
+    let cases: Vec<Case> = vec![
         (stamp(1, 0, 5), vec![], b"\x00\x01\x05"),
         (stamp(1, 0, 200_000_000), vec![(59, one)], b"\x02\x01\x80\x84\xaf\x5f\xec"),
         (
