@@ -8,10 +8,6 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
-/// The Avro schema of an event (namespace `tally`, record `Event`), as JSON. A container file sent
-/// to `POST /v1/events` may have any writer schema that resolves to it.
-pub const EVENT_SCHEMA: &str = include_str!("event.avsc");
-
 pub use problem::{Problem, ProblemCode};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,

@@ -43,10 +43,7 @@ impl EventLog for NoLog {
         2
     }
 
-    fn append(
-        &self,
-        _: Vec<AppendPart>,
-    ) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
+    fn append(&self, _: Vec<AppendPart>) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
         Ok(futures::future::ready(Vec::new()).boxed())
     }
 

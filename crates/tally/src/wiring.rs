@@ -169,7 +169,8 @@ impl FolderLock {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
                 let holder = holder.trim();
-                let pid = if holder.is_empty() { String::new() } else { format!(" (pid {holder})") };
+                let pid =
+                    if holder.is_empty() { String::new() } else { format!(" (pid {holder})") };
                 bail!(
                     "the data folder {} is in use by another tally process{pid}; stop it, or give \
                      this one another folder with --data-dir",

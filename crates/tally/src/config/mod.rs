@@ -5,4 +5,6 @@ mod resolved;
 pub(crate) mod units;
 
 pub(crate) use raw::{Raw, read_file};
-pub(crate) use resolved::{Compression, Layer, Machine, Origin, Resolved, SettingError, environment};
+pub(crate) use resolved::{
+    Compression, Layer, Machine, Origin, Resolved, SettingError, environment,
+};

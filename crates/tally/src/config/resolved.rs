@@ -166,8 +166,7 @@ impl Resolved {
             let (text, origin) = set.unwrap_or((default, Origin::Default));
             settings.push(Setting { name, text, origin });
         }
-        let shown =
-            settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
+        let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
         let settings: [Setting; 12] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [

@@ -19,9 +19,11 @@ const LIMIT_DEFAULT: usize = 100;
 
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
-    routes
-        .add("/v1/admin/partitions", &["GET"], get(partitions).with_state(parts.clone()))
-        .add("/v1/admin/dead-letters", &["GET"], get(dead_letters).with_state(parts.clone()))
+    routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(parts.clone())).add(
+        "/v1/admin/dead-letters",
+        &["GET"],
+        get(dead_letters).with_state(parts.clone()),
+    )
 }
 
 #[derive(Serialize)]

@@ -9,9 +9,11 @@ use super::{Parts, Routes};
 
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
-    routes
-        .add("/healthz", &["GET"], get(|| async { "ok\n" }))
-        .add("/readyz", &["GET"], get(ready).with_state(parts.clone()))
+    routes.add("/healthz", &["GET"], get(|| async { "ok\n" })).add(
+        "/readyz",
+        &["GET"],
+        get(ready).with_state(parts.clone()),
+    )
 }
 
 async fn ready(State(parts): State<Parts>) -> Result<impl IntoResponse, Failure> {

@@ -24,9 +24,11 @@ const INLINE_HOURS_MAX: u32 = 48;
 
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, query: &Arc<Query>) -> Routes {
-    routes
-        .add("/v1/items/{item}/count", &["GET"], get(count).with_state(query.clone()))
-        .add("/v1/items/{item}/stats", &["GET"], get(stats).with_state(query.clone()))
+    routes.add("/v1/items/{item}/count", &["GET"], get(count).with_state(query.clone())).add(
+        "/v1/items/{item}/stats",
+        &["GET"],
+        get(stats).with_state(query.clone()),
+    )
 }
 
 /// The item of a path, checked.
@@ -179,9 +181,8 @@ impl Functions {
 
     fn of_summary(self, summary: &Summary) -> StatsSummary {
         let has_value = summary.value_count > 0;
-        let number = |micros: i128| {
-            has_value.then(|| DecimalNumber::from_text(format_micros(micros)))
-        };
+        let number =
+            |micros: i128| has_value.then(|| DecimalNumber::from_text(format_micros(micros)));
         StatsSummary {
             count: self.count.then_some(summary.count),
             sum: self.sum.then(|| number(summary.sum)),

@@ -166,7 +166,11 @@ impl Collector for VitalsCollector {
         let counters: [(&str, &str, Vec<(LabelledBy, u64)>); 3] = [
             ("tally_events_counted", "Events counted since the start", by_partition(|p| p.counted)),
             ("tally_events_duplicate", "Repeats not counted", by_partition(|p| p.duplicates)),
-            ("tally_dead_letters", "Events that cannot be counted", by_partition(|p| p.dead_letters)),
+            (
+                "tally_dead_letters",
+                "Events that cannot be counted",
+                by_partition(|p| p.dead_letters),
+            ),
         ];
         for (name, help, values) in counters {
             let kind = prometheus_client::metrics::MetricType::Counter;

@@ -124,7 +124,8 @@ async fn not_found(uri: Uri) -> Failure {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
-    let detail = format!("{} does not take {method}; the header Allow says what it does", uri.path());
+    let detail =
+        format!("{} does not take {method}; the header Allow says what it does", uri.path());
     Failure::new(ProblemCode::MethodNotAllowed, detail)
 }
 

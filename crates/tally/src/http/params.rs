@@ -26,7 +26,8 @@ impl Params {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
             if !is_known(&name) {
-                let detail = format!("the parameter `{name}` is not known; this path takes {known}");
+                let detail =
+                    format!("the parameter `{name}` is not known; this path takes {known}");
                 return Err(Failure::parameter(detail));
             }
             params.push((name, decode(value)?));

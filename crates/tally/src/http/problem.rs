@@ -104,14 +104,11 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut problem = Problem::new(self.code, self.detail);
         problem.rejected = self.rejected;
-        let status = StatusCode::from_u16(self.code.status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, &problem);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.code.is_retryable() {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }

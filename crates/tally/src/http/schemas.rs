@@ -47,9 +47,7 @@ async fn by_id(Path(id): Path<String>) -> Result<Response, Failure> {
     if id == SCHEMA_ID { Ok(json(StatusCode::OK, &SCHEMA)) } else { Err(unknown("schema id", &id)) }
 }
 
-async fn by_version(
-    Path((subject, version)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn by_version(Path((subject, version)): Path<(String, String)>) -> Result<Response, Failure> {
     if subject != SUBJECT {
         return Err(unknown("subject", &subject));
     }

@@ -205,7 +205,8 @@ fn events_are_accepted_and_verdicts_given() {
     assert_eq!(some.status, 202);
     assert!(some.body.starts_with(r#"{"accepted":2,"rejected":[{"index":1,"code":"invalid_item""#));
     let large = "{\"item\":\"v\"}\n".repeat(5_000);
-    let large = server.post("/v1/events", "content-type: application/x-ndjson\r\n", large.as_bytes());
+    let large =
+        server.post("/v1/events", "content-type: application/x-ndjson\r\n", large.as_bytes());
     assert_eq!(large.body, r#"{"accepted":5000,"rejected":[]}"#);
     let path = "/v1/items/a%2Fb+c%E2%82%AC/events?type=like&value=1.5&attr.country=DE&id=x+y";
     assert_eq!(server.post(path, "", b"").status, 202);

@@ -68,6 +68,8 @@ impl Encoder {
                 }
             }
             push_long(&mut end, 0);
+            // No source.
+            push_long(&mut end, 0);
             end
         };
         Self {
@@ -183,7 +185,7 @@ fn avro_header() -> Vec<u8> {
     let mut header = b"Obj\x01".to_vec();
     push_long(&mut header, 2);
     push_bytes(&mut header, b"avro.schema");
-    push_bytes(&mut header, api::EVENT_SCHEMA.as_bytes());
+    push_bytes(&mut header, model::record::EVENT_SCHEMA.as_bytes());
     push_bytes(&mut header, b"avro.codec");
     push_bytes(&mut header, b"null");
     push_long(&mut header, 0);

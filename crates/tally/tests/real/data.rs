@@ -18,9 +18,7 @@ fn send(server: &Server, state: &std::path::Path, file: &str, more: &[&str]) -> 
         .output()
         .expect("the command runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    server.wait_for("everything is counted", || {
-        server.metric("tally_partition_lag_events") == 0.0
-    });
+    server.wait_for("everything is counted", || server.metric("tally_partition_lag_events") == 0.0);
     serde_json::from_slice(&output.stdout).expect("the summary is JSON")
 }
 
@@ -33,8 +31,18 @@ fn range(truth: &Value) -> (String, String) {
 fn stats(server: &Server, item: &str, event_type: &str, truth: &Value, step: &str) -> Value {
     let (start, end) = range(truth);
     server.ask(&[
-        "stats", item, "--type", event_type, "--function", "count,sum,average,min,max", "--step",
-        step, "--start", &start, "--end", &end,
+        "stats",
+        item,
+        "--type",
+        event_type,
+        "--function",
+        "count,sum,average,min,max",
+        "--step",
+        step,
+        "--start",
+        &start,
+        "--end",
+        &end,
     ])
 }
 
@@ -46,9 +54,8 @@ fn text(value: &Value) -> &str {
 pub(crate) fn assert_totals(server: &Server, truth: &Value) {
     let (start, end) = range(truth);
     for event_type in TYPES {
-        let top = server.ask(&[
-            "top", "--type", event_type, "--start", &start, "--end", &end, "--limit", "10",
-        ]);
+        let top = server
+            .ask(&["top", "--type", event_type, "--start", &start, "--end", &end, "--limit", "10"]);
         let found: Vec<(String, u64)> = top["items"]
             .as_array()
             .expect("a list")
@@ -103,8 +110,10 @@ fn assert_means(server: &Server, truth: &Value) {
     for row in truth["top10"].as_array().expect("a list") {
         let item = text(&row["item_id"]);
         // Means of the truth are over all types: compare where the item has only one.
-        let answers: Vec<Value> =
-            TYPES.iter().map(|event_type| stats(server, item, event_type, truth, "total")).collect();
+        let answers: Vec<Value> = TYPES
+            .iter()
+            .map(|event_type| stats(server, item, event_type, truth, "total"))
+            .collect();
         let used: Vec<&Value> =
             answers.iter().map(|answer| &answer["total"]).filter(|t| t["count"] != 0).collect();
         if let [only] = used[..] {

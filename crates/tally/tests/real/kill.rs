@@ -42,9 +42,7 @@ fn killed_twenty_times_under_load_counts_every_event_once() {
     }
     let output = client.wait_with_output().expect("the client ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    server.wait_for("everything is counted", || {
-        server.metric("tally_partition_lag_events") == 0.0
-    });
+    server.wait_for("everything is counted", || server.metric("tally_partition_lag_events") == 0.0);
     assert_totals(&server, &truth);
     server.kill();
     let server = Server::start_on(port, &data_dir, &flags);

@@ -97,7 +97,8 @@ impl Server {
 
     /// Any command against this server.
     pub(crate) fn tally(&self, args: &[&str], more: &[&str]) -> Output {
-        let command = Command::new(TALLY).args(args).args(more).env("TALLY_URL", &self.url).output();
+        let command =
+            Command::new(TALLY).args(args).args(more).env("TALLY_URL", &self.url).output();
         command.expect("the command runs")
     }
 
@@ -126,7 +127,8 @@ pub(crate) fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 }
 
 fn get(url: &str, path: &str) -> Option<String> {
-    let output = Command::new("curl").args(["-sf", "-m", "10"]).arg(format!("{url}{path}")).output();
+    let output =
+        Command::new("curl").args(["-sf", "-m", "10"]).arg(format!("{url}{path}")).output();
     let output = output.expect("curl runs");
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

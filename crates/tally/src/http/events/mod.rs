@@ -36,13 +36,11 @@ pub(crate) struct Ingest {
 
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, ingest: &Arc<Ingest>) -> Routes {
-    routes
-        .add("/v1/events", &["POST"], post(post_events).with_state(ingest.clone()))
-        .add(
-            "/v1/items/{item}/events",
-            &["POST"],
-            post(single::post_event).with_state(ingest.clone()),
-        )
+    routes.add("/v1/events", &["POST"], post(post_events).with_state(ingest.clone())).add(
+        "/v1/items/{item}/events",
+        &["POST"],
+        post(single::post_event).with_state(ingest.clone()),
+    )
 }
 
 /// What a body holds, by its content type.

@@ -105,6 +105,7 @@ fn text<'a>(
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     let text = raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
-    text.map(|text| text.0)
-        .ok_or_else(|| Fault::new(code, format!("the CloudEvents member `{name}` must be a string")))
+    text.map(|text| text.0).ok_or_else(|| {
+        Fault::new(code, format!("the CloudEvents member `{name}` must be a string"))
+    })
 }

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use serde_avro_fast::object_container_file_encoding::{Compression, CompressionLevel, WriterBuilder};
+use serde_avro_fast::object_container_file_encoding::{
+    Compression, CompressionLevel, WriterBuilder,
+};
 use serde_avro_fast::ser::SerializerConfig;
 
 use super::*;
@@ -163,7 +165,8 @@ fn deep_nesting_overflows_nothing() {
 
 #[test]
 fn ndjson_refuses_only_the_lines_that_are_wrong() {
-    let body = b"\xef\xbb\xbf{\"item\":\"a\"}\r\n\n  \nnot json\n{\"item\":\"\xff\"}\n{\"item\":\"b\"}";
+    let body =
+        b"\xef\xbb\xbf{\"item\":\"a\"}\r\n\n  \nnot json\n{\"item\":\"\xff\"}\n{\"item\":\"b\"}";
     let (events, refused) = read(ndjson::read::<Recorder>, body).unwrap();
     assert_eq!(events, ["0 uuid a view 0  []", "3 uuid b view 0  []"]);
     assert_eq!(refused, [(1, "invalid_json"), (2, "invalid_json")]);
@@ -189,8 +192,7 @@ fn cloud_events_become_events() {
         bad(r#"{"value":0.1,"x":[]}"#, "5"),
     ];
     let body = format!("[{}]", batch.join(","));
-    let (events, refused) =
-        read(cloud_events::read_batch::<Recorder>, body.as_bytes()).unwrap();
+    let (events, refused) = read(cloud_events::read_batch::<Recorder>, body.as_bytes()).unwrap();
     assert_eq!(events.len(), 2);
     let expected = ["json", "id", "item", "type", "value", "time"];
     let codes: Vec<_> = refused.iter().map(|(_, code)| &code["invalid_".len()..]).collect();
@@ -276,7 +278,9 @@ fn zigzag(out: &mut Vec<u8>, number: i64) {
 }
 
 fn record(fields: &str) -> String {
-    format!(r#"{{"type":"record","name":"E","fields":[{{"name":"item","type":"string"}}{fields}]}}"#)
+    format!(
+        r#"{{"type":"record","name":"E","fields":[{{"name":"item","type":"string"}}{fields}]}}"#
+    )
 }
 
 /// The verdict on one event of item `v` with one more field of this type and bytes.
@@ -294,7 +298,8 @@ fn field_verdict(name: &str, kind: &str, bytes: &[u8]) -> Result<String, String>
 #[test]
 fn avro_keeps_logical_types_exactly() {
     let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":30,"scale":3}"#;
-    let fixed = r#"{"type":"fixed","name":"D","size":2,"logicalType":"decimal","precision":4,"scale":2}"#;
+    let fixed =
+        r#"{"type":"fixed","name":"D","size":2,"logicalType":"decimal","precision":4,"scale":2}"#;
     let nanos = r#"{"type":"long","logicalType":"timestamp-nanos"}"#;
     let mut nano_bytes = Vec::new();
     zigzag(&mut nano_bytes, (NOW.0 - 1) * 1_000_000);
@@ -315,7 +320,12 @@ fn avro_keeps_logical_types_exactly() {
         ("value", "\"boolean\"", b"\x01", Err("invalid_avro")),
         ("time", nanos, &nano_bytes, Ok("1  []")),
         ("time", "\"string\"", b"\x282026-11-21T10:00:00Z", Ok("0  []")),
-        ("attributes", "{\"type\":\"map\",\"values\":\"string\"}", b"\x02\x02k\x02\xff\x00", Err("invalid_attributes")),
+        (
+            "attributes",
+            "{\"type\":\"map\",\"values\":\"string\"}",
+            b"\x02\x02k\x02\xff\x00",
+            Err("invalid_attributes"),
+        ),
     ];
     for (name, kind, bytes, expected) in cases {
         let got = field_verdict(name, kind, bytes);
@@ -330,7 +340,8 @@ fn avro_keeps_logical_types_exactly() {
 #[test]
 fn hostile_avro_costs_nothing() {
     let deep = "[".repeat(100_000);
-    let nested = format!("{}\"null\"{}", r#"{"type":"array","items":"#.repeat(10_000), "}".repeat(10_000));
+    let nested =
+        format!("{}\"null\"{}", r#"{"type":"array","items":"#.repeat(10_000), "}".repeat(10_000));
     let huge = [b"\x02v".as_slice(), &[0xfe; 9], &[1]].concat();
     let nulls = record(r#",{"name":"x","type":{"type":"array","items":"null"}}"#);
     // Two fields of the next record, forty levels down: 2^40 values without a byte.
@@ -350,7 +361,11 @@ fn hostile_avro_costs_nothing() {
         container("{}", 1, b"\x02v"),
         container("\"string\"", 1, b"\x02v"),
         container(&record(",{\"name\":\"x\",\"type\":\"Unknown\"}"), 1, b"\x02v"),
-        container(r#"{"type":"record","name":"E","fields":[{"name":"x","type":"long"}]}"#, 1, b"\x02"),
+        container(
+            r#"{"type":"record","name":"E","fields":[{"name":"x","type":"long"}]}"#,
+            1,
+            b"\x02",
+        ),
         container(&record(""), 1, b"\x01v"),
         container(&record(""), -1, b"\x02v"),
         container(&record(""), 1, b"\x02vx"),

@@ -143,9 +143,8 @@ fn inflate(
         }
         let at = usize::try_from(state.total_in()).map_err(|_| BAD)?;
         let before = out.len();
-        let status = state
-            .decompress_vec(&input[at..], out, FlushDecompress::Finish)
-            .map_err(|_| BAD)?;
+        let status =
+            state.decompress_vec(&input[at..], out, FlushDecompress::Finish).map_err(|_| BAD)?;
         if out.len() > max {
             return Err(TOO_LARGE);
         }

@@ -9,10 +9,10 @@ use api::ProblemCode;
 use model::limits::ATTRIBUTES_MAX;
 use model::{TimestampMs, Value};
 
-use super::AvroError;
-use super::schema::{Plan, Role, Type, TypeId};
 use super::super::json::time_fault;
 use super::super::{Draft, Fault};
+use super::AvroError;
+use super::schema::{Plan, Role, Type, TypeId};
 
 /// Most values that are read or skipped in one file. A type without bytes costs nothing to send
 /// a billion times; 16 MiB of single-byte values stay well below.

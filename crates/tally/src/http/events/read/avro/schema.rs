@@ -183,8 +183,7 @@ impl Parser {
             }
             "record" | "error" => {
                 // Defined before its fields, which may name it.
-                let (id, namespace) =
-                    self.define(object, namespace, Type::Record(Vec::new()))?;
+                let (id, namespace) = self.define(object, namespace, Type::Record(Vec::new()))?;
                 let fields = member("fields")?.as_array().map(Vec::as_slice).unwrap_or_default();
                 let fields = fields.iter().map(|field| self.field(field, &namespace));
                 self.types[id] = Type::Record(fields.collect::<Result<_, _>>()?);
