@@ -107,7 +107,7 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<Outcome> {
         output::print(&report.to_string())?;
     }
     let is_exact = report.verification.as_ref().is_none_or(|found| found.is_exact());
-    Ok(if is_exact && report.unknown == 0 { Outcome::Good } else { Outcome::Failed })
+    Ok(if is_exact && report.stopped_by.is_none() { Outcome::Good } else { Outcome::Failed })
 }
 
 impl LoadArgs {

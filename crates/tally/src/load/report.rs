@@ -27,6 +27,9 @@ pub(crate) struct LoadReport {
     /// Events of requests that were given up: it is not known what became of them.
     pub(crate) unknown: u64,
     pub(crate) retries: u64,
+    /// The code with which the run was stopped before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped_by: Option<String>,
     /// Rejected events and failed attempts, by code.
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) body_bytes: u64,
@@ -120,6 +123,9 @@ impl std::fmt::Display for LoadReport {
             "requests  {:.0}/s   {} answered, {} retries",
             self.requests_per_second, self.requests, self.retries
         )?;
+        if let Some(code) = &self.stopped_by {
+            writeln!(f, "STOPPED   a request was given up: {code}")?;
+        }
         for (code, count) in &self.errors {
             writeln!(f, "  {code}: {count}")?;
         }

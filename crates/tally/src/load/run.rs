@@ -80,6 +80,12 @@ pub(crate) fn run(
     let client = Client::new(&options.url)?;
     let peer = Peer::new(client.base_url())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if runtime.block_on(Connection::new(&peer).get("/healthz")).is_err() {
+        anyhow::bail!(
+            "no server answers at {}: start one with `tally serve`, or name another with --url",
+            options.url
+        );
+    }
     let expected = if options.verify {
         Some(runtime.block_on(Expected::baseline(&client, options.generator.items))?)
     } else {
@@ -214,7 +220,7 @@ async fn work(shared: &Shared, schedule: Option<&Schedule>) {
 fn next_body(shared: &Shared, is_wanted: bool) -> Option<Body> {
     let source = &mut *shared.source.lock();
     let events = source.remaining.min(u64::from(shared.options.batch)) as u32;
-    if events == 0 || !is_wanted {
+    if events == 0 || !is_wanted || shared.totals.lock().report.stopped_by.is_some() {
         return None;
     }
     source.remaining -= u64::from(events);
@@ -310,10 +316,12 @@ fn settle(shared: &Shared, body: &Body, answer: &AcceptedAnswer) {
     (shared.progress)(report.events);
 }
 
-/// A refused body is known not to be counted; one that was given up is not.
+/// A refused body is known not to be counted; one that was given up is not. Either way the run
+/// ends: the next body would fare no better.
 fn give_up(shared: &Shared, body: &Body, code: String, is_unknown: bool) {
     let totals = &mut *shared.totals.lock();
-    *totals.errors.entry(code).or_default() += 1;
+    *totals.errors.entry(code.clone()).or_default() += 1;
+    totals.report.stopped_by.get_or_insert(code);
     if is_unknown {
         totals.report.unknown += u64::from(body.events);
     } else {

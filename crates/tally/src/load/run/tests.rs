@@ -58,8 +58,8 @@ async fn counts(State(counter): State<Arc<Counter>>, RawQuery(query): RawQuery) 
     axum::Json(json!({"type": event_type, "counts": rows, "as_of": "now"})).into_response()
 }
 
-/// Runs a load of 2,000 events against a peer that forgets so much.
-fn load(forget: usize, rate: Option<f64>) -> LoadReport {
+/// Runs a load of 2,050 events against a peer that forgets so much.
+fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -86,7 +86,7 @@ fn load(forget: usize, rate: Option<f64>) -> LoadReport {
     };
     let options = LoadOptions {
         url,
-        path: "/v1/events".into(),
+        path: path.into(),
         generator,
         batch: 100,
         connections: 4,
@@ -104,7 +104,7 @@ fn load(forget: usize, rate: Option<f64>) -> LoadReport {
 #[test]
 fn a_peer_that_counts_exactly_is_found_exact() {
     for rate in [None, Some(100_000.0)] {
-        let report = load(0, rate);
+        let report = load(0, rate, "/v1/events");
         assert_eq!((report.events, report.accepted, report.requests), (2_050, 2_050, 21));
         assert!(report.retries > 0 && report.errors.contains_key("overloaded"), "{report}");
         assert_eq!(report.latency_ms.samples, 21);
@@ -113,6 +113,16 @@ fn a_peer_that_counts_exactly_is_found_exact() {
         assert!(verification.is_exact(), "{verification}");
         assert!((1_700..2_000).contains(&verification.expected), "{verification}");
     }
+}
+
+#[test]
+fn a_path_that_refuses_everything_ends_the_run() {
+    let report = load(0, None, "/v1/nothing");
+    assert_eq!(report.stopped_by.as_deref(), Some("404"));
+    assert!(
+        report.rejected <= 400 && report.accepted == 0,
+        "at most a body a connection: {report}"
+    );
 }
 
 #[test]
