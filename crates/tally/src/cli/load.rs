@@ -150,6 +150,7 @@ impl LoadArgs {
             probe_visibility: self.probe_visibility,
             query_rate: self.query_rate,
             retry_for: Duration::from_secs(self.retry_for),
+            patience: Duration::from_secs(30),
         })
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct LoadOptions {
     pub(crate) query_rate: Option<f64>,
     /// How long a body is sent again before it is given up.
     pub(crate) retry_for: Duration,
+    /// How long counts may take to show before the check calls them wrong.
+    pub(crate) patience: Duration,
 }
 
 /// What all connections share.
@@ -129,9 +131,11 @@ pub(crate) fn run(
         report.query_errors = Some(errors);
     }
     report.visibility_ms = visibility.map(|probe| probe.finish().0.percentiles());
+    let patience = shared.options.patience;
     let expected = shared.totals.lock().expected.take();
     if let Some(expected) = expected {
-        report.verification = Some(runtime.block_on(expected.compare(&client, report.unknown))?);
+        report.verification =
+            Some(runtime.block_on(expected.compare(&client, report.unknown, patience))?);
     }
     Ok(report)
 }

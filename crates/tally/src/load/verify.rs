@@ -11,8 +11,6 @@ use super::generator::{EVENT_TYPES, Tracked, item_text};
 
 /// The contract's bound on one call.
 const ITEMS_A_CALL: usize = 500;
-/// How long counts may take to show.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many mismatches are told one by one.
 const TOLD: usize = 20;
@@ -116,9 +114,10 @@ impl Expected {
         self,
         client: &Client,
         unknown: u64,
+        patience: Duration,
     ) -> anyhow::Result<Verification> {
         let mut found = Verification { expected: self.events, unknown, ..Default::default() };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         for (index, event_type) in EVENT_TYPES.into_iter().enumerate() {
             let expected = &self.counts[index];
             let touched = (0_u32..).zip(&self.touched[index]);

@@ -97,6 +97,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
         probe_visibility: false,
         query_rate: None,
         retry_for: Duration::from_secs(10),
+        patience: if forget == 0 { Duration::from_secs(10) } else { Duration::ZERO },
     };
     run(options, |_| {}).expect("the peer is there")
 }
@@ -113,6 +114,15 @@ fn a_peer_that_counts_exactly_is_found_exact() {
         assert!(verification.is_exact(), "{verification}");
         assert!((1_700..2_000).contains(&verification.expected), "{verification}");
     }
+}
+
+#[test]
+fn a_peer_that_loses_events_is_found_out() {
+    let report = load(50, None, "/v1/events");
+    let verification = report.verification.as_ref().expect("asked for");
+    assert!(verification.mismatches > 0 && !verification.is_exact(), "{verification}");
+    let example = &verification.examples[0];
+    assert!(example.counted < example.expected, "{verification}");
 }
 
 #[test]
