@@ -110,11 +110,22 @@ pub(super) fn scan(segment: &SegmentHeader, bytes: &[u8]) -> Scan {
         scan.durable_offset = scan.durable_offset.max(header.durable_offset);
     };
     let tail = &bytes[scan.end..];
-    if let Some(last) = tail.iter().rposition(|&byte| byte != 0) {
-        scan.bad = Some(BadTail { reason, written_end: scan.end + last + 1 });
-        scan.hear_later_batches(segment.partition, &tail[..=last]);
+    let written = written_len(tail);
+    if written > 0 {
+        scan.bad = Some(BadTail { reason, written_end: scan.end + written });
+        scan.hear_later_batches(segment.partition, &tail[..written]);
     }
     scan
+}
+
+/// Length without the zeros at the end, most of which are passed over a page at a time.
+fn written_len(bytes: &[u8]) -> usize {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    let pages = bytes.rchunks(ZEROS.len());
+    let zeros: usize =
+        pages.take_while(|page| **page == ZEROS[..page.len()]).map(<[u8]>::len).sum();
+    let rest = &bytes[..bytes.len() - zeros];
+    rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
 
 impl Scan {
