@@ -22,8 +22,9 @@ pub(super) const WORKER_THREADS: usize = 1;
 pub(super) const MEMTABLE_BYTES: u64 = 8 << 20;
 
 /// Size of a table on disk. Together with [`TABLES_MERGED`] it bounds a merge of new tables to some
-/// 200 MB, so that memtables do not wait long for the one worker.
-const TABLE_BYTES: u64 = 16 << 20;
+/// 100 MB, so that memtables do not wait long for the one worker: with twice the size, the longest
+/// wait of a flush was twice as long.
+const TABLE_BYTES: u64 = 8 << 20;
 
 /// New tables that are merged at once: eight instead of four saved a tenth of all CPU on the long
 /// tail, where a merge rewrites everything it meets.
