@@ -2,7 +2,7 @@
 //! as they were when it was made.
 //!
 //! Tried with `examples/store_bench` and left at fjall's own: hash indexes in blocks, pinned
-//! filters, no compression. None made a difference above the noise.
+//! filters, no compression. One run each showed no difference above the noise.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 pub(super) const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
 /// Threads that write memtables out and merge tables. With two or more, the first only writes out,
-/// and spins on a queue full of merges that it does not take: half as much CPU again an event.
+/// and spins on a queue of merges that it does not take (fjall's `worker_pool.rs`).
 pub(super) const WORKER_THREADS: usize = 1;
 
 /// A flush that finds a memtable of this size begins a new one. Up to four wait to be written out
@@ -22,12 +22,11 @@ pub(super) const WORKER_THREADS: usize = 1;
 pub(super) const MEMTABLE_BYTES: u64 = 8 << 20;
 
 /// Size of a table on disk. Together with [`TABLES_MERGED`] it bounds a merge of new tables to some
-/// 100 MB, so that memtables do not wait long for the one worker: with twice the size, the longest
-/// wait of a flush was twice as long.
+/// 100 MB, so that memtables do not wait long for the one worker.
 const TABLE_BYTES: u64 = 8 << 20;
 
-/// New tables that are merged at once: eight instead of four saved a tenth of all CPU on the long
-/// tail, where a merge rewrites everything it meets.
+/// New tables that are merged at once: on the long tail a merge rewrites everything it meets, so the
+/// more at once the better. Against four the gain stayed within the noise.
 const TABLES_MERGED: u8 = 8;
 
 /// Nearly every first read of an hour row finds none: a filter in every level, the last too, tells
