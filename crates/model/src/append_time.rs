@@ -26,7 +26,8 @@ pub struct ImplausibleClock {
 /// A running maximum, advanced by the monotonic clock and slewed to the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct AppendClock {
-    time: TimestampMs,
+    /// Half milliseconds, so that half speed is exact however often the time is asked for.
+    time_halves: i64,
     monotonic_ms: i64,
 }
 
@@ -34,7 +35,7 @@ impl AppendClock {
     /// Starts after the newest append time found in the log. The node was away for a time that no
     /// clock measured, so a wall clock ahead of the log is believed, however far.
     pub fn start(newest: TimestampMs, now: ClockReading) -> Self {
-        Self { time: newest.max(now.wall), monotonic_ms: now.monotonic_ms }
+        Self { time_halves: 2 * newest.max(now.wall).0, monotonic_ms: now.monotonic_ms }
     }
 
     /// The append time of what is appended now.
@@ -45,20 +46,19 @@ impl AppendClock {
     pub fn now(&mut self, reading: ClockReading) -> Result<TimestampMs, ImplausibleClock> {
         let passed = (reading.monotonic_ms - self.monotonic_ms).max(0);
         self.monotonic_ms = self.monotonic_ms.max(reading.monotonic_ms);
-        let off_ms = reading.wall.0 - (self.time.0 + passed);
+        let off_halves = 2 * (reading.wall.0 - passed) - self.time_halves;
+        let off_ms = off_halves / 2;
         // Slew: at most twice as fast, or half as fast, as time passes.
-        let step = if off_ms.abs() > IMPLAUSIBLE_JUMP_MS {
-            passed
-        } else if off_ms >= 0 {
-            passed + off_ms.min(passed)
+        let slew = if off_ms.abs() > IMPLAUSIBLE_JUMP_MS {
+            0
         } else {
-            passed - (-off_ms).min(passed / 2)
+            off_halves.clamp(-passed, 2 * passed)
         };
-        self.time.0 += step;
+        self.time_halves += 2 * passed + slew;
         if off_ms.abs() > IMPLAUSIBLE_JUMP_MS {
             return Err(ImplausibleClock { off_ms });
         }
-        Ok(self.time)
+        Ok(TimestampMs(self.time_halves / 2))
     }
 }
 
@@ -94,6 +94,16 @@ mod tests {
     fn a_restart_after_the_clock_was_set_back_waits_for_it() {
         let mut clock = AppendClock::start(TimestampMs(50_000), at(20_000, 0));
         assert_eq!(clock.now(at(30_000, 10_000)), Ok(TimestampMs(55_000)));
+    }
+
+    #[test]
+    fn slows_down_however_often_it_is_asked() {
+        let mut clock = AppendClock::start(TimestampMs(0), at(1_010_000, 0));
+        let mut time = TimestampMs(0);
+        for passed in 1..=20_000 {
+            time = clock.now(at(1_000_000 + passed, passed)).expect("ten seconds are plausible");
+        }
+        assert_eq!(time, TimestampMs(1_020_000), "the wall clock has caught up");
     }
 
     proptest! {

@@ -81,7 +81,7 @@ impl Machine {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let info = rustix::system::sysinfo();
         let unit = u64::from(info.mem_unit);
-        let memory_bytes = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(unit);
+        let memory_bytes = info.totalram.saturating_mul(unit);
         let cores = u16::try_from(cores).unwrap_or(PARTITIONS_MAX).min(PARTITIONS_MAX);
         Self { cores, memory_bytes }
     }

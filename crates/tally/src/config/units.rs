@@ -39,8 +39,10 @@ pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, &'static str> {
 /// Writes a duration in its largest whole unit.
 pub(crate) fn format_duration_ms(millis: u64) -> String {
     let units = DURATION_UNITS.iter().rev();
-    let (name, factor) =
-        units.filter(|(name, _)| *name != "y").find(|(_, f)| millis % f == 0).unwrap_or(&("ms", 1));
+    let (name, factor) = units
+        .filter(|(name, _)| *name != "y")
+        .find(|(_, f)| millis.is_multiple_of(*f))
+        .unwrap_or(&("ms", 1));
     format!("{}{name}", millis / factor)
 }
 
@@ -57,7 +59,8 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, &'static str> {
 
 /// Writes a size in its largest whole unit.
 pub(crate) fn format_size(bytes: u64) -> String {
-    let whole = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
+    let whole =
+        SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (name, factor) = whole.unwrap_or(&("B", 1));
     format!("{}{name}", bytes / factor)
 }

@@ -231,7 +231,7 @@ impl Buffer {
             return Err(too_large());
         }
         if len > self.bytes.capacity() {
-            let capacity = (self.bytes.len() * 2).max(len).max(GROWTH_BYTES).min(BODY_BYTES_MAX);
+            let capacity = (self.bytes.len() * 2).max(len).clamp(GROWTH_BYTES, BODY_BYTES_MAX);
             self.room.grow_to(capacity)?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }

@@ -15,6 +15,7 @@ use engine::processor::PartitionStatus;
 use model::TimestampMs;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -154,75 +155,66 @@ impl fmt::Debug for VitalsCollector {
     }
 }
 
-type LabelledBy = [(&'static str, String); 1];
-
 impl Collector for VitalsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let vitals = (self.0)();
-        let by_partition = |number: fn(&PartitionStatus) -> u64| -> Vec<(LabelledBy, u64)> {
-            let partitions = vitals.partitions.iter();
-            partitions.map(|p| ([("partition", p.partition.to_string())], number(p))).collect()
+        let mut each = EachPartition { encoder: &mut encoder, partitions: &vitals.partitions };
+        each.counter("tally_events_counted", "Events counted since the start", |p| p.counted)?;
+        each.counter("tally_events_duplicate", "Repeats not counted", |p| p.duplicates)?;
+        each.counter("tally_dead_letters", "Events that cannot be counted", |p| p.dead_letters)?;
+        let help = "Durable events that are not counted yet";
+        each.gauge("tally_partition_lag_events", help, |p| p.lag as f64)?;
+        let help = "Time since the counters were last written to disk";
+        each.gauge("tally_checkpoint_age_seconds", help, |p| p.checkpoint_age_ms as f64 / 1e3)?;
+        let help = "Ids by which a repeat is recognised";
+        each.gauge("tally_dedup_ids", help, |p| p.dedup_ids as f64)?;
+        let mut gauge = |name, help, value: f64| {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
-        let counters: [(&str, &str, Vec<(LabelledBy, u64)>); 3] = [
-            ("tally_events_counted", "Events counted since the start", by_partition(|p| p.counted)),
-            ("tally_events_duplicate", "Repeats not counted", by_partition(|p| p.duplicates)),
-            (
-                "tally_dead_letters",
-                "Events that cannot be counted",
-                by_partition(|p| p.dead_letters),
-            ),
-        ];
-        for (name, help, values) in counters {
-            let kind = prometheus_client::metrics::MetricType::Counter;
-            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-            for (labels, value) in values {
-                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        let whole = |value: f64| vec![([("scope", "all".to_owned())], value)];
-        let floats = |values: Vec<(LabelledBy, u64)>| -> Vec<(LabelledBy, f64)> {
-            values.into_iter().map(|(labels, value)| (labels, value as f64)).collect()
-        };
-        let mut gauges: Vec<(&str, &str, Vec<(LabelledBy, f64)>)> = vec![
-            (
-                "tally_partition_lag_events",
-                "Durable events that are not counted yet",
-                floats(by_partition(|p| p.lag)),
-            ),
-            (
-                "tally_checkpoint_age_seconds",
-                "Time since the counters were last written to disk",
-                by_partition(|p| p.checkpoint_age_ms)
-                    .into_iter()
-                    .map(|(labels, ms)| (labels, ms as f64 / 1_000.0))
-                    .collect(),
-            ),
-            (
-                "tally_freshness_seconds",
-                "How long the oldest uncounted event may have waited",
-                whole(freshness_ms(&vitals) as f64 / 1_000.0),
-            ),
-            (
-                "tally_queue_fill_ratio",
-                "Share of the memory for bodies that is in use",
-                vec![([("queue", "bodies".to_owned())], vitals.body_memory_used)],
-            ),
-            (
-                "tally_dedup_ids",
-                "Ids by which a repeat is recognised",
-                floats(by_partition(|p| p.dedup_ids)),
-            ),
-            ("tally_dedup_bytes", "Memory of the dedup window", whole(vitals.dedup_bytes as f64)),
-        ];
+        let help = "How long the oldest uncounted event may have waited";
+        gauge("tally_freshness_seconds", help, freshness_ms(&vitals) as f64 / 1e3)?;
+        let help = "Share of the memory for bodies that is in use";
+        gauge("tally_queue_fill_ratio", help, vitals.body_memory_used)?;
+        gauge("tally_dedup_bytes", "Memory of the dedup window", vitals.dedup_bytes as f64)?;
         if let Some(free) = vitals.disk_free_bytes {
-            gauges.push(("tally_disk_free_bytes", "Room in the data folder", whole(free as f64)));
+            gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
         }
-        for (name, help, values) in gauges {
-            let kind = prometheus_client::metrics::MetricType::Gauge;
-            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-            for (labels, value) in values {
-                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-            }
+        Ok(())
+    }
+}
+
+/// Writes metrics that every partition has, with its number as the label.
+struct EachPartition<'e, 'd> {
+    encoder: &'e mut DescriptorEncoder<'d>,
+    partitions: &'e [PartitionStatus],
+}
+
+impl EachPartition<'_, '_> {
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        number: fn(&PartitionStatus) -> u64,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for partition in self.partitions {
+            let labels = [("partition", partition.partition.to_string())];
+            ConstCounter::new(number(partition)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        number: fn(&PartitionStatus) -> f64,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for partition in self.partitions {
+            let labels = [("partition", partition.partition.to_string())];
+            ConstGauge::new(number(partition)).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ impl Failure {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }

@@ -134,10 +134,7 @@ impl Server {
         let routes = routes.add(
             "/panic",
             &["GET"],
-            axum::routing::get(async || {
-                assert!(NOW.0 == 0, "told to panic");
-                ""
-            }),
+            axum::routing::get(async || std::hint::black_box(None::<&str>).expect("told to panic")),
         );
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();

@@ -32,8 +32,11 @@ impl EventSink for Recorder {
 
 type Reader = fn(&[u8], &mut Intake<'_, Recorder>) -> Result<(), BodyFault>;
 
+/// Events as text, and the index and code of those refused.
+type Judged = (Vec<String>, Vec<(u32, &'static str)>);
+
 /// The events taken, and of those refused the index and code; or the code of the whole body.
-fn read(reader: Reader, body: &[u8]) -> Result<(Vec<String>, Vec<(u32, &'static str)>), Fault> {
+fn read(reader: Reader, body: &[u8]) -> Result<Judged, Fault> {
     let mut recorder = Recorder::default();
     let mut intake = Intake::new(&mut recorder, IdSource::random());
     reader(body, &mut intake)?;
@@ -304,7 +307,8 @@ fn avro_keeps_logical_types_exactly() {
     let mut nano_bytes = Vec::new();
     zigzag(&mut nano_bytes, (NOW.0 - 1) * 1_000_000);
     let wide = [&[34][..], &[0xff; 15], &[0xfe, 0x0c]].concat();
-    let cases: [(&str, &str, &[u8], Result<&str, &str>); 16] = [
+    type Case<'a> = (&'a str, &'a str, &'a [u8], Result<&'a str, &'a str>);
+    let cases: [Case<'_>; 16] = [
         ("value", decimal, b"\x04\x30\xd4", Ok("0 12.5 []")),
         ("value", decimal, b"\x02\xff", Ok("0 -0.001 []")),
         ("value", decimal, &wide, Ok("0 -0.5 []")),
@@ -409,7 +413,7 @@ proptest! {
         let level = CompressionLevel::default();
         let codecs = [Compression::Null, Compression::Deflate { level }, Compression::Snappy,
             Compression::Zstandard { level }];
-        let mut file = avro_file(codecs[codec].clone(), &["a", "bb", "ccc"]);
+        let mut file = avro_file(codecs[codec], &["a", "bb", "ccc"]);
         let len = file.len();
         file[at % len] = to;
         let _ = read(avro::read, &file);
