@@ -95,7 +95,8 @@ fn write_figures(root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
         .output()
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         .unwrap_or_default();
-    let now = jiff::Zoned::now();
+    #[expect(clippy::disallowed_methods, reason = "a date for the name of a folder")]
+    let now = jiff::Timestamp::now();
     let folder = root.join("bench/runs").join(format!("{}-{host}", now.strftime("%Y-%m-%d")));
     std::fs::create_dir_all(&folder)?;
     let command = format!(

@@ -1,1 +1,166 @@
-//! What is measured.
+//! What is measured, and against which target.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::Bench;
+use crate::load::{flags, median, number, run};
+use crate::server::Server;
+
+/// What a scenario found.
+pub(crate) struct Findings {
+    /// A line a figure, for people.
+    pub(crate) lines: Vec<String>,
+    /// Every run.
+    pub(crate) raw: Vec<Value>,
+}
+
+type Scenario = fn(&Bench) -> Result<Findings>;
+
+/// All scenarios, in the order they run.
+pub(crate) const ALL: &[(&str, Scenario)] = &[
+    ("ndjson", ndjson),
+    ("avro", avro),
+    ("long-tail", long_tail),
+    ("single", single),
+    ("queries", queries),
+    ("window", window),
+];
+
+/// Batches of 1,000, items by Zipf's law over 100,000, 1 % repeats, four connections.
+const BATCHES: &str = "--batch 1000 --connections 4 --duplicates 0.01";
+
+/// One throughput run: ends when everything that was sent is counted, not when it is acknowledged.
+fn throughput_run(bench: &Bench, load_flags: &str) -> Result<Value> {
+    let server = Server::tally(&bench.program, &bench.scratch, &[])?;
+    let load_flags = flags(&format!("{load_flags} --events {}", bench.events));
+    let begun = std::time::Instant::now();
+    let report = run(&bench.program, &server.url, &load_flags)?;
+    server.wait_until_counted()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let counting = seconds - number(&report, "seconds")?;
+    let usage = server.usage()?;
+    let events = number(&report, "accepted")?;
+    ensure!(events == bench.events as f64, "events were refused: {report}");
+    let url = server.url.clone();
+    let disk = server.stop_and_measure()?;
+    Ok(json!({
+        "url": url,
+        "report": report,
+        "counted_per_second": events / (number(&report, "seconds")? + counting.max(0.0)),
+        "cpu_s_per_million": usage.cpu_s / events * 1e6,
+        "rss_peak_mib": usage.rss_peak as f64 / f64::from(1 << 20),
+        "disk_bytes_per_event": disk as f64 / events,
+    }))
+}
+
+fn throughput(bench: &Bench, load_flags: &str, target: f64) -> Result<Findings> {
+    let raw: Vec<Value> =
+        (0..bench.runs).map(|_| throughput_run(bench, load_flags)).collect::<Result<_>>()?;
+    let of = |name: &str| -> Result<f64> {
+        Ok(median(raw.iter().map(|run| number(run, name)).collect::<Result<_>>()?))
+    };
+    let acknowledged = median(
+        raw.iter().map(|run| number(&run["report"], "events_per_second")).collect::<Result<_>>()?,
+    );
+    let counted = of("counted_per_second")?;
+    let lines = vec![
+        format!("{acknowledged:.0} events/s acknowledged, fsynced"),
+        format!("{counted:.0} events/s counted: {:.2} × the target {target:.0}", counted / target),
+        format!("{:.2} CPU-seconds a million events (server)", of("cpu_s_per_million")?),
+        format!("{:.0} MiB resident at the peak", of("rss_peak_mib")?),
+        format!("{:.0} bytes of disk an event (at most 100)", of("disk_bytes_per_event")?),
+    ];
+    Ok(Findings { lines, raw })
+}
+
+fn ndjson(bench: &Bench) -> Result<Findings> {
+    throughput(bench, &format!("{BATCHES} --format ndjson"), 400_000.0)
+}
+
+fn avro(bench: &Bench) -> Result<Findings> {
+    throughput(bench, &format!("{BATCHES} --format avro"), 500_000.0)
+}
+
+fn long_tail(bench: &Bench) -> Result<Findings> {
+    let load_flags = "--batch 1000 --connections 4 --items 10000000 --skew 0 --format ndjson";
+    throughput(bench, load_flags, 200_000.0)
+}
+
+/// Single events at 256 connections, in turn with the empty handler.
+fn single(bench: &Bench) -> Result<Findings> {
+    let load_flags = flags("--batch 1 --connections 256 --format json --duration 8s");
+    let (mut raw, mut ratios, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.runs {
+        let empty = Server::empty()?;
+        let ceiling = run(&bench.program, &empty.url, &load_flags)?;
+        drop(empty);
+        let server = Server::tally(&bench.program, &bench.scratch, &[])?;
+        let report = run(&bench.program, &server.url, &load_flags)?;
+        server.stop()?;
+        let rate = number(&report, "requests_per_second")?;
+        ratios.push(rate / number(&ceiling, "requests_per_second")?);
+        rates.push(rate);
+        raw.push(json!({ "empty": ceiling, "tally": report }));
+    }
+    let lines = vec![
+        format!("{:.0} requests/s, one fsynced event each", median(rates)),
+        format!("{:.2} of the empty handler's rate (at least 0.50)", median(ratios)),
+    ];
+    Ok(Findings { lines, raw })
+}
+
+/// Latency of `…/count` while nothing happens, at half of the target rate and at half of the peak.
+fn queries(bench: &Bench) -> Result<Findings> {
+    let peak_flags = flags(&format!("{BATCHES} --events {}", bench.events / 2));
+    let server = Server::tally(&bench.program, &bench.scratch, &[])?;
+    let peak = number(&run(&bench.program, &server.url, &peak_flags)?, "events_per_second")?;
+    server.stop()?;
+    let rates =
+        [("idle", 100.0), ("half of the target", 200_000.0), ("half of the peak", peak / 2.0)];
+    let (mut lines, mut raw) = (Vec::new(), Vec::new());
+    for (name, rate) in rates {
+        let (mut p50, mut p99, mut visible) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..bench.runs {
+            let server = Server::tally(&bench.program, &bench.scratch, &[])?;
+            let load_flags = flags(&format!(
+                "{} --connections 4 --duplicates 0.01 --rate {rate:.0} --duration 20s \
+                 --query-rate 100 --probe-visibility",
+                if name == "idle" { "--batch 1 --format json" } else { "--batch 1000" }
+            ));
+            let report = run(&bench.program, &server.url, &load_flags)?;
+            server.stop()?;
+            p50.push(number(&report, "query_latency_ms.p50")?);
+            p99.push(number(&report, "query_latency_ms.p99")?);
+            visible.push(number(&report, "visibility_ms.p99")?);
+            raw.push(json!({ "load": name, "rate": rate, "report": report }));
+        }
+        lines.push(format!(
+            "{name} ({rate:.0} events/s): count p50 {:.2} ms, p99 {:.2} ms; visible p99 {:.0} ms",
+            median(p50),
+            median(p99),
+            median(visible)
+        ));
+    }
+    lines.push("targets: p99 under 1 ms at half of the peak, visible within 1,000 ms".into());
+    Ok(Findings { lines, raw })
+}
+
+/// Memory with 10 M ids in the dedup window and 1 M items, beside the events that brought them.
+fn window(bench: &Bench) -> Result<Findings> {
+    let server = Server::tally(&bench.program, &bench.scratch, &[])?;
+    let load_flags =
+        flags("--batch 1000 --connections 4 --items 1000000 --skew 0 --events 10000000");
+    let report = run(&bench.program, &server.url, &load_flags)?;
+    server.wait_until_counted()?;
+    let usage = server.usage()?;
+    server.stop()?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let lines = vec![format!(
+        "{:.0} MiB resident, {:.0} MiB at the peak, with 10 M ids and 1 M items (under 1,024)",
+        mib(usage.rss),
+        mib(usage.rss_peak)
+    )];
+    let raw = vec![json!({ "report": report, "rss": usage.rss, "rss_peak": usage.rss_peak })];
+    Ok(Findings { lines, raw })
+}

@@ -42,7 +42,10 @@ impl Server {
 
     fn start(mut command: Command, data: Option<tempfile::TempDir>) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::inherit()).stdin(Stdio::null());
-        let mut child = command.spawn().context("the server cannot be started")?;
+        let mut child = command
+            .env("TALLY_LOG_LEVEL", "warn")
+            .spawn()
+            .context("the server cannot be started")?;
         let stdout = child.stdout.take().context("the server has no output")?;
         let mut lines = BufReader::new(stdout).lines();
         for line in &mut lines {
@@ -77,9 +80,26 @@ impl Server {
         })
     }
 
-    /// Bytes the data folder takes on disk, what is only reserved for the log left out.
-    pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        self.data.as_ref().map_or(Ok(0), |data| written_bytes(data.path()))
+    /// Waits until everything that was accepted is counted.
+    pub(crate) fn wait_until_counted(&self) -> Result<()> {
+        for _ in 0..24_000 {
+            let path = format!("{}/v1/admin/partitions", self.url);
+            let output = Command::new("curl").args(["-sf", "-m", "10", &path]).output()?;
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let partitions = answer["partitions"].as_array().context("a list of partitions")?;
+            if partitions.iter().all(|partition| partition["lag_events"] == 0) {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        bail!("the server does not catch up");
+    }
+
+    /// Stops the server; bytes that its data takes on disk then, reserved room left out.
+    pub(crate) fn stop_and_measure(mut self) -> Result<u64> {
+        let data = self.data.take().context("the server has a data folder")?;
+        self.stop()?;
+        written_bytes(data.path())
     }
 
     /// Asks the server to stop and waits until it has.
