@@ -85,6 +85,17 @@ impl MemoryTable {
         }
     }
 
+    /// An empty table that counts from an offset on, with room for as much as this one holds:
+    /// growing would copy while questions wait.
+    pub fn successor(&self, from: Offset) -> Self {
+        Self {
+            index: HashTable::with_capacity(self.entries.len()),
+            entries: Vec::with_capacity(self.entries.len()),
+            names: Vec::with_capacity(self.names.len()),
+            ..Self::new(from, self.seed)
+        }
+    }
+
     /// The first offset counted here.
     pub fn from(&self) -> Offset {
         self.from

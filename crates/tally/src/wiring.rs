@@ -26,6 +26,12 @@ use crate::http::Parts;
 /// small machine.
 const TABLE_CELLS_MAX: usize = 120_000;
 
+/// Nice values of threads that nobody waits for: merging the store's tables, then counting. Threads
+/// inherit that of the one that starts them. Answering and the log's writers keep that of the
+/// process.
+const NICE_STORE: i32 = 10;
+const NICE_COUNTING: i32 = 5;
+
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
     pub(crate) parts: Parts,
@@ -43,22 +49,21 @@ impl Tally {
             .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
         let lock = FolderLock::take(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let store: Arc<dyn CounterStore> =
-            Arc::new(EmbeddedStore::open(&dir.join("store"), StoreSettings::default())?);
+        let store: Arc<dyn CounterStore> = Arc::new(at_nice(NICE_STORE, || {
+            EmbeddedStore::open(&dir.join("store"), StoreSettings::default())
+        })?);
         let log = open_log(settings, &clock, &*store)?;
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processors = Processors::start(
-            log.clone(),
-            store.clone(),
-            clock.clone(),
-            admission.clone(),
-            ProcessorSettings {
-                flush_interval_ms: settings.flush_interval_ms,
-                table_cells_max: TABLE_CELLS_MAX,
-                hash_keys: rand::random(),
-                dedup_minutes: settings.dedup_minutes,
-            },
-        )?;
+        let processor_settings = ProcessorSettings {
+            flush_interval_ms: settings.flush_interval_ms,
+            table_cells_max: TABLE_CELLS_MAX,
+            hash_keys: rand::random(),
+            dedup_minutes: settings.dedup_minutes,
+        };
+        let processors = at_nice(NICE_COUNTING, || {
+            let (log, store) = (log.clone(), store.clone());
+            Processors::start(log, store, clock.clone(), admission.clone(), processor_settings)
+        })?;
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log, clock, admission.clone(), age));
@@ -79,6 +84,18 @@ impl Tally {
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.parts.processors.stop().context("the last flush failed; the next start repeats it")
     }
+}
+
+/// Calls a function on a thread of this nice value, which the threads that it starts inherit.
+fn at_nice<R: Send>(nice: i32, call: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // Best effort: a sandbox may forbid it.
+            let _ = rustix::process::setpriority_process(None, nice);
+            call()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Opens the log with what the store knows to have been durable.

@@ -22,7 +22,6 @@ pub struct Memory {
     tables: Mutex<Tables>,
     /// Signalled when a table was frozen, when one was flushed, and when the partition stops.
     changed: Condvar,
-    seed: u64,
 }
 
 /// What the lock guards.
@@ -46,7 +45,7 @@ impl Memory {
             dead_letters: Vec::new(),
             is_closed: false,
         };
-        Self { tables: Mutex::new(tables), changed: Condvar::new(), seed }
+        Self { tables: Mutex::new(tables), changed: Condvar::new() }
     }
 
     /// Counts a chunk and moves on to the checkpoint that holds after it.
@@ -87,7 +86,7 @@ impl Memory {
 
     fn freeze(&self, tables: &mut Tables) {
         let checkpoint = tables.checkpoint;
-        let next = MemoryTable::new(checkpoint.next_offset, self.seed);
+        let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
         let dead_letters = std::mem::take(&mut tables.dead_letters);
         tables.frozen = Some(Arc::new(Frozen { table, checkpoint, dead_letters }));
