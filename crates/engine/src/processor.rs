@@ -40,6 +40,8 @@ pub(crate) struct Ports {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) settings: ProcessorSettings,
+    /// Held by a flush that has time: one partition after the other leaves a core to questions.
+    pub(crate) unhurried: Mutex<()>,
 }
 
 /// The processors of all partitions, each on threads of its own.
@@ -62,7 +64,7 @@ impl Processors {
         admission: Arc<Admission>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let ports = Arc::new(Ports { log, store, clock, admission, settings });
+        let ports = Arc::new(Ports { log, store, clock, admission, settings, unhurried: Mutex::new(()) });
         let snapshot = ports.store.snapshot()?;
         let partitions: Vec<_> = (0..ports.log.partitions())
             .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))

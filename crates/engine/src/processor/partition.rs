@@ -211,8 +211,10 @@ impl Partition {
     pub(crate) fn run_flushes(&self) {
         let interval = Duration::from_millis(self.ports.settings.flush_interval_ms);
         loop {
-            let (frozen, is_closed) = self.memory.wait_frozen(interval);
-            let Some(frozen) = frozen.or_else(|| self.memory.freeze_now()) else {
+            let (full, is_closed) = self.memory.wait_frozen(interval);
+            // A full table holds up counting; one that is merely due can wait for its turn.
+            let _turn = full.is_none().then(|| self.ports.unhurried.lock());
+            let Some(frozen) = full.or_else(|| self.memory.freeze_now()) else {
                 if is_closed {
                     return;
                 }

@@ -248,7 +248,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 12] {
         ("max_event_age", "7d".into()),
         ("dedup_window", "10m".into()),
         ("dedup_memory", format_size(dedup_bytes)),
-        ("flush_interval", "5s".into()),
+        ("flush_interval", "10s".into()),
         ("log_retention", "14d".into()),
         ("log_retention_bytes", "none".into()),
         ("segment_bytes", "64MiB".into()),
