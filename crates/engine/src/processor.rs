@@ -64,7 +64,8 @@ impl Processors {
         admission: Arc<Admission>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let ports = Arc::new(Ports { log, store, clock, admission, settings, unhurried: Mutex::new(()) });
+        let ports =
+            Arc::new(Ports { log, store, clock, admission, settings, unhurried: Mutex::new(()) });
         let snapshot = ports.store.snapshot()?;
         let partitions: Vec<_> = (0..ports.log.partitions())
             .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))

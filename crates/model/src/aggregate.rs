@@ -49,6 +49,19 @@ enum Minutes {
     Tree(BTreeMap<Minute, Summary>),
 }
 
+/// What a flush adds to one total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TotalCell<'a> {
+    /// The item.
+    pub item: &'a str,
+    /// The event type.
+    pub event_type: &'a str,
+    /// The sum of all minutes.
+    pub summary: Summary,
+    /// The hour of the newest of them.
+    pub newest_hour: Hour,
+}
+
 /// The cells of one hour row that a flush adds to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HourCells<'a> {
@@ -60,13 +73,15 @@ pub struct HourCells<'a> {
     pub item: &'a str,
     /// The newly counted cells, in slot order.
     pub cells: Vec<Cell>,
+    /// Which of the totals is that of the same item and type.
+    pub total: usize,
 }
 
 /// All of a table in the order of the store's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SortedCells<'a> {
-    /// By item and type: (item, type, sum of all minutes).
-    pub totals: Vec<(&'a str, &'a str, Summary)>,
+    /// By item and type.
+    pub totals: Vec<TotalCell<'a>>,
     /// By hour, type and item.
     pub hours: Vec<HourCells<'a>>,
 }
@@ -221,7 +236,7 @@ impl MemoryTable {
     }
 
     /// Everything in the order of the store's keys.
-    pub fn sorted(&self) -> SortedCells<'_> {
+    pub fn sorted<'a>(&'a self) -> SortedCells<'a> {
         let mut order: Vec<(u64, u32)> = (0u32..)
             .zip(&self.entries)
             .map(|(at, entry)| (prefix(self.names(entry).0), at))
@@ -235,30 +250,31 @@ impl MemoryTable {
         });
         let mut by_hour: BTreeMap<(Hour, &str), Vec<HourCells<'_>>> = BTreeMap::new();
         let mut totals = Vec::with_capacity(order.len());
-        for (_, at) in order {
+        for (total, (_, at)) in order.into_iter().enumerate() {
             let entry = &self.entries[at as usize];
             let (item, event_type) = self.names(entry);
-            let mut total = Summary::EMPTY;
+            let mut sum =
+                TotalCell { item, event_type, summary: Summary::EMPTY, newest_hour: Hour(0) };
             let mut row: Option<HourCells<'_>> = None;
+            let mut done = |row: HourCells<'a>| {
+                by_hour.entry((row.hour, event_type)).or_default().push(row);
+            };
             entry.minutes.for_each(TimeRange::ALL, |minute, summary| {
-                total.add(summary);
                 let (hour, cell) =
                     (minute.hour(), Cell { slot: minute.of_hour(), summary: *summary });
+                sum.summary.add(summary);
+                sum.newest_hour = hour;
                 match &mut row {
                     Some(row) if row.hour == hour => row.cells.push(cell),
                     _ => {
                         let cells = vec![cell];
-                        let begun = row.replace(HourCells { hour, event_type, item, cells });
-                        if let Some(done) = begun {
-                            by_hour.entry((done.hour, event_type)).or_default().push(done);
-                        }
+                        let begun = HourCells { hour, event_type, item, cells, total };
+                        row.replace(begun).into_iter().for_each(&mut done);
                     }
                 }
             });
-            if let Some(done) = row {
-                by_hour.entry((done.hour, event_type)).or_default().push(done);
-            }
-            totals.push((item, event_type, total));
+            row.into_iter().for_each(&mut done);
+            totals.push(sum);
         }
         SortedCells { totals, hours: by_hour.into_values().flatten().collect() }
     }
@@ -385,10 +401,18 @@ mod tests {
         fn sorted_holds_every_event_once_in_key_order(events in events()) {
             let table = table(&events);
             let sorted = table.sorted();
-            let keys: Vec<_> = sorted.totals.iter().map(|(item, kind, _)| (*item, *kind)).collect();
+            let keys: Vec<_> = sorted.totals.iter().map(|t| (t.item, t.event_type)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for (item, kind, summary) in &sorted.totals {
-                prop_assert_eq!(summary, &expected(&events, |i, t, _| i == *item && t == *kind));
+            for total in &sorted.totals {
+                let sum = expected(&events, |i, t, _| i == total.item && t == total.event_type);
+                prop_assert_eq!(total.summary, sum);
+                let hours = sorted.hours.iter().filter(|row| row.item == total.item);
+                let newest = hours.filter(|row| row.event_type == total.event_type).map(|row| row.hour).max();
+                prop_assert_eq!(Some(total.newest_hour), newest);
+            }
+            for row in &sorted.hours {
+                let total = &sorted.totals[row.total];
+                prop_assert_eq!((row.item, row.event_type), (total.item, total.event_type));
             }
             let keys: Vec<_> = sorted.hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));

@@ -63,6 +63,10 @@ pub struct StoredRow {
     pub stamp: Stamp,
     /// The numbers by slot.
     pub cells: Vec<Cell>,
+    /// Of a total: the newest hour that has a row of its own. A flush asks the store only for hour
+    /// rows up to there; on a long tail most are newer, and a row that is not there is the dearest
+    /// one to look for.
+    pub newest_hour: Option<Hour>,
 }
 
 impl StoredRow {

@@ -82,7 +82,7 @@ fn rows_come_back_as_written(store: &dyn CounterStore) {
     let cells = (0..=Cell::WHOLE).map(|slot| Cell { slot, summary: extremes }).collect();
     let mut rows = vec![
         (total("a", "view"), StoredRow::default()),
-        (total("b", "view"), StoredRow { stamp, cells }),
+        (total("b", "view"), StoredRow { stamp, cells, newest_hour: None }),
     ];
     let long_item = "日".repeat(model::limits::ITEM_BYTES_MAX / 3);
     let long_type = "t".repeat(model::limits::TYPE_BYTES_MAX);
@@ -292,7 +292,7 @@ fn row(next: u64, cells: &[(u8, u64)]) -> StoredRow {
         .iter()
         .map(|&(slot, count)| Cell { slot, summary: Summary { count, ..Summary::EMPTY } })
         .collect();
-    StoredRow { stamp, cells }
+    StoredRow { stamp, cells, newest_hour: None }
 }
 
 fn checkpoint(log_epoch: u32, next: u64) -> Checkpoint {

@@ -1,9 +1,10 @@
 //! How a frozen table gets into the store: absolute rows and the checkpoint in one atomic batch.
 
+use model::aggregate::{HourCells, SortedCells, TotalCell};
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
-use model::{Checkpoint, PartitionId};
+use model::{Checkpoint, Hour, PartitionId};
 
-use crate::ports::{CounterRow, CounterStore, ErrorKind, Flush, PortError};
+use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
 use super::memory::Frozen;
 
@@ -43,18 +44,6 @@ fn absolute_rows<'a>(
     partition: PartitionId,
     frozen: &'a Frozen,
 ) -> Result<Vec<CounterRow<'a>>, PortError> {
-    let sorted = frozen.table.sorted();
-    let added = sorted
-        .totals
-        .into_iter()
-        .map(|(item, event_type, summary)| {
-            (RowKey::Total { item, event_type }, vec![Cell { slot: Cell::WHOLE, summary }])
-        })
-        .chain(sorted.hours.into_iter().map(|row| {
-            let (hour, event_type, item) = (row.hour, row.event_type, row.item);
-            (RowKey::Hour { hour, event_type, item }, row.cells)
-        }));
-    let (keys, cells): (Vec<_>, Vec<_>) = added.unzip();
     let stamp = Stamp {
         log_epoch: frozen.checkpoint.log_epoch,
         base_offset: frozen.table.from(),
@@ -74,16 +63,63 @@ fn absolute_rows<'a>(
         );
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
-    let mut rows = Vec::with_capacity(keys.len());
-    for (keys, cells) in keys.chunks(ROWS_AT_A_TIME).zip(cells.chunks(ROWS_AT_A_TIME)) {
-        let stored = snapshot.get(partition, keys)?;
-        for ((key, cells), stored) in keys.iter().zip(cells).zip(stored) {
+    let SortedCells { totals, hours } = frozen.table.sorted();
+    let mut rows = Vec::with_capacity(totals.len() + hours.len());
+    let newest_hours = add_totals(&*snapshot, partition, stamp, &totals, &mut rows)?;
+    add_hours(&*snapshot, partition, stamp, &hours, &newest_hours, &mut rows)?;
+    Ok(rows)
+}
+
+/// The totals as they are to be; for each the newest hour that had a row before.
+fn add_totals<'a>(
+    snapshot: &dyn CounterSnapshot,
+    partition: PartitionId,
+    stamp: Stamp,
+    totals: &[TotalCell<'a>],
+    rows: &mut Vec<CounterRow<'a>>,
+) -> Result<Vec<Option<Hour>>, PortError> {
+    let mut newest_hours = Vec::with_capacity(totals.len());
+    for totals in totals.chunks(ROWS_AT_A_TIME) {
+        let key = |t: &TotalCell<'a>| RowKey::Total { item: t.item, event_type: t.event_type };
+        let keys: Vec<_> = totals.iter().map(key).collect();
+        let stored = snapshot.get(partition, &keys)?;
+        for ((total, key), stored) in totals.iter().zip(keys).zip(stored) {
             let mut row: StoredRow = stored.unwrap_or_default();
-            row.advance(stamp, cells);
-            rows.push(CounterRow { key: *key, row });
+            newest_hours.push(row.newest_hour);
+            row.advance(stamp, &[Cell { slot: Cell::WHOLE, summary: total.summary }]);
+            row.newest_hour = row.newest_hour.max(Some(total.newest_hour));
+            rows.push(CounterRow { key, row });
         }
         // A flush is in nobody's way: see `Counting`.
         std::thread::yield_now();
     }
-    Ok(rows)
+    Ok(newest_hours)
+}
+
+/// The hour rows as they are to be. Those newer than any the store has are not asked for.
+fn add_hours<'a>(
+    snapshot: &dyn CounterSnapshot,
+    partition: PartitionId,
+    stamp: Stamp,
+    hours: &[HourCells<'a>],
+    newest_hours: &[Option<Hour>],
+    rows: &mut Vec<CounterRow<'a>>,
+) -> Result<(), PortError> {
+    for hours in hours.chunks(ROWS_AT_A_TIME) {
+        let key = |row: &HourCells<'a>| {
+            let (hour, event_type, item) = (row.hour, row.event_type, row.item);
+            RowKey::Hour { hour, event_type, item }
+        };
+        let may_be_stored = |row: &&HourCells<'a>| Some(row.hour) <= newest_hours[row.total];
+        let keys: Vec<_> = hours.iter().filter(may_be_stored).map(key).collect();
+        let mut stored = snapshot.get(partition, &keys)?.into_iter();
+        for added in hours {
+            let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
+            let mut row = known.unwrap_or_default();
+            row.advance(stamp, &added.cells);
+            rows.push(CounterRow { key: key(added), row });
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
 }

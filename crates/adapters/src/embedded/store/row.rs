@@ -1,9 +1,10 @@
-//! The bytes of stored values. A row of one event takes seven to twelve bytes: the store writes a
+//! The bytes of stored values. A row of one event takes seven to fifteen bytes: the store writes a
 //! row for nearly every event of a long tail, so bytes a row are bytes an event.
 //!
 //! ```text
-//! row        = head | log_epoch | next_offset | base_offset? | cell*
-//!              head varint: number of cells << 1 | base_offset is present (else it is 0)
+//! row        = head | log_epoch | next_offset | base_offset? | newest_hour? | cell*
+//!              head varint: number of cells << 2 | newest_hour is present << 1
+//!                           | base_offset is present (else it is 0)
 //! cell       = slot << 2 | shape, one byte; then by shape
 //!              0  nothing: one event without a value
 //!              1  count: events without a value
@@ -22,7 +23,7 @@
 //! Counts, offsets and spreads are LEB128 varints; `min`, `value` and `sum` (an i128) zigzag ones.
 
 use model::checkpoint::Checkpoint;
-use model::{Cell, DeadLetter, Offset, Stamp, StoredRow, Summary, TimestampMs};
+use model::{Cell, DeadLetter, Hour, Offset, Stamp, StoredRow, Summary, TimestampMs};
 
 /// What this program writes and the only thing it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -54,11 +55,15 @@ pub(super) enum Damage {
 pub(super) fn write_row(out: &mut Vec<u8>, row: &StoredRow) {
     let Stamp { log_epoch, base_offset, next_offset } = row.stamp;
     let has_base = base_offset != Offset(0);
-    varint(out, (row.cells.len() as u64) << 1 | u64::from(has_base));
+    let has_hour = row.newest_hour.is_some();
+    varint(out, (row.cells.len() as u64) << 2 | u64::from(has_hour) << 1 | u64::from(has_base));
     varint(out, u64::from(log_epoch));
     varint(out, next_offset.0);
     if has_base {
         varint(out, base_offset.0);
+    }
+    if let Some(hour) = row.newest_hour {
+        varint(out, u64::from(hour.0));
     }
     for cell in &row.cells {
         write_cell(out, cell);
@@ -108,8 +113,12 @@ pub(super) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
     let log_epoch = u32::try_from(reader.varint()?).map_err(|_| Damage::Number)?;
     let next_offset = Offset(reader.varint()?);
     let base_offset = Offset(if head & 1 == 1 { reader.varint()? } else { 0 });
+    let newest_hour = match head & 2 {
+        0 => None,
+        _ => Some(Hour(u32::try_from(reader.varint()?).map_err(|_| Damage::Number)?)),
+    };
     // A cell takes a byte at least: no count, however wrong, makes room for more than there is.
-    let cell_count = usize::try_from(head >> 1).map_err(|_| Damage::Length)?;
+    let cell_count = usize::try_from(head >> 2).map_err(|_| Damage::Length)?;
     if cell_count > reader.0.len() {
         return Err(Damage::Length);
     }
@@ -124,7 +133,7 @@ pub(super) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
         cells.push(cell);
     }
     reader.end()?;
-    Ok(StoredRow { stamp: Stamp { log_epoch, base_offset, next_offset }, cells })
+    Ok(StoredRow { stamp: Stamp { log_epoch, base_offset, next_offset }, cells, newest_hour })
 }
 
 /// The bytes of a checkpoint.

@@ -138,7 +138,10 @@ fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
     let cells = vec![Cell { slot: Cell::WHOLE, summary }];
     let rows = keys
         .iter()
-        .map(|key| CounterRow { key: *key, row: StoredRow { stamp, cells: cells.clone() } })
+        .map(|key| CounterRow {
+            key: *key,
+            row: StoredRow { stamp, cells: cells.clone(), newest_hour: None },
+        })
         .collect();
     let checkpoint = Checkpoint { log_epoch: 1, next_offset, ..Checkpoint::default() };
     let flush = Flush { partition: PartitionId(0), rows, dead_letters: &[], checkpoint };
