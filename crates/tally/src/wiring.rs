@@ -22,9 +22,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::config::{Compression, Resolved};
 use crate::http::Parts;
 
-/// A memory table with so many cells is flushed at once: about 100 MB for all partitions of a
+/// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
 /// small machine.
-const TABLE_CELLS_MAX: usize = 120_000;
+const TABLE_CELLS_MAX: usize = 64_000;
 
 /// Nice values of threads that nobody waits for: merging the store's tables, then counting. Threads
 /// inherit that of the one that starts them. Answering and the log's writers keep that of the
