@@ -4,10 +4,15 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// What the store's library tells of its everyday work is of no use to an operator.
+const QUIET: &str = "fjall=warn,lsm_tree=warn";
+
 /// Starts logging at a level or by a filter such as `info,tally=debug`. The text was checked when
 /// the settings were.
 pub(crate) fn start(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What is asked for comes last, and wins.
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
     // A second start in one process, as in tests, changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use api::client::Client;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -88,6 +89,10 @@ pub(crate) struct SendArgs {
     server: ServerArgs,
 }
 
+/// How long to wait for the server to count what it acknowledged, and how often to look.
+const COUNTED_TIMEOUT: Duration = Duration::from_secs(10);
+const COUNTED_INTERVAL: Duration = Duration::from_millis(5);
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Summary {
@@ -129,6 +134,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<Outcome> {
             }
         }
     }
+    runtime.block_on(wait_until_counted(&sender.client));
     // A reader that waits for standard input would hold the program.
     runtime.shutdown_background();
     summary.finish(started.elapsed());
@@ -226,6 +232,28 @@ async fn send_file(
         Ok(report) => Ok(FileSummary { file: file.to_owned(), resumed_from, report }),
         Err(error) => Err(explain(file, error, can_resume)),
     }
+}
+
+/// Waits until the server has counted what it acknowledged, so that whoever asks next sees all of
+/// it. No more than a courtesy: it gives up after a while, or where the server does not tell.
+async fn wait_until_counted(client: &Client) {
+    let deadline = Instant::now() + COUNTED_TIMEOUT;
+    let Some(ends) = offsets(client, "durable_offset").await else { return };
+    while Instant::now() < deadline {
+        match offsets(client, "next_offset").await {
+            Some(counted) if counted.iter().zip(&ends).any(|(counted, end)| counted < end) => {
+                tokio::time::sleep(COUNTED_INTERVAL).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// One figure of every partition.
+async fn offsets(client: &Client, figure: &str) -> Option<Vec<u64>> {
+    let answer = client.get("/v1/admin/partitions").await.ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).ok()?;
+    answer["partitions"].as_array()?.iter().map(|partition| partition[figure].as_u64()).collect()
 }
 
 /// How far it got, and what to do next.
