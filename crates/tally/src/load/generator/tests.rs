@@ -137,20 +137,3 @@ fn every_rank_has_a_name_of_its_own() {
     assert_eq!(names.len(), 200_000);
     assert_eq!(item_text(0).len(), ITEM_BYTES);
 }
-
-/// Not a test of the machine: run with `--ignored --nocapture` in release to see the cost of an
-/// event.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_an_event() {
-    for format in [BodyFormat::Ndjson, BodyFormat::Avro] {
-        let options =
-            GeneratorOptions { items: 100_000, duplicates: 0.01, track: false, ..options(format) };
-        let mut generator = Generator::new(&options);
-        let started = std::time::Instant::now();
-        let bytes: usize =
-            (0..3000).map(|i| generator.body(1000, NOW_MS + i, &mut Vec::new()).len()).sum();
-        let ns = started.elapsed().as_nanos() / 3_000_000;
-        println!("{format:?}: {ns} ns and {} bytes an event", bytes / 3_000_000);
-    }
-}
