@@ -13,7 +13,9 @@ pub(crate) fn serve() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let app = Router::new().route("/v1/events", post(take));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let listener = socket.listen(4_096)?;
         println!("listening on http://{}", listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
