@@ -23,8 +23,8 @@ pub struct LogSettings {
     pub queue_parts_max: usize,
     /// How much of the newest payload stays in memory for readers, for each partition.
     pub tail_bytes_max: usize,
-    /// How long a writer waits for more before it writes, in microseconds. The sync before it
-    /// gathers the next group already, so 0 is nearly always best.
+    /// How long a writer waits for more before it writes, in microseconds, while many send at the
+    /// same time; it never waits for somebody alone.
     pub linger_us: u64,
     /// Dedup window in minutes, 1 to [`DEDUP_MINUTES_MAX`]; written to the log at every start.
     pub dedup_minutes: u32,
@@ -45,7 +45,7 @@ impl LogSettings {
             queue_bytes_max: 32 << 20,
             queue_parts_max: 64 << 10,
             tail_bytes_max: 16 << 20,
-            linger_us: 0,
+            linger_us: 200,
             dedup_minutes: 10,
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,

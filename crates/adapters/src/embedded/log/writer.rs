@@ -40,6 +40,9 @@ pub(super) fn refuse_clock(error: ImplausibleClock) -> PortError {
     PortError::caused(ErrorKind::Unavailable, "no append time can be given", error)
 }
 
+/// So many parts in one group come from clients that send at the same time.
+const CROWD_PARTS: usize = 4;
+
 /// Writes one partition. There is one for each, used by one thread at a time.
 pub(super) struct PartitionWriter {
     pub(super) appender: Appender,
@@ -54,7 +57,11 @@ impl PartitionWriter {
     /// Writes what comes until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let closes = ClosesAtEnd(self.queue.clone());
-        while let Some(group) = self.queue.wait(GROUP_BYTES_MAX, self.linger) {
+        let mut linger = Duration::ZERO;
+        while let Some(group) = self.queue.wait(GROUP_BYTES_MAX, linger) {
+            // Where many wait for one sync, a moment more gathers more of them and costs fewer
+            // syncs; somebody alone would only wait longer.
+            linger = if group.len() >= CROWD_PARTS { self.linger } else { Duration::ZERO };
             self.commit(group);
         }
         drop(closes);
