@@ -79,9 +79,14 @@ pub(super) struct BadTail {
 
 /// Reads a whole segment whose header is known.
 pub(super) fn scan(segment: &SegmentHeader, bytes: &[u8]) -> Scan {
+    scan_from(segment, bytes, SEGMENT_HEADER_BYTES)
+}
+
+/// Reads a segment from a position on, as if what `segment` says were so there.
+pub(super) fn scan_from(segment: &SegmentHeader, bytes: &[u8], position: usize) -> Scan {
     let mut scan = Scan {
         batches: Vec::new(),
-        end: SEGMENT_HEADER_BYTES,
+        end: position,
         next_offset: segment.base_offset,
         append_time: segment.append_time,
         log_epoch: segment.log_epoch,
@@ -113,7 +118,8 @@ pub(super) fn scan(segment: &SegmentHeader, bytes: &[u8]) -> Scan {
     let written = written_len(tail);
     if written > 0 {
         scan.bad = Some(BadTail { reason, written_end: scan.end + written });
-        scan.hear_later_batches(segment.partition, &tail[..written]);
+        // All of it: the zeros that end a record end its batch too.
+        scan.hear_later_batches(segment.partition, tail);
     }
     scan
 }
@@ -132,19 +138,31 @@ impl Scan {
     /// Takes what valid batches after a bad place prove: they were written when everything below
     /// their durable offset was durable.
     fn hear_later_batches(&mut self, partition: PartitionId, tail: &[u8]) {
-        let mut from = 0;
-        while let Some(found) = memchr::memmem::find(&tail[from..], &MAGIC) {
-            from += found;
-            match BatchHeader::read(&tail[from..]) {
-                Ok((header, _)) if header.partition == partition => {
-                    self.durable_offset = self.durable_offset.max(header.durable_offset);
-                    self.log_epoch = self.log_epoch.max(header.log_epoch);
-                    from += header.size();
-                }
-                _ => from += 1,
-            }
+        for (_, header) in valid_batches(partition, tail) {
+            self.durable_offset = self.durable_offset.max(header.durable_offset);
+            self.log_epoch = self.log_epoch.max(header.log_epoch);
         }
     }
+}
+
+/// The valid batches of a partition anywhere in some bytes, each with its position there.
+pub(super) fn valid_batches(
+    partition: PartitionId,
+    bytes: &[u8],
+) -> impl Iterator<Item = (usize, BatchHeader)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let position = from + memchr::memmem::find(&bytes[from..], &MAGIC)?;
+            match BatchHeader::read(&bytes[position..]) {
+                Ok((header, _)) if header.partition == partition => {
+                    from = position + header.size();
+                    return Some((position, header));
+                }
+                _ => from = position + 1,
+            }
+        }
+    })
 }
 
 /// What is to be done before the log may be read.

@@ -11,7 +11,8 @@ const SEGMENT: SegmentHeader = SegmentHeader {
 
 /// A batch with `count` records, written when everything below `durable` was durable.
 fn batch(base: u64, count: u32, durable: u64, log_epoch: u32) -> Vec<u8> {
-    let payload = vec![7; count as usize * 10];
+    // A record ends with zeros, and so does a batch that is not compressed.
+    let payload = [7, 7, 7, 7, 7, 7, 7, 7, 0, 0].repeat(count as usize);
     let mut bytes = [&[0; HEADER_BYTES], &payload[..]].concat();
     BatchHeader {
         stored_len: payload.len() as u32,
