@@ -10,6 +10,7 @@ mod append;
 mod batch;
 mod gather;
 mod index;
+pub mod inspect;
 mod meta;
 mod open;
 mod published;

@@ -1,5 +1,6 @@
 //! Opening a partition: reads the facts, lets `recover` decide, and does what it says.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::ports::{ErrorKind, LogBounds, PortError};
@@ -10,9 +11,7 @@ use super::append::{Active, Appender, Place};
 use super::meta::unavailable;
 use super::published::Published;
 use super::recover::{self, BadChain, Damage, Repair, Scan};
-use super::segment::{
-    REMEDY, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, corrupt, file_name, parse_file_name,
-};
+use super::segment::{REMEDY, Segment, SegmentHeader, corrupt, file_name, parse_file_name};
 use crate::embedded::disk::DiskFile;
 
 /// Zeros are written over a cut tail this much at a time.
@@ -102,15 +101,12 @@ fn read_segments(place: &Place) -> Result<Vec<Arc<Segment>>, PortError> {
     for base_offset in names.iter().filter_map(|name| parse_file_name(name)) {
         let path = dir.join(file_name(base_offset));
         let file = disk.open(&path).map_err(unavailable("open", &path))?;
-        let size = file.size().map_err(unavailable("read", &path))?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        let len = size.min(SEGMENT_HEADER_BYTES as u64) as usize;
-        file.read_at(0, &mut bytes[..len]).map_err(unavailable("read", &path))?;
-        headers.push((base_offset, SegmentHeader::read(&bytes)));
-        sizes.push(size);
+        let header = SegmentHeader::load(&*file).map_err(unavailable("read", &path))?;
+        headers.push((base_offset, header));
+        sizes.push(file.size().map_err(unavailable("read", &path))?);
     }
     recover::check_chain(*partition, &headers)
-        .map_err(|(at, bad)| bad_chain(place, &headers[at], bad))?;
+        .map_err(|(at, bad)| bad_chain(dir, headers[at].0, bad))?;
     let segments = headers.into_iter().zip(sizes).map(|((base_offset, header), bytes)| {
         let header = header.expect("the chain was checked");
         let path = dir.join(file_name(base_offset));
@@ -119,9 +115,10 @@ fn read_segments(place: &Place) -> Result<Vec<Arc<Segment>>, PortError> {
     Ok(segments.collect())
 }
 
-fn bad_chain(place: &Place, at: &(Offset, Option<SegmentHeader>), bad: BadChain) -> PortError {
-    let path = place.dir.join(file_name(at.0));
-    let context = format!("{} at byte 0 (offset {}): {REMEDY}", path.display(), at.0);
+/// The error that names a segment which is not one log with those before it.
+pub(super) fn bad_chain(dir: &Path, base_offset: Offset, bad: BadChain) -> PortError {
+    let path = dir.join(file_name(base_offset));
+    let context = format!("{} at byte 0 (offset {base_offset}): {REMEDY}", path.display());
     PortError::caused(ErrorKind::Corrupt, context, bad)
 }
 
@@ -136,8 +133,7 @@ fn recover_newest(
     let mut bytes = vec![0; newest.bytes as usize];
     file.read_at(0, &mut bytes).map_err(unavailable("read", path))?;
     let scan = recover::scan(&newest.header, &bytes);
-    let repair =
-        recover::decide(&scan, known_durable).map_err(|damage| damaged(&newest, damage))?;
+    let repair = recover::decide(&scan, known_durable).map_err(|damage| damaged(path, damage))?;
     if let Some(cut) = repair.cut {
         tracing::warn!(
             file = %path.display(),
@@ -174,9 +170,10 @@ fn apply(file: &dyn DiskFile, bytes: &[u8], scan: &Scan, repair: Repair) -> std:
     file.sync()
 }
 
-fn damaged(segment: &Segment, damage: Damage) -> PortError {
+/// The error that names damage in the newest segment.
+pub(super) fn damaged(path: &Path, damage: Damage) -> PortError {
     let Damage { position, offset, durable_offset, reason } = damage;
-    let mut error = corrupt(&segment.path, position as u64, offset, reason);
+    let mut error = corrupt(path, position as u64, offset, reason);
     error.context += &format!(" (records up to offset {durable_offset} were durable)");
     error
 }

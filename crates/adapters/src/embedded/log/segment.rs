@@ -69,6 +69,14 @@ impl SegmentHeader {
         bytes
     }
 
+    /// The header of a segment's file; none where its first bytes are not one.
+    pub(super) fn load(file: &dyn DiskFile) -> io::Result<Option<Self>> {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let len = file.size()?.min(SEGMENT_HEADER_BYTES as u64) as usize;
+        file.read_at(0, &mut bytes[..len])?;
+        Ok(Self::read(&bytes))
+    }
+
     /// The header in front of a segment; none where the bytes are not one.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..SEGMENT_HEADER_BYTES)?;
@@ -174,7 +182,7 @@ impl Segment {
     ) -> Result<(BatchHeader, &'a [u8]), PortError> {
         let (header, stored) = window
             .batch_at(position)
-            .map_err(|error| self.unreadable(error))?
+            .map_err(|error| unreadable(&self.path, error))?
             .map_err(|bad| self.corrupt(position, expected, bad))?;
         if header.base_offset != expected || header.partition != self.header.partition {
             return Err(self.corrupt(position, expected, BadBatch::Order));
@@ -225,18 +233,19 @@ impl Segment {
                 let context = format!("{} is no longer kept", self.path.display());
                 PortError::caused(ErrorKind::Invalid, context, error)
             }
-            _ => self.unreadable(error),
+            _ => unreadable(&self.path, error),
         })
-    }
-
-    fn unreadable(&self, error: io::Error) -> PortError {
-        let context = format!("cannot read {}: check the disk", self.path.display());
-        PortError::caused(ErrorKind::Unavailable, context, error)
     }
 
     fn corrupt(&self, position: u64, offset: Offset, bad: BadBatch) -> PortError {
         corrupt(&self.path, position, offset, bad)
     }
+}
+
+/// The error for a file that the disk does not give.
+pub(super) fn unreadable(path: &Path, error: io::Error) -> PortError {
+    let context = format!("cannot read {}: check the disk", path.display());
+    PortError::caused(ErrorKind::Unavailable, context, error)
 }
 
 /// The error that names damage to the operator.

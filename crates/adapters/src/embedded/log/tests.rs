@@ -4,6 +4,7 @@ mod behaviour;
 mod crashes;
 mod damage;
 mod faults;
+mod inspect;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
