@@ -205,6 +205,24 @@ impl FolderLock {
     }
 }
 
+/// Whether another process has a data folder open. Never keeps one out: the lock is tried shared,
+/// and let go at once.
+///
+/// # Errors
+/// When the lock file is there but cannot be read.
+pub(crate) fn is_folder_in_use(dir: &Path) -> anyhow::Result<bool> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("cannot try {}", path.display())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +234,9 @@ mod tests {
         let error = FolderLock::take(dir.path()).err().unwrap().to_string();
         assert!(error.contains(&dir.path().display().to_string()), "{error}");
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        assert!(is_folder_in_use(dir.path()).unwrap());
         drop(first);
+        assert!(!is_folder_in_use(dir.path()).unwrap());
         assert!(FolderLock::take(dir.path()).is_ok());
     }
 }

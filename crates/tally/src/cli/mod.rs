@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod count;
 mod load;
+mod log;
 mod output;
 mod send;
 mod serve;
@@ -41,6 +42,7 @@ enum Command {
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Load(load::LoadArgs),
+    Log(log::LogArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -68,6 +70,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod counting;
+mod log_tool;
 mod settings;
 
 use std::io::{BufRead, BufReader, Read, Write};
