@@ -181,3 +181,29 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_to_look_only_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"as it was").unwrap();
+        let other = dir.path().join("other");
+        let refused = [
+            ReadOnlyDisk.create(&path, 1).err(),
+            ReadOnlyDisk.rename(&path, &other).err(),
+            ReadOnlyDisk.remove(&path).err(),
+            ReadOnlyDisk.create_dir(&other).err(),
+            ReadOnlyDisk.sync_dir(dir.path()).err(),
+            ReadOnlyDisk.open(&path).unwrap().write_at(0, b"else").err(),
+        ];
+        assert!(refused.iter().all(Option::is_some), "{refused:?}");
+        let mut bytes = [0; 9];
+        ReadOnlyDisk.open(&path).unwrap().read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"as it was");
+        assert_eq!(ReadOnlyDisk.list(dir.path()).unwrap(), ["file"]);
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! A request's parts queue up at their partitions (`queue`); each partition's writer gathers what
 //! queued up into record batches, writes and syncs them (`writer`, `gather`, `append`), and
-//! publishes them to readers (`published`). Opening decides what a crash left (`recover`).
+//! publishes them to readers (`published`). Opening decides what a crash left (`recover`); people
+//! look into it all without changing a byte (`inspect`).
 //! The files are described in `segment`, `batch`, `index` and `meta`.
 
 mod append;

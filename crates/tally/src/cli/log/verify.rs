@@ -6,6 +6,7 @@ use adapters::embedded::disk::ReadOnlyDisk;
 use adapters::embedded::log::inspect::{Finding, FindingKind, Piece, View, inspect};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Batch, Offset, PartitionId};
 use serde::Serialize;
 
@@ -123,11 +124,19 @@ fn verify(log: &Log) -> anyhow::Result<Report> {
         let file = log.dir.join("log.meta").display().to_string();
         report.findings.push(FindingReport::damage(None, file, error.to_string()));
     }
+    let progress = ProgressBar::new(log.partitions.len() as u64);
+    // Hidden by itself where standard error is no terminal.
+    progress.set_draw_target(ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} partitions {msg}") {
+        progress.set_style(style);
+    }
     for &partition in &log.partitions {
-        let (row, findings) = verify_partition(log, partition)?;
+        let (row, findings) = verify_partition(log, partition, &progress)?;
         report.partitions.push(row);
         report.findings.extend(findings);
+        progress.inc(1);
     }
+    progress.finish_and_clear();
     report.findings.extend(lost_folders(log, &report.partitions));
     report.sound = !report.findings.iter().any(|found| found.kind == name(FindingKind::Damage));
     Ok(report)
@@ -136,6 +145,7 @@ fn verify(log: &Log) -> anyhow::Result<Report> {
 fn verify_partition(
     log: &Log,
     partition: PartitionId,
+    progress: &ProgressBar,
 ) -> anyhow::Result<(PartitionReport, Vec<FindingReport>)> {
     let mut row = PartitionReport { partition: partition.0, ..PartitionReport::default() };
     let mut findings = Vec::new();
@@ -146,6 +156,7 @@ fn verify_partition(
         match piece {
             Piece::Segment { path, bytes } => {
                 file = path.display().to_string();
+                progress.set_message(file.clone());
                 row.segments += 1;
                 row.bytes += bytes;
             }
@@ -292,4 +303,58 @@ fn text(report: &Report) -> String {
         n => format!("the log is damaged at {n} place{}\n", if n == 1 { "" } else { "s" }),
     };
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use model::control::Control;
+    use model::{RecordBuf, TimestampMs};
+
+    use super::*;
+
+    fn batch(base: u64, payload: Vec<u8>, record_count: u32, is_control: bool) -> Batch<Vec<u8>> {
+        Batch {
+            partition: PartitionId(0),
+            log_epoch: 1,
+            base_offset: Offset(base),
+            record_count,
+            append_time: TimestampMs(1_795_255_200_000 + base as i64),
+            is_control,
+            payload,
+        }
+    }
+
+    #[test]
+    fn records_of_each_kind_are_told_apart() {
+        let mut records = RecordBuf::new();
+        records.push(&model::Event {
+            id: "1".into(),
+            item: "a".into(),
+            event_type: "view".into(),
+            time: TimestampMs(1_795_255_200_000),
+            value: None,
+            attributes: Vec::new(),
+        });
+        let settings = Control::Settings { dedup_minutes: 10 }.payload();
+        let mut row = PartitionReport::default();
+        assert!(row.take(&batch(0, settings, 1, true)).is_empty());
+        let payload = [&[1, 9], records.payload()].concat();
+        assert!(row.take(&batch(1, payload, 2, false)).is_empty());
+        let bad = row.take(&batch(3, vec![1, 9], 1, true));
+        assert_eq!((row.events, row.control_records, row.uncountable_records), (1, 1, 1));
+        assert_eq!((row.first_offset, row.next_offset), (Some(0), Some(4)));
+        assert_eq!(row.first_uncountable_offset, Some(1));
+        let found = bad.into_iter().map(|bad| bad.report(PartitionId(0), "f.log", 77));
+        let findings: Vec<_> = found.collect();
+        let report = Report { sound: false, served: true, partitions: vec![row], findings };
+        let shown = text(&report);
+        for part in [
+            "damage: partition 0: f.log at byte 77 (offset 3): the control record cannot be read",
+            "1 records cannot be counted and are dead letters, the first at offset 1",
+            "a server has this folder open",
+            "damaged at 1 place\n",
+        ] {
+            assert!(shown.contains(part), "{part}\n{shown}");
+        }
+    }
 }
