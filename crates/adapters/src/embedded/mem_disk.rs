@@ -2,8 +2,9 @@
 //! failure in any subset, torn at sectors, as its seed decides.
 //!
 //! Fault model: crash at any operation that changes something; a failed sync whose pages are then
-//! clean in memory and missing on the medium; a full disk; bit flips at rest. A sector of 512 bytes
-//! is written whole or not at all. The same seed and operations give the same bytes.
+//! clean in memory and missing on the medium; reads and writes that fail, writes that stop half
+//! way; a full disk; bit flips at rest. A sector of 512 bytes is written whole or not at all. The
+//! same seed and operations give the same bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,6 +15,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::disk::{Disk, DiskFile};
+
+mod faults;
+mod inode;
+
+pub use faults::DiskFault;
+use faults::Orders;
+use inode::{Inode, coin, draw};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -33,6 +41,7 @@ struct Medium {
     operations: u64,
     crash_at: Option<u64>,
     fail_sync_at: Option<u64>,
+    orders: Orders,
     is_down: bool,
     /// Rises with every restart: files opened before belong to a process that is gone.
     boots: u64,
@@ -43,16 +52,6 @@ enum NameChange {
     Link(usize),
     Unlink,
     Rename(PathBuf, usize),
-}
-
-#[derive(Debug, Default)]
-struct Inode {
-    /// What reads see.
-    cached: Vec<u8>,
-    /// What is on the medium; shorter than `cached` until the first sync.
-    durable: Vec<u8>,
-    /// Written but not synced, oldest first.
-    pending: Vec<(usize, Vec<u8>)>,
 }
 
 impl MemDisk {
@@ -68,6 +67,7 @@ impl MemDisk {
             operations: 0,
             crash_at: None,
             fail_sync_at: None,
+            orders: Orders::default(),
             is_down: false,
             boots: 0,
         })))
@@ -86,9 +86,37 @@ impl MemDisk {
         medium.fail_sync_at = Some(medium.operations + n);
     }
 
+    /// Lets the `n`-th operation of the fault's kind from now fail (0 is the next one), once.
+    pub fn fail_after(&self, fault: DiskFault, n: u64) {
+        self.0.lock().orders.order(fault, n);
+    }
+
+    /// Takes back every crash and fault that was ordered and has not struck.
+    pub fn call_off(&self) {
+        let mut medium = self.0.lock();
+        medium.crash_at = None;
+        medium.fail_sync_at = None;
+        medium.orders.cancel();
+    }
+
+    /// How often each fault has struck.
+    pub fn struck(&self) -> BTreeMap<DiskFault, u64> {
+        self.0.lock().orders.struck.clone()
+    }
+
     /// Sets how much room is left.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.0.lock().free_bytes = bytes;
+    }
+
+    /// Fills the disk; how much room there was.
+    pub fn take_room(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().free_bytes)
+    }
+
+    /// Adds so much room.
+    pub fn give_room(&self, bytes: u64) {
+        self.0.lock().free_bytes += bytes;
     }
 
     /// Number of operations so far that changed something.
@@ -103,9 +131,8 @@ impl MemDisk {
 
     /// The process died and a new one starts: unsynced writes are still in the page cache.
     pub fn restart(&self) {
+        self.call_off();
         let mut medium = self.0.lock();
-        medium.crash_at = None;
-        medium.fail_sync_at = None;
         medium.is_down = false;
         medium.boots += 1;
     }
@@ -199,44 +226,6 @@ impl Medium {
     }
 }
 
-impl Inode {
-    fn sync(&mut self) {
-        self.durable.resize(self.cached.len(), 0);
-        for (position, bytes) in self.pending.drain(..) {
-            self.durable[position..][..bytes.len()].copy_from_slice(&bytes);
-        }
-    }
-
-    /// A sync that fails: some of it reached the medium, and none is known as unwritten any more.
-    fn fail_sync(&mut self, random: &mut u64) {
-        self.keep_some(random);
-    }
-
-    fn lose_power(&mut self, random: &mut u64) {
-        self.keep_some(random);
-        self.cached = self.durable.clone();
-    }
-
-    /// Moves any subset of the unsynced sectors to the medium: all, none or each by chance.
-    fn keep_some(&mut self, random: &mut u64) {
-        let fate = draw(random) % 4;
-        if self.durable.len() < self.cached.len() && (!self.pending.is_empty() || fate != 0) {
-            self.durable.resize(self.cached.len(), 0);
-        }
-        for (position, bytes) in self.pending.drain(..) {
-            let mut at = 0;
-            while at < bytes.len() {
-                let sector = (position + at) / SECTOR_BYTES;
-                let end = ((sector + 1) * SECTOR_BYTES - position).min(bytes.len());
-                if fate == 1 || (fate > 1 && coin(random)) {
-                    self.durable[position + at..position + end].copy_from_slice(&bytes[at..end]);
-                }
-                at = end;
-            }
-        }
-    }
-}
-
 fn apply(names: &mut BTreeMap<PathBuf, usize>, path: PathBuf, change: NameChange) {
     match change {
         NameChange::Link(inode) => {
@@ -250,19 +239,6 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, path: PathBuf, change: NameChange
             names.insert(path, inode);
         }
     }
-}
-
-/// The next number of a sequence that looks random (splitmix64).
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
-}
-
-fn coin(state: &mut u64) -> bool {
-    draw(state) & 1 == 1
 }
 
 impl Disk for MemDisk {
@@ -361,6 +337,19 @@ impl MemFile {
         }
         result
     }
+
+    /// How much of a write gets to the file, and what the writer is told.
+    fn written<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], io::Result<()>) {
+        let mut medium = self.disk.0.lock();
+        if medium.orders.is_due(DiskFault::FailedWrite) {
+            return (&[], Err(io::Error::other("the write failed")));
+        }
+        if medium.orders.is_due(DiskFault::ShortWrite) {
+            let len = draw(&mut medium.random) as usize % bytes.len().max(1);
+            return (&bytes[..len], Err(io::Error::other("the write stopped half way")));
+        }
+        (bytes, Ok(()))
+    }
 }
 
 impl DiskFile for MemFile {
@@ -369,7 +358,10 @@ impl DiskFile for MemFile {
     }
 
     fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<()> {
-        let medium = self.disk.0.lock();
+        let mut medium = self.disk.0.lock();
+        if medium.orders.is_due(DiskFault::FailedRead) {
+            return Err(io::Error::other("the read failed"));
+        }
         let bytes = medium.inodes[self.inode].cached.get(position as usize..);
         let bytes = bytes.and_then(|bytes| bytes.get(..buf.len()));
         buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -377,11 +369,13 @@ impl DiskFile for MemFile {
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let (bytes, result) = self.written(bytes);
         self.change(|inode| {
             let position = position as usize;
             inode.cached[position..][..bytes.len()].copy_from_slice(bytes);
             inode.pending.push((position, bytes.to_vec()));
-        })
+        })?;
+        result
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -391,6 +385,7 @@ impl DiskFile for MemFile {
         let medium = &mut *medium;
         if medium.fail_sync_at.is_some_and(|at| medium.operations > at) {
             medium.fail_sync_at = None;
+            medium.orders.note(DiskFault::FailedSync);
             medium.inodes[self.inode].fail_sync(&mut medium.random);
             return Err(io::Error::other("the sync failed"));
         }

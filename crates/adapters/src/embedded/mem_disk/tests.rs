@@ -92,3 +92,23 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     disk.remove(path()).unwrap();
     assert!(disk.create(other, 512).is_ok());
 }
+
+#[test]
+fn reads_and_writes_fail_as_ordered_and_once() {
+    let disk = MemDisk::new(3);
+    let file = disk.create(path(), 512).unwrap();
+    disk.fail_after(DiskFault::FailedWrite, 1);
+    file.write_at(0, &[1; 8]).unwrap();
+    assert!(file.write_at(0, &[2; 8]).is_err());
+    assert_eq!(disk.bytes(path()).unwrap()[..8], [1; 8], "a failed write changes nothing");
+    disk.fail_after(DiskFault::ShortWrite, 0);
+    assert!(file.write_at(0, &[3; 100]).is_err());
+    let bytes = disk.bytes(path()).unwrap();
+    let written = bytes.iter().take_while(|&&byte| byte == 3).count();
+    assert!(written < 100 && bytes[100..] == [0; 412], "{written} bytes were written");
+    disk.fail_after(DiskFault::FailedRead, 0);
+    assert!(file.read_at(0, &mut [0; 4]).is_err());
+    assert!(file.read_at(0, &mut [0; 4]).is_ok());
+    assert!(disk.struck().values().all(|&times| times == 1));
+    assert_eq!(disk.struck().len(), 3);
+}
