@@ -29,21 +29,35 @@ pub struct AppendClock {
     /// Half milliseconds, so that half speed is exact however often the time is asked for.
     time_halves: i64,
     monotonic_ms: i64,
+    /// Whether the log was implausibly far ahead of the wall clock at start and still is: then time
+    /// stands still, or the wall clock would never catch up.
+    is_waiting: bool,
 }
 
 impl AppendClock {
     /// Starts after the newest append time found in the log. The node was away for a time that no
     /// clock measured, so a wall clock ahead of the log is believed, however far.
     pub fn start(newest: TimestampMs, now: ClockReading) -> Self {
-        Self { time_halves: 2 * newest.max(now.wall).0, monotonic_ms: now.monotonic_ms }
+        let is_waiting = newest.0 - now.wall.0 > IMPLAUSIBLE_JUMP_MS;
+        let time_halves = 2 * newest.max(now.wall).0;
+        Self { time_halves, monotonic_ms: now.monotonic_ms, is_waiting }
     }
 
     /// The append time of what is appended now.
     ///
     /// # Errors
     /// When the wall clock has jumped, in either direction, further than is plausible; the time
-    /// goes on by the monotonic clock meanwhile.
+    /// goes on by the monotonic clock meanwhile. When the log was that far ahead at start; the time
+    /// stands still until the wall clock has caught up.
     pub fn now(&mut self, reading: ClockReading) -> Result<TimestampMs, ImplausibleClock> {
+        if self.is_waiting {
+            self.monotonic_ms = self.monotonic_ms.max(reading.monotonic_ms);
+            let off_ms = reading.wall.0 - self.time_halves / 2;
+            self.is_waiting = off_ms < -IMPLAUSIBLE_JUMP_MS;
+            if self.is_waiting {
+                return Err(ImplausibleClock { off_ms });
+            }
+        }
         let passed = (reading.monotonic_ms - self.monotonic_ms).max(0);
         self.monotonic_ms = self.monotonic_ms.max(reading.monotonic_ms);
         let off_halves = 2 * (reading.wall.0 - passed) - self.time_halves;
@@ -94,6 +108,18 @@ mod tests {
     fn a_restart_after_the_clock_was_set_back_waits_for_it() {
         let mut clock = AppendClock::start(TimestampMs(50_000), at(20_000, 0));
         assert_eq!(clock.now(at(30_000, 10_000)), Ok(TimestampMs(55_000)));
+    }
+
+    #[test]
+    fn a_restart_on_a_log_far_ahead_is_ready_once_the_clock_has_caught_up() {
+        let ahead = TimestampMs(30 * 60_000);
+        let mut clock = AppendClock::start(ahead, at(0, 0));
+        for minute in 1..20 {
+            assert!(clock.now(at(minute * 60_000, minute * 60_000)).is_err(), "minute {minute}");
+        }
+        assert_eq!(clock.now(at(20 * 60_000, 20 * 60_000)), Ok(ahead));
+        let next = at(20 * 60_000 + 1_000, 20 * 60_000 + 1_000);
+        assert_eq!(clock.now(next), Ok(TimestampMs(ahead.0 + 500)));
     }
 
     #[test]
