@@ -1,5 +1,7 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve test test-fast check bench
+.PHONY: serve test test-fast check bench sim
+
+SEEDS ?= 300
 
 serve: ## build and start Tally on http://127.0.0.1:8080
 	@scripts/toolchain && cargo run --release --locked -q -p tally -- serve
@@ -15,3 +17,6 @@ check: ## format, lints and tests
 
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
+
+sim: ## seeded simulation under faults: make sim SEEDS=5000
+	@scripts/toolchain && cargo run --locked -q -p tally-sim -- --seeds $(SEEDS)

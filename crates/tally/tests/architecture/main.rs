@@ -42,6 +42,7 @@ fn imports_run_one_way() {
         ("tally-api", &[]),
         ("tally", &["tally-adapters", "tally-api", "tally-engine", "tally-model"]),
         ("tally-bench", &["tally"]),
+        ("tally-sim", &["tally-adapters", "tally-engine", "tally-model"]),
     ];
     for (name, dependencies) in &dependencies {
         let ours: Vec<&str> =

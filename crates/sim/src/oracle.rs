@@ -1,0 +1,221 @@
+//! What must be true, in the fewest lines: what clients sent, what the log was seen to hold, and
+//! the definition of a duplicate over that. Shares no code with the counting it judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail, ensure};
+use model::record::{Record, split};
+use model::{Batch, Minute, Summary, TimestampMs, Value};
+
+/// One event that clients sent, however often.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// Idempotency key; neighbours share one and differ in their item.
+    pub(crate) id: String,
+    /// Which item.
+    pub(crate) item: String,
+    /// When it says it happened.
+    pub(crate) time: TimestampMs,
+    /// Its value.
+    pub(crate) value: Option<Value>,
+    /// The earliest log time at which it can have been appended; none before the first delivery.
+    pub(crate) since: Option<TimestampMs>,
+    /// Whether a server said that it is durable.
+    pub(crate) acknowledged: bool,
+    /// Whether the client heard that.
+    pub(crate) known: bool,
+    in_log: bool,
+    counted: bool,
+}
+
+impl Sent {
+    /// An event that was not sent yet.
+    pub(crate) fn new(id: String, item: String, time: TimestampMs, value: Option<Value>) -> Self {
+        let (acknowledged, known, in_log, counted) = (false, false, false, false);
+        Self { id, item, time, value, since: None, acknowledged, known, in_log, counted }
+    }
+}
+
+/// A record that was seen below the durable offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    append_time: TimestampMs,
+    /// The event and which delivery brought it; none for a control record.
+    event: Option<(usize, u64)>,
+    counts: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    /// Length of the dedup window in minutes.
+    window_minutes: i64,
+    /// Everything that clients sent.
+    pub(crate) sent: Vec<Sent>,
+    logs: Vec<Vec<Seen>>,
+    /// Deliveries that the log promised not to have written, by event.
+    not_written: BTreeSet<(usize, u64)>,
+    /// Append minute of each event's newest record, by partition.
+    newest: BTreeMap<(usize, usize), i64>,
+    highest: BTreeMap<String, u64>,
+}
+
+impl Oracle {
+    /// Of an empty log.
+    pub(crate) fn new(partitions: u16, window_minutes: u32) -> Self {
+        Self {
+            window_minutes: i64::from(window_minutes),
+            sent: Vec::new(),
+            logs: vec![Vec::new(); usize::from(partitions)],
+            not_written: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            highest: BTreeMap::new(),
+        }
+    }
+
+    /// The first offset of a partition that was not seen durable.
+    pub(crate) fn durable(&self, partition: usize) -> u64 {
+        self.logs[partition].len() as u64
+    }
+
+    /// Number of records seen in all partitions.
+    pub(crate) fn records(&self) -> u64 {
+        self.logs.iter().map(|log| log.len() as u64).sum()
+    }
+
+    /// An event's delivery is durable, its server says: then it can be read.
+    pub(crate) fn acknowledge(&mut self, event: usize, delivery: u64) -> Result<()> {
+        self.sent[event].acknowledged = true;
+        let is_it = |seen: &Seen| seen.event == Some((event, delivery));
+        let is_there = self.logs.iter().any(|log| log.iter().rev().any(is_it));
+        ensure!(is_there, "event {event} was acknowledged and is not below the durable offset");
+        Ok(())
+    }
+
+    /// An event's delivery was not written and never will be, its server says.
+    pub(crate) fn promise_unwritten(&mut self, event: usize, delivery: u64) -> Result<()> {
+        let is_there = |seen: &Seen| seen.event == Some((event, delivery));
+        ensure!(
+            !self.logs.iter().flatten().any(is_there),
+            "event {event} was said not to be written, but the log has it"
+        );
+        self.not_written.insert((event, delivery));
+        Ok(())
+    }
+
+    /// Takes a batch that the log gave out: what was seen before must be the same, what is new
+    /// must have been sent.
+    pub(crate) fn observe(
+        &mut self,
+        partition: usize,
+        batch: &Batch<impl AsRef<[u8]>>,
+    ) -> Result<()> {
+        let mut at = batch.base_offset.0 as usize;
+        let mut records = split(batch.payload.as_ref());
+        for _ in 0..batch.record_count {
+            let event = match records.next().filter(|_| !batch.is_control) {
+                Some(bytes) => Some(origin(bytes?)?),
+                None => None,
+            };
+            ensure!(event.is_some() || batch.is_control, "a batch has not the records it says");
+            match self.logs[partition].get(at) {
+                Some(seen) => ensure!(
+                    (seen.append_time, seen.event) == (batch.append_time, event),
+                    "partition {partition} held {seen:?} at offset {at}, and now {event:?}"
+                ),
+                None => {
+                    ensure!(at == self.logs[partition].len(), "a gap before offset {at}");
+                    self.add(partition, batch.append_time, event)?;
+                }
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        partition: usize,
+        append_time: TimestampMs,
+        event: Option<(usize, u64)>,
+    ) -> Result<()> {
+        let last = self.logs[partition].last().map(|seen| seen.append_time);
+        ensure!(last <= Some(append_time), "append time went back in partition {partition}");
+        let mut counts = false;
+        if let Some((number, delivery)) = event {
+            ensure!(
+                !self.not_written.contains(&(number, delivery)),
+                "event {number} was said not to be written, but came into the log"
+            );
+            let minute = append_time.0.div_euclid(60_000);
+            let before = self.newest.insert((partition, number), minute);
+            counts = before.is_none_or(|before| before < minute - self.window_minutes);
+            let Some(sent) = self.sent.get_mut(number) else { bail!("nobody sent {number}") };
+            let Some(since) = sent.since else { bail!("{number} was not delivered yet") };
+            let since = since.min(append_time);
+            sent.since = Some(since);
+            let is_late = append_time.0 - since.0 > self.window_minutes * 60_000;
+            ensure!(!counts || !sent.counted || is_late, "event {number} counts twice");
+            sent.in_log = true;
+            sent.counted |= counts;
+        }
+        self.logs[partition].push(Seen { append_time, event, counts });
+        Ok(())
+    }
+
+    /// What an item's minutes must be once a partition is counted up to an offset.
+    pub(crate) fn minutes(
+        &self,
+        partition: usize,
+        next_offset: u64,
+        item: &str,
+    ) -> BTreeMap<Minute, Summary> {
+        let mut minutes: BTreeMap<Minute, Summary> = BTreeMap::new();
+        for seen in self.logs[partition].iter().take(next_offset as usize) {
+            let Some((number, _)) = seen.event.filter(|_| seen.counts) else { continue };
+            let event = &self.sent[number];
+            if event.item == item {
+                let minute = Minute((event.time.0 / 60_000) as u32);
+                let micros = event.value.map(Value::micros);
+                let values = minutes.entry(minute).or_default();
+                values.count += 1;
+                if let Some(micros) = micros {
+                    values.value_count += 1;
+                    values.sum += i128::from(micros);
+                    values.min = values.min.min(micros);
+                    values.max = values.max.max(micros);
+                }
+            }
+        }
+        minutes
+    }
+
+    /// A question was answered: numbers never go down.
+    pub(crate) fn told(&mut self, item: &str, count: u64) -> Result<()> {
+        let highest = self.highest.entry(item.to_owned()).or_default();
+        ensure!(count >= *highest, "the total of {item} went down from {highest} to {count}");
+        *highest = count;
+        Ok(())
+    }
+
+    /// Every acknowledged event is in the log, once at least.
+    pub(crate) fn check_acknowledged(&self) -> Result<()> {
+        for (number, event) in self.sent.iter().enumerate() {
+            ensure!(
+                !event.acknowledged || (event.in_log && event.counted),
+                "event {number} was acknowledged and is lost"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Which event a record is, and which delivery brought it: both travel as attributes.
+fn origin(bytes: &[u8]) -> Result<(usize, u64)> {
+    let record = Record::read(bytes)?;
+    let attributes = record.attributes();
+    match attributes[..] {
+        [("event", event), ("delivery", delivery)] => Ok((event.parse()?, delivery.parse()?)),
+        _ => bail!("the log holds a record that nobody sent: {record:?}"),
+    }
+}

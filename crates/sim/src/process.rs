@@ -1,0 +1,316 @@
+//! One process of Tally: gateway, log, processors and store, started and driven a step at a time.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings};
+use adapters::embedded::mem_disk::MemDisk;
+use anyhow::{Result, ensure};
+use engine::admission::Admission;
+use engine::gateway::{Gateway, Outcome};
+use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
+use engine::processor::{Counting, Frozen, Memory, flush};
+use futures::executor::block_on;
+use model::recover::{LogFacts, resume};
+use model::{
+    Batch, Checkpoint, Event, Minute, Offset, PartitionId, RecordBuf, RoutingTable, RowKey,
+    Summary, TimeRange, TimestampMs,
+};
+
+use crate::bug::Bug;
+use crate::clock::SimClock;
+use crate::disk::{Life, ProcessDisk};
+use crate::store::SimStore;
+
+/// Number of partitions of every simulation.
+pub(crate) const PARTITIONS: u16 = 2;
+/// The type of every event.
+pub(crate) const EVENT_TYPE: &str = "view";
+/// Where the log lies on the simulated disk.
+pub(crate) const LOG_DIR: &str = "/log";
+/// Payload that is read at a time.
+const READ_BYTES: usize = 2 << 10;
+
+/// What outlives a process, and how it is started.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    /// The disk.
+    pub(crate) disk: MemDisk,
+    /// The store.
+    pub(crate) store: Arc<SimStore>,
+    /// The clocks.
+    pub(crate) clock: Arc<SimClock>,
+    /// Length of the dedup window in minutes.
+    pub(crate) window_minutes: u32,
+    /// How the log stores payloads.
+    pub(crate) codec: Codec,
+    /// How long a change to the disk takes, in milliseconds.
+    pub(crate) slow_ms: i64,
+    /// What is planted.
+    pub(crate) bug: Option<Bug>,
+}
+
+/// What became of a delivery.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The gateway takes nothing now.
+    Refused,
+    /// The places that broke a rule, and what became of the others.
+    Committed(Vec<usize>, Result<Outcome, PortError>),
+}
+
+/// A delivery that waits for its answer.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// See the module. All of it is lost in a crash.
+pub(crate) struct Process {
+    /// The log.
+    pub(crate) log: Arc<EmbeddedLog>,
+    life: Arc<Life>,
+    gateway: Arc<Gateway>,
+    processors: Vec<(Counting, Memory)>,
+    replay_end: Vec<Offset>,
+}
+
+impl Process {
+    /// Starts a process on what the one before it left.
+    pub(crate) fn start(machine: &Machine) -> Result<Self, PortError> {
+        let snapshot = machine.store.snapshot()?;
+        let checkpoints: Vec<_> = (0..PARTITIONS)
+            .map(|id| snapshot.checkpoint(PartitionId(id)))
+            .collect::<Result<_, _>>()?;
+        let known: Vec<Option<Offset>> =
+            checkpoints.iter().map(|c| c.as_ref().map(|c| c.next_offset)).collect();
+        let drops_syncs = machine.bug == Some(Bug::DropSync);
+        let life = Life::new(machine.clock.clone(), machine.slow_ms, drops_syncs);
+        let disk = Arc::new(ProcessDisk { disk: machine.disk.clone(), life: life.clone() });
+        let log = EmbeddedLog::open_stepped(
+            disk,
+            Path::new(LOG_DIR),
+            &settings(machine),
+            machine.clock.clone(),
+            &known,
+        )?;
+        let log = Arc::new(log);
+        let mut processors = Vec::new();
+        for (id, checkpoint) in (0..).map(PartitionId).zip(&checkpoints) {
+            processors.push(recover(machine, &log, id, checkpoint.as_ref())?);
+        }
+        let replay_end =
+            (0..PARTITIONS).map(|id| log.bounds(PartitionId(id)).durable_offset).collect();
+        let admission = Arc::new(Admission::new(PARTITIONS, u64::MAX));
+        let gateway = Gateway::new(log.clone(), machine.clock.clone(), admission, 1 << 40);
+        Ok(Self { log, life, gateway: Arc::new(gateway), processors, replay_end })
+    }
+
+    /// Ends the process: nothing it still tries reaches the disk.
+    pub(crate) fn kill(self) {
+        self.life.end();
+    }
+
+    /// How long each change to the disk takes from now on.
+    pub(crate) fn set_slow(&self, ms: i64) {
+        self.life.set_slow(ms);
+    }
+
+    /// Hands a request to the gateway; it is answered once the log was stepped.
+    pub(crate) fn deliver(&self, events: Vec<Event<'static>>) -> Pending {
+        let gateway = self.gateway.clone();
+        Box::pin(async move {
+            let Ok(mut batch) = gateway.begin() else { return Answer::Refused };
+            let refused = events
+                .iter()
+                .enumerate()
+                .filter(|(at, event)| batch.offer(*at as u32, event).is_err())
+                .map(|(at, _)| at)
+                .collect();
+            Answer::Committed(refused, batch.commit().await)
+        })
+    }
+
+    /// The planted bug: counts a request as if the log had it already.
+    pub(crate) fn apply_early(&mut self, events: &[Event<'static>]) {
+        let routing = RoutingTable { partitions: PARTITIONS };
+        for (id, (counting, memory)) in (0..).map(PartitionId).zip(&mut self.processors) {
+            let mut records = RecordBuf::new();
+            events.iter().filter(|e| routing.route(&e.item) == id).for_each(|e| records.push(e));
+            let bounds = self.log.bounds(id);
+            if records.is_empty() || counting.next_offset() != bounds.durable_offset {
+                continue;
+            }
+            let batch = Batch {
+                partition: id,
+                log_epoch: bounds.log_epoch,
+                base_offset: bounds.durable_offset,
+                record_count: records.record_count(),
+                append_time: self.log.append_time().unwrap_or_default(),
+                is_control: false,
+                payload: records.into_payload(),
+            };
+            let _ = counting.apply(&batch, memory);
+        }
+    }
+
+    /// Counts what one read of a partition gives; whether there was anything.
+    pub(crate) fn count(&mut self, id: PartitionId) -> Result<bool, PortError> {
+        let (counting, memory) = &mut self.processors[usize::from(id.0)];
+        if counting.next_offset() >= self.log.bounds(id).durable_offset {
+            return Ok(false);
+        }
+        for batch in block_on(self.log.read(id, counting.next_offset(), READ_BYTES))? {
+            counting.apply(&batch, memory).map_err(|error| {
+                PortError::caused(ErrorKind::Corrupt, "a partition cannot be counted on", error)
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// The table that is to be flushed next, if anything was counted.
+    pub(crate) fn freeze(&self, id: PartitionId) -> Option<Arc<Frozen>> {
+        self.processors[usize::from(id.0)].1.freeze_now()
+    }
+
+    /// Flushes a partition; whether there was anything to flush.
+    pub(crate) fn flush(&self, store: &SimStore, id: PartitionId) -> Result<bool, PortError> {
+        let Some(frozen) = self.freeze(id) else { return Ok(false) };
+        flush(store, id, &frozen)?;
+        self.processors[usize::from(id.0)].1.flushed();
+        let checkpoint = frozen.checkpoint;
+        // Segments that cannot be removed now are removed later.
+        let _ = self.log.trim(id, checkpoint.window_start_offset.min(checkpoint.next_offset));
+        Ok(true)
+    }
+
+    /// The first offset of a partition that is not counted.
+    pub(crate) fn next_offset(&self, id: PartitionId) -> Offset {
+        self.processors[usize::from(id.0)].0.next_offset()
+    }
+
+    /// Whether questions are answered: the log was replayed to the end it had at start.
+    pub(crate) fn is_ready(&self, id: PartitionId) -> bool {
+        self.next_offset(id) >= self.replay_end[usize::from(id.0)]
+    }
+
+    /// An item's total and its minutes, by a snapshot of the store and the memory it lacks; none
+    /// where the two do not meet.
+    pub(crate) fn question(
+        &self,
+        store: &SimStore,
+        id: PartitionId,
+        item: &str,
+    ) -> Result<Option<Numbers>, PortError> {
+        let snapshot = store.snapshot()?;
+        let checkpoint = snapshot.checkpoint(id)?.unwrap_or_default();
+        let mut numbers = stored(&*snapshot, id, item)?;
+        let met = self.processors[usize::from(id.0)].1.look(|tables| {
+            for table in tables.since(checkpoint.next_offset)? {
+                numbers.total.add(&table.summary(item, EVENT_TYPE, TimeRange::ALL));
+                table.for_each_minute(item, EVENT_TYPE, TimeRange::ALL, |minute, summary| {
+                    numbers.minutes.entry(minute).or_default().add(summary);
+                });
+            }
+            Some(())
+        });
+        Ok(met.map(|()| numbers))
+    }
+}
+
+/// What is known of an item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// From the row of the total.
+    pub(crate) total: Summary,
+    /// From the rows of the hours.
+    pub(crate) minutes: std::collections::BTreeMap<Minute, Summary>,
+}
+
+/// What the store alone knows of an item.
+pub(crate) fn stored(
+    snapshot: &dyn CounterSnapshot,
+    id: PartitionId,
+    item: &str,
+) -> Result<Numbers, PortError> {
+    let mut numbers = Numbers::default();
+    let key = RowKey::Total { item, event_type: EVENT_TYPE };
+    for row in snapshot.get(id, &[key])?.iter().flatten() {
+        numbers.total.add(&row.summary());
+    }
+    snapshot.scan_item(id, item, EVENT_TYPE, TimeRange::ALL.hours(), &mut |hour, row| {
+        for cell in &row.cells {
+            numbers.minutes.entry(hour.minute(cell.slot)).or_default().add(&cell.summary);
+        }
+    })?;
+    Ok(numbers)
+}
+
+/// No row of an item is stamped past its checkpoint.
+pub(crate) fn check_stamp(
+    snapshot: &dyn CounterSnapshot,
+    id: PartitionId,
+    item: &str,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let key = RowKey::Total { item, event_type: EVENT_TYPE };
+    for row in snapshot.get(id, &[key])?.iter().flatten() {
+        let (row, checkpoint) = (row.stamp.next_offset, checkpoint.next_offset);
+        ensure!(row <= checkpoint, "a row at {row} is ahead of the checkpoint at {checkpoint}");
+    }
+    Ok(())
+}
+
+/// Looks whether an answer is there.
+pub(crate) fn poll(pending: &mut Pending) -> Option<Answer> {
+    match pending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+fn settings(machine: &Machine) -> LogSettings {
+    let mut settings = LogSettings::new(PARTITIONS);
+    // Small enough to roll over, to let go of segments and to read from the disk now and then.
+    settings.codec = machine.codec;
+    settings.segment_bytes = 9 << 10;
+    settings.batch_bytes_max = 2 << 10;
+    settings.tail_bytes_max = 1 << 10;
+    settings.retention_bytes = Some(24 << 10);
+    settings.dedup_minutes = machine.window_minutes;
+    settings
+}
+
+fn recover(
+    machine: &Machine,
+    log: &EmbeddedLog,
+    id: PartitionId,
+    stored: Option<&Checkpoint>,
+) -> Result<(Counting, Memory), PortError> {
+    let bounds = log.bounds(id);
+    let facts = LogFacts {
+        log_epoch: bounds.log_epoch,
+        start_offset: bounds.start_offset,
+        durable_offset: bounds.durable_offset,
+    };
+    let mut checkpoint = stored.copied();
+    if let (Some(checkpoint), Some(Bug::CheckpointInclusive)) = (&mut checkpoint, machine.bug) {
+        checkpoint.next_offset = Offset(checkpoint.next_offset.0.saturating_sub(1));
+    }
+    let resume = resume(checkpoint.as_ref(), facts).map_err(|error| {
+        PortError::caused(ErrorKind::Corrupt, format!("partition {id} cannot go on"), error)
+    })?;
+    let mut counting = Counting::new(checkpoint.as_ref(), machine.window_minutes, (3, 4));
+    let mut from = resume.window_from;
+    while from < resume.count_from && machine.bug != Some(Bug::ForgetRebuild) {
+        for batch in block_on(log.read(id, from, READ_BYTES))? {
+            counting.rebuild(&batch, from);
+            from = from.max(batch.next_offset());
+        }
+    }
+    Ok((counting, Memory::new(stored.copied().unwrap_or_default(), 5)))
+}
+
+/// The time that the log would give a record now; none while it does not believe its clock.
+pub(crate) fn log_time(process: &Process) -> Option<TimestampMs> {
+    process.log.append_time().ok()
+}

@@ -1,0 +1,230 @@
+//! What clients, network, log, processors and questions do in one step.
+
+use anyhow::{Result, bail, ensure};
+use engine::conformance::mem_store::FlushFailure;
+use engine::gateway::{Fate, Outcome};
+use engine::ports::{ErrorKind, PortError};
+use model::PartitionId;
+
+use crate::bug::Bug;
+use crate::fault::Fault;
+use crate::process::{Answer, PARTITIONS, poll};
+use crate::world::{Delivery, ITEMS, World, item_name, partition_of};
+
+impl World {
+    /// A client sends new events, and some again that it sent of late.
+    pub(crate) fn send(&mut self) {
+        let new = self.chance.below(24) as usize;
+        let mut events: Vec<usize> = (0..new).map(|_| self.invent()).collect();
+        let sent = self.oracle.sent.len();
+        for _ in 0..self.chance.below(6) {
+            if sent > 0 {
+                let back = self.chance.index(sent.min(80));
+                events.push(sent - 1 - back);
+            }
+        }
+        // What was not confirmed is tried again.
+        let unknown = |n: &usize| !self.oracle.sent[*n].known;
+        events.extend((0..sent - new).rev().filter(unknown).take(self.chance.index(8)));
+        self.network.push(events);
+    }
+
+    /// The network brings a request to the gateway, in no order.
+    pub(crate) fn deliver(&mut self) -> Result<()> {
+        if self.network.is_empty() {
+            return Ok(());
+        }
+        let at = self.chance.index(self.network.len());
+        let request = self.network.swap_remove(at);
+        if self.happens(Fault::LostRequest, 10) {
+            return Ok(());
+        }
+        if self.happens(Fault::RepeatedRequest, 6) {
+            self.network.push(request.clone());
+        }
+        self.bring(request)
+    }
+
+    /// A request arrives. What is older than the dedup window is not sent any more, or counts anew.
+    pub(crate) fn bring(&mut self, mut request: Vec<usize>) -> Result<()> {
+        let now = self.log_now();
+        let window_ms = i64::from(self.machine.window_minutes) * 60_000;
+        let sent = &self.oracle.sent;
+        let is_late = |n: &usize| sent[*n].since.is_some_and(|since| now.0 - since.0 > window_ms);
+        if request.iter().any(is_late) && !self.happens(Fault::LateRepeat, 6) {
+            let sent = &self.oracle.sent;
+            request.retain(|n| sent[*n].since.is_none_or(|since| now.0 - since.0 <= window_ms));
+        }
+        if request.is_empty() || self.process.is_none() {
+            return Ok(());
+        }
+        for &number in &request {
+            self.oracle.sent[number].since.get_or_insert(now);
+        }
+        self.deliveries += 1;
+        let number = self.deliveries;
+        let events: Vec<_> = request.iter().map(|&n| self.event(n, number)).collect();
+        self.trace.note(format!("deliver {number}: {} events", events.len()));
+        let Some(process) = &mut self.process else { return Ok(()) };
+        if self.machine.bug == Some(Bug::ApplyBeforeAppend) {
+            process.apply_early(&events);
+        }
+        let pending = process.deliver(events);
+        self.waiting.push(Delivery { number, events: request, pending });
+        self.answer()
+    }
+
+    /// The log writes one group of a partition.
+    pub(crate) fn step_log(&mut self, id: PartitionId) -> Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        if !process.log.step(id) {
+            return Ok(());
+        }
+        let seen = self.oracle.durable(usize::from(id.0));
+        self.observe(id, model::Offset(seen))?;
+        let seen = self.oracle.durable(usize::from(id.0));
+        self.trace.note(format!("log {id} durable to {seen}"));
+        self.answer()
+    }
+
+    /// Hears what became of deliveries.
+    fn answer(&mut self) -> Result<()> {
+        for mut delivery in std::mem::take(&mut self.waiting) {
+            match poll(&mut delivery.pending) {
+                None => self.waiting.push(delivery),
+                Some(answer) => self.judge(&delivery, answer)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, delivery: &Delivery, answer: Answer) -> Result<()> {
+        let is_lost = self.happens(Fault::LostAnswer, 5);
+        let (refused, result) = match answer {
+            Answer::Refused => ((0..delivery.events.len()).collect(), Ok(Outcome::default())),
+            Answer::Committed(refused, result) => (refused, result),
+        };
+        let told = result.as_ref().map(|outcome| outcome.accepted).map_err(|e| e.kind);
+        self.trace.note(format!("delivery {}: {told:?}", delivery.number));
+        for (at, &event) in delivery.events.iter().enumerate() {
+            let fate = match &result {
+                _ if refused.contains(&at) => Some(Fate::NotWritten),
+                Err(_) => Some(Fate::NotWritten),
+                Ok(outcome) => {
+                    let failed = |failed: &&engine::gateway::Failed| failed.index as usize == at;
+                    outcome.failed.iter().find(failed).map(|failed| failed.fate)
+                }
+            };
+            match fate {
+                Some(Fate::NotWritten) => self.oracle.promise_unwritten(event, delivery.number)?,
+                Some(Fate::Unknown) => {}
+                None => {
+                    self.oracle.acknowledge(event, delivery.number)?;
+                    self.oracle.sent[event].known |= !is_lost;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A processor counts some of what is durable; whether there was anything.
+    pub(crate) fn count(&mut self, id: PartitionId) -> Result<bool> {
+        let Some(process) = &mut self.process else { return Ok(false) };
+        match process.count(id) {
+            Ok(counted) => {
+                let next = process.next_offset(id);
+                self.trace.note(format!("count {id} to {next}"));
+                Ok(counted)
+            }
+            Err(error) => self.fail("count", &error).map(|()| false),
+        }
+    }
+
+    /// A processor flushes.
+    pub(crate) fn flush(&mut self, id: PartitionId) -> Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        if process.freeze(id).is_none() {
+            return Ok(());
+        }
+        let failure = match () {
+            () if self.happens(Fault::FlushRefused, 6) => Some(FlushFailure::Before),
+            () if self.happens(Fault::FlushUnconfirmed, 6) => Some(FlushFailure::After),
+            () => None,
+        };
+        let store = self.machine.store.clone();
+        store.fail_next(failure);
+        let intrudes = !self.late.is_empty() && self.happens(Fault::LateWriterWithin, 4);
+        if intrudes {
+            let at = self.chance.index(self.late.len());
+            let (id, frozen) = self.late.swap_remove(at);
+            store.intrude(id, frozen);
+            self.is_usurped = true;
+        }
+        let Some(process) = &self.process else { return Ok(()) };
+        let result = process.flush(&store, id);
+        store.fail_next(None);
+        self.late.extend(store.call_off_intruder());
+        let told = result.as_ref().map_err(|error| error.kind);
+        self.trace.note(format!("flush {id}, {failure:?}, intruder {intrudes}: {told:?}"));
+        match result {
+            Ok(_) => {}
+            Err(error) => self.flush_failed(failure, &error)?,
+        }
+        self.check_store()
+    }
+
+    fn flush_failed(&mut self, failure: Option<FlushFailure>, error: &PortError) -> Result<()> {
+        let is_away = self.machine.store.is_away();
+        match error.kind {
+            // The table stays frozen and is tried again.
+            ErrorKind::Unavailable if failure.is_some() || is_away => {}
+            ErrorKind::Corrupt if failure.is_some() => self.crash(false),
+            ErrorKind::Conflict if self.is_usurped => self.crash(false),
+            kind => bail!("a flush failed for no reason: {kind:?}: {error}"),
+        }
+        Ok(())
+    }
+
+    /// Somebody asks for an item's numbers.
+    pub(crate) fn ask(&mut self, at: usize) -> Result<()> {
+        let item = item_name(at);
+        let id = partition_of(&item);
+        let Some(process) = &self.process else { return Ok(()) };
+        let next = process.next_offset(id).0;
+        let durable = self.oracle.durable(usize::from(id.0));
+        ensure!(next <= durable, "partition {id} is counted to {next}, durable is {durable}");
+        let numbers = match process.question(&self.machine.store, id, &item) {
+            Ok(Some(numbers)) => numbers,
+            Ok(None) => {
+                ensure!(self.is_usurped, "store and memory of partition {id} do not meet");
+                return Ok(());
+            }
+            Err(error) => {
+                ensure!(self.machine.store.is_away(), "a question failed: {error}");
+                return Ok(());
+            }
+        };
+        let minutes = self.oracle.minutes(usize::from(id.0), next, &item);
+        let total = minutes.values().sum();
+        ensure!(
+            (numbers.total, &numbers.minutes) == (total, &minutes),
+            "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {minutes:?}"
+        );
+        if process.is_ready(id) {
+            self.oracle.told(&item, numbers.total.count)?;
+        }
+        self.trace.note(format!("{item}: {} at {next}", numbers.total.count));
+        Ok(())
+    }
+
+    /// Any of the partitions.
+    pub(crate) fn any_partition(&mut self) -> PartitionId {
+        PartitionId(self.chance.below(u64::from(PARTITIONS)) as u16)
+    }
+
+    /// Asks for any item.
+    pub(crate) fn ask_any(&mut self) -> Result<()> {
+        let at = self.chance.index(ITEMS);
+        self.ask(at)
+    }
+}

@@ -1,0 +1,191 @@
+//! The counter store as a process sees it: away at times, failing as ordered, and with a writer of
+//! before that wakes up in the middle of a flush. Planted bugs of stores live here too.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine::conformance::mem_store::{FlushFailure, MemStore};
+use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError, StoredDeadLetter};
+use engine::processor::{Frozen, flush};
+use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
+use parking_lot::Mutex;
+
+use crate::bug::Bug;
+
+/// Increments that were written without their checkpoint: the planted bug's.
+type Strays = BTreeMap<(PartitionId, String, String), Summary>;
+
+/// See the module.
+pub(crate) struct SimStore {
+    inner: MemStore,
+    bug: Option<Bug>,
+    is_away: AtomicBool,
+    next_failure: Mutex<Option<FlushFailure>>,
+    intruder: Mutex<Option<(PartitionId, Arc<Frozen>)>>,
+    strays: Mutex<Strays>,
+}
+
+impl SimStore {
+    /// An empty store.
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
+        Self {
+            inner: MemStore::new(),
+            bug,
+            is_away: AtomicBool::new(false),
+            next_failure: Mutex::default(),
+            intruder: Mutex::default(),
+            strays: Mutex::default(),
+        }
+    }
+
+    /// Takes the store away, or gives it back.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// Whether it is away.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Lets the next flush fail; none takes that back.
+    pub(crate) fn fail_next(&self, failure: Option<FlushFailure>) {
+        *self.next_failure.lock() = failure;
+    }
+
+    /// Lets a writer of before flush in the middle of the next flush.
+    pub(crate) fn intrude(&self, partition: PartitionId, frozen: Arc<Frozen>) {
+        *self.intruder.lock() = Some((partition, frozen));
+    }
+
+    /// Takes back the writer of before, where it has not struck.
+    pub(crate) fn call_off_intruder(&self) -> Option<(PartitionId, Arc<Frozen>)> {
+        self.intruder.lock().take()
+    }
+
+    fn check(&self) -> Result<(), PortError> {
+        match self.is_away() {
+            true => Err(PortError::new(ErrorKind::Unavailable, "the store is away")),
+            false => Ok(()),
+        }
+    }
+
+    fn stray(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+        let keys: Vec<RowKey<'_>> = flush.rows.iter().map(|row| row.key).collect();
+        let stored = self.inner.snapshot()?.get(flush.partition, &keys)?;
+        for (row, stored) in flush.rows.iter().zip(stored) {
+            let RowKey::Total { item, event_type } = row.key else { continue };
+            let (new, old) = (row.row.summary(), stored.unwrap_or_default().summary());
+            let key = (flush.partition, item.to_owned(), event_type.to_owned());
+            self.strays.lock().entry(key).or_default().add(&Summary {
+                count: new.count - old.count,
+                value_count: new.value_count - old.value_count,
+                sum: new.sum - old.sum,
+                ..new
+            });
+        }
+        Err(PortError::new(ErrorKind::Unavailable, "the store went away after some rows"))
+    }
+
+    fn checkpoint_only(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+        self.inner.flush(&Flush { rows: Vec::new(), ..flush.clone() })?;
+        Err(PortError::new(ErrorKind::Corrupt, "the store went down before the rows"))
+    }
+}
+
+impl CounterStore for SimStore {
+    fn flush(&self, new: &Flush<'_>) -> Result<(), PortError> {
+        self.check()?;
+        if let Some((partition, frozen)) = self.intruder.lock().take() {
+            // Whether it is refused is for the store to say; what is stored is checked afterwards.
+            let _ = flush(&self.inner, partition, &frozen);
+        }
+        let failure = self.next_failure.lock().take();
+        match (failure, self.bug) {
+            (Some(_), Some(Bug::WriteIncrements)) => return self.stray(new),
+            (Some(_), Some(Bug::CheckpointFirst)) => return self.checkpoint_only(new),
+            (Some(failure), _) => self.inner.fail_flush(0, failure),
+            (None, _) => {}
+        }
+        self.inner.flush(new)?;
+        // The rows were read with the strays in them.
+        self.strays.lock().retain(|(partition, item, event_type), _| {
+            let is_written =
+                |row: &engine::ports::CounterRow<'_>| row.key == RowKey::Total { item, event_type };
+            *partition != new.partition || !new.rows.iter().any(is_written)
+        });
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
+        self.check()?;
+        let strays = self.strays.lock().clone();
+        Ok(Box::new(SimSnapshot { inner: self.inner.snapshot()?, strays }))
+    }
+}
+
+struct SimSnapshot {
+    inner: Box<dyn CounterSnapshot>,
+    strays: Strays,
+}
+
+impl CounterSnapshot for SimSnapshot {
+    fn checkpoint(&self, partition: PartitionId) -> Result<Option<Checkpoint>, PortError> {
+        self.inner.checkpoint(partition)
+    }
+
+    fn get(
+        &self,
+        partition: PartitionId,
+        keys: &[RowKey<'_>],
+    ) -> Result<Vec<Option<StoredRow>>, PortError> {
+        let mut rows = self.inner.get(partition, keys)?;
+        for (key, row) in keys.iter().zip(&mut rows) {
+            let RowKey::Total { item, event_type } = *key else { continue };
+            let name = (partition, item.to_owned(), event_type.to_owned());
+            let Some(stray) = self.strays.get(&name) else { continue };
+            let row = row.get_or_insert_default();
+            match row.cells.first_mut() {
+                Some(cell) => cell.summary.add(stray),
+                None => row.cells.push(Cell { slot: Cell::WHOLE, summary: *stray }),
+            }
+        }
+        Ok(rows)
+    }
+
+    fn scan_item(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        event_type: &str,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_item(partition, item, event_type, hours, each)
+    }
+
+    fn scan_hour(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_hour(partition, hour, event_type, each)
+    }
+
+    fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
+        self.inner.hours(partition, hours)
+    }
+
+    fn dead_letters(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter>, PortError> {
+        self.inner.dead_letters(partition, from, limit)
+    }
+}

@@ -1,0 +1,29 @@
+//! Three hundred seeds find nothing, and every planted bug is found.
+
+use sim::{Bug, Fault, Report, check, run};
+
+#[test]
+fn three_hundred_seeds_count_exactly() {
+    let mut total = Report::default();
+    for seed in 0..300 {
+        match check(seed, None) {
+            Ok(report) => total.add(&report),
+            Err(error) => {
+                panic!("{error:#}\nreplay: cargo run -p tally-sim -- --seed {seed} --trace")
+            }
+        }
+    }
+    for fault in Fault::ALL {
+        assert!(total.faults.contains_key(&fault), "{fault:?} was never injected");
+    }
+    assert!(total.damage_named > 10, "damage was noticed {} times", total.damage_named);
+}
+
+#[test]
+fn every_planted_bug_is_found_within_200_seeds() {
+    for bug in Bug::ALL {
+        let found = (0..200).find_map(|seed| run(seed, Some(bug), false).err());
+        let found = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+        println!("{bug:?}: {found:#}");
+    }
+}
