@@ -110,9 +110,9 @@ impl Oracle {
         partition: usize,
         batch: &Batch<impl AsRef<[u8]>>,
     ) -> Result<()> {
-        let mut at = batch.base_offset.0 as usize;
+        let base = batch.base_offset.0 as usize;
         let mut records = split(batch.payload.as_ref());
-        for _ in 0..batch.record_count {
+        for at in base..base + batch.record_count as usize {
             let event = match records.next().filter(|_| !batch.is_control) {
                 Some(bytes) => Some(origin(bytes?)?),
                 None => None,
@@ -128,7 +128,6 @@ impl Oracle {
                     self.add(partition, batch.append_time, event)?;
                 }
             }
-            at += 1;
         }
         Ok(())
     }
