@@ -187,6 +187,7 @@ fn a_torn_tail_is_no_damage_and_the_next_start_cuts_it() {
     fs::write(active, bytes).expect("it can be written");
     let finding = stopped.verify_one("torn_tail", 0);
     assert!(finding["message"].as_str().expect("a text").contains("the next start cuts it"));
+    assert!(text(&stopped.log(&["verify"]).stdout).contains("sound but for the torn tail"));
     let tally = Tally::start(stopped.dir.path(), &SMALL_SEGMENTS);
     assert_eq!(tally.count("a"), 3503);
     let output = log(stopped.dir.path(), &["verify", "--json"]);
@@ -250,11 +251,19 @@ fn what_is_dumped_can_be_sent_again() {
 
     let other = tempfile::tempdir().expect("a folder");
     let tally = Tally::start(other.path(), &[]);
-    let answer = tally.post("/v1/events", "content-type: application/x-ndjson\r\n", &dump).json();
-    assert_eq!(
-        (&answer["accepted"], answer["rejected"].as_array().map(Vec::len)),
-        (&json!(3), Some(2))
-    );
+    let file = other.path().join("dump.ndjson");
+    fs::write(&file, &dump).expect("it can be written");
+    let sent = Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(["send", "--json", "--url", &format!("http://{}", tally.addr)])
+        .arg(&file)
+        .env("XDG_STATE_HOME", other.path())
+        .output()
+        .expect("the binary starts");
+    let summary: Value = serde_json::from_slice(&sent.stdout).expect("JSON");
+    assert_eq!((&summary["accepted"], &summary["refused"]), (&json!(3), &json!(2)), "{summary}");
+    tally.wait_until("counted", || {
+        tally.count("a") == 1 && tally.get("/v1/items/a/count?type=like").json()["count"] == 1
+    });
 }
 
 #[test]

@@ -296,11 +296,13 @@ fn text(report: &Report) -> String {
         out += "a server has this folder open; what it appends meanwhile is not in this table, \
                 which is no damage\n";
     }
-    let damaged =
-        report.findings.iter().filter(|found| found.kind == name(FindingKind::Damage)).count();
-    out += &match damaged {
-        0 => "the log is sound\n".to_owned(),
-        n => format!("the log is damaged at {n} place{}\n", if n == 1 { "" } else { "s" }),
+    let count = |kind| report.findings.iter().filter(|found| found.kind == name(kind)).count();
+    out += &match (count(FindingKind::Damage), count(FindingKind::TornTail)) {
+        (0, 0) => "the log is sound\n".to_owned(),
+        (0, _) => {
+            "the log is sound but for the torn tail, which is no damage by itself\n".to_owned()
+        }
+        (n, _) => format!("the log is damaged at {n} place{}\n", if n == 1 { "" } else { "s" }),
     };
     out
 }
