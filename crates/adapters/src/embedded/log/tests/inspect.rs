@@ -1,8 +1,10 @@
 //! Looking into the log: every record is given out, every bad place is named, nothing is changed.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::AtomicUsize;
 
 use super::*;
+use crate::embedded::disk::DiskFile;
 use crate::embedded::log::inspect::{Finding, FindingKind, Piece, View, inspect};
 use crate::embedded::log::segment::SEGMENT_HEADER_BYTES;
 
@@ -40,8 +42,13 @@ fn look(bench: &Bench, from: u64, is_served: bool) -> Seen {
         paths.map(|path| (bench.disk.bytes(&path), path)).collect::<Vec<_>>()
     };
     let before = contents();
-    let dir = Path::new("/log");
-    let view = View { disk: &bench.disk, dir, is_served, from: Offset(from) };
+    let seen = look_at(&bench.disk, from, is_served);
+    assert!(contents() == before, "nothing was changed");
+    seen
+}
+
+fn look_at(disk: &dyn Disk, from: u64, is_served: bool) -> Seen {
+    let view = View { disk, dir: Path::new("/log"), is_served, from: Offset(from) };
     let mut seen = Seen::default();
     inspect(view, FIRST, &mut |piece| {
         match piece {
@@ -54,7 +61,6 @@ fn look(bench: &Bench, from: u64, is_served: bool) -> Seen {
         ControlFlow::Continue(())
     })
     .expect("the folder can be listed");
-    assert!(contents() == before, "nothing was changed");
     seen
 }
 
@@ -169,4 +175,98 @@ fn stray_bytes_behind_a_sealed_segment_harm_nothing() {
     bench.disk.flip_bit(sealed, len - 1, 0);
     let seen = look(&bench, 0, false);
     assert_eq!((seen.missing(durable), seen.kinds()), (vec![], vec![FindingKind::Stray]));
+}
+
+/// A disk whose writer overtakes the reader: the first time a segment is read whole, the bytes of
+/// `hole` come as they were before they were written, those behind it as they are after.
+struct Overtaken {
+    disk: MemDisk,
+    segment: PathBuf,
+    hole: Range<usize>,
+    whole_reads: Arc<AtomicUsize>,
+}
+
+struct OvertakenFile {
+    file: Arc<dyn DiskFile>,
+    hole: Range<usize>,
+    whole_reads: Arc<AtomicUsize>,
+}
+
+impl Disk for Overtaken {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(path)?;
+        if path != self.segment {
+            return Ok(file);
+        }
+        let (hole, whole_reads) = (self.hole.clone(), self.whole_reads.clone());
+        Ok(Arc::new(OvertakenFile { file, hole, whole_reads }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create(&self, _: &Path, _: u64) -> io::Result<Arc<dyn DiskFile>> {
+        unreachable!("it only looks")
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        unreachable!("it only looks")
+    }
+}
+
+impl DiskFile for OvertakenFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(position, buf)?;
+        if buf.len() > SEGMENT_HEADER_BYTES && self.whole_reads.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            buf[self.hole.clone()].fill(0);
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        unreachable!("it only looks")
+    }
+}
+
+#[test]
+fn a_writer_that_overtakes_the_reader_leaves_no_hole() {
+    let (bench, durable) = filled(Codec::None);
+    let segment = bench.segments().pop().expect("there are segments");
+    let batches = look(&bench, 0, true).batches;
+    let [.., before, last] = &batches[..] else { panic!("two batches at least") };
+    let disk = Overtaken {
+        disk: bench.disk.clone(),
+        segment,
+        hole: before.2 as usize..last.2 as usize,
+        whole_reads: Arc::default(),
+    };
+    let seen = look_at(&disk, 0, true);
+    assert_eq!((seen.kinds(), seen.missing(durable)), (vec![], vec![]));
+    assert_eq!(disk.whole_reads.load(Ordering::SeqCst), 2, "it was read again");
 }
