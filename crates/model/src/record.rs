@@ -15,11 +15,15 @@
 //!             | source      01 zigzag string long | 00
 //! ```
 
+mod glimpse;
+
 use crate::bucket::TimestampMs;
 use crate::event::{Event, check_id, check_item, check_type};
 use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
+
+pub use glimpse::Glimpse;
 
 /// The Avro schema of a record, as JSON.
 pub const EVENT_SCHEMA: &str = include_str!("event.avsc");
@@ -140,6 +144,19 @@ impl RecordBuf {
         self.record_count += 1;
     }
 
+    /// Adds a record that is encoded already, readable or not: what others wrote is passed on as it
+    /// is.
+    pub fn push_encoded(&mut self, record: &[u8]) {
+        let mut rest = record.len();
+        while rest >= 0x80 {
+            self.payload.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.payload.push(rest as u8);
+        self.payload.extend_from_slice(record);
+        self.record_count += 1;
+    }
+
     /// Number of records.
     pub fn record_count(&self) -> u32 {
         self.record_count
@@ -239,6 +256,19 @@ impl<'a> Record<'a> {
         match self.id {
             RecordId::Text(id) => id.to_owned(),
             RecordId::Uuid(bytes) => uuid_text(&bytes),
+        }
+    }
+
+    /// The event that was written so.
+    pub fn to_event(&self) -> Event<'a> {
+        let pairs = self.attributes().into_iter();
+        Event {
+            id: self.id_text().into(),
+            item: self.item.into(),
+            event_type: self.event_type.into(),
+            time: self.time,
+            value: self.value,
+            attributes: pairs.map(|(key, value)| (key.into(), value.into())).collect(),
         }
     }
 }
