@@ -11,7 +11,9 @@ use model::{
     TimestampMs,
 };
 
-use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush};
+use crate::ports::{
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, Replay,
+};
 
 const P0: PartitionId = PartitionId(0);
 const P1: PartitionId = PartitionId(1);
@@ -27,6 +29,7 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     partitions_and_keys_are_apart(&*fresh());
     scans_find_what_lies_in_range(&*fresh());
     dead_letters_are_paged(&*fresh());
+    letters_move_from_state_to_state(&*fresh());
     late_flushes_are_refused(&*fresh());
     a_snapshot_stays_as_it_was(&*fresh());
     snapshots_see_whole_flushes(fresh());
@@ -43,6 +46,7 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     {
         let store = open();
         write(&*store, P1, 1, 5, &rows, &letters).expect("the first flush is taken");
+        store.mark(P1, Offset(4), &LetterState::Open, &replaying(3)).expect("a mark");
     }
     let store = open();
     let snapshot = store.snapshot().expect("a snapshot");
@@ -52,7 +56,8 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     assert_eq!(scan_item(&*snapshot, P1, "b", "view", 0..u32::MAX), [(9, row(5, &[(3, 2)]))]);
     let hours = snapshot.hours(P1, 0..u32::MAX).expect("hours");
     assert!(hours.contains(&Hour(7)) && hours.contains(&Hour(9)), "{hours:?}");
-    assert_eq!(snapshot.dead_letters(P1, Offset(0), 9).expect("letters").len(), 1);
+    let letters = snapshot.dead_letters(P1, Offset(0), 9).expect("letters");
+    assert_eq!(letters.iter().map(|l| &l.state).collect::<Vec<_>>(), [&replaying(3)]);
     assert_conflict(write(&*store, P1, 1, 5, &[], &[]));
     write(&*store, P1, 1, 6, &[], &[]).expect("a later flush is taken");
 }
@@ -193,6 +198,48 @@ fn dead_letters_are_paged(store: &dyn CounterStore) {
     assert_eq!(first.append_time, letters[0].append_time);
     assert_eq!(first.reason, letters[0].reason.to_string());
     assert_eq!(first.record, letters[0].record);
+}
+
+fn letters_move_from_state_to_state(store: &dyn CounterStore) {
+    let at = Offset(3);
+    let letters = [dead_letter(3), dead_letter(4)];
+    write(store, P0, 1, 10, &[], &letters).expect("a flush");
+    let before = store.snapshot().expect("a snapshot");
+    let dropped = LetterState::Dropped { at: TimestampMs(-5) };
+    let LetterState::Replaying(replay) = replaying(0) else { unreachable!("it is replaying") };
+    let path =
+        [LetterState::Open, replaying(0), LetterState::Open, replaying(300), dropped.clone()];
+    for (from, to) in path.iter().zip(&path[1..]) {
+        let wrong = LetterState::Replayed(replay.clone());
+        let refused = store.mark(P0, at, &wrong, to).expect_err("it is in another state");
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        store.mark(P0, at, from, to).expect("a mark");
+        let after = store.snapshot().expect("a snapshot");
+        let found = after.dead_letters(P0, Offset(0), 9).expect("letters");
+        let states: Vec<_> = found.iter().map(|letter| &letter.state).collect();
+        assert_eq!(states, [to, &LetterState::Open]);
+        assert_eq!(found[0].record, letters[0].record);
+    }
+    for (partition, offset) in [(P0, Offset(5)), (P1, at)] {
+        let refused = store.mark(partition, offset, &LetterState::Open, &dropped);
+        assert_eq!(refused.expect_err("no such letter").kind, ErrorKind::Invalid);
+    }
+    let pinned = before.dead_letters(P0, at, 1).expect("letters");
+    assert_eq!(pinned[0].state, LetterState::Open, "a snapshot stays as it was");
+    write(store, P0, 1, 11, &[], &[dead_letter(10)]).expect("a flush");
+    let found = store.snapshot().expect("a snapshot").dead_letters(P0, at, 1).expect("letters");
+    assert_eq!(found[0].state, dropped, "a flush leaves states alone");
+}
+
+/// A replay of some bytes that was begun.
+fn replaying(from: u64) -> LetterState {
+    LetterState::Replaying(Replay {
+        at: TimestampMs(8),
+        partition: PartitionId(258),
+        log_epoch: 7,
+        from: Offset(from),
+        record: vec![0, 0xff, 9],
+    })
 }
 
 fn late_flushes_are_refused(store: &dyn CounterStore) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
 use parking_lot::Mutex;
 
-use crate::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError, StoredDeadLetter};
+use crate::ports::{
+    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, StoredDeadLetter,
+};
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
 /// finds what the one before it left.
@@ -76,6 +78,25 @@ impl CounterStore for MemStore {
         Ok(())
     }
 
+    fn mark(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        from: &LetterState,
+        to: &LetterState,
+    ) -> Result<(), PortError> {
+        let mut state = self.0.lock();
+        let letters = &mut Arc::make_mut(&mut state.stored).dead_letters;
+        let Some(letter) = letters.get_mut(&(partition, offset)) else {
+            return Err(PortError::new(ErrorKind::Invalid, "there is no such dead letter"));
+        };
+        if letter.state != *from {
+            return Err(PortError::new(ErrorKind::Conflict, "the dead letter's state is another"));
+        }
+        letter.state = to.clone();
+        Ok(())
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         Ok(Box::new(MemSnapshot(self.0.lock().stored.clone())))
     }
@@ -114,6 +135,7 @@ impl Stored {
                 append_time: letter.append_time,
                 reason: letter.reason.to_string(),
                 record: letter.record.clone(),
+                state: LetterState::Open,
             };
             self.dead_letters.insert((partition, letter.offset), stored);
         }

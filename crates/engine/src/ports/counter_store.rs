@@ -3,6 +3,7 @@
 use model::{Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs};
 
 use super::error::PortError;
+use super::letter_state::LetterState;
 
 /// A row with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,18 @@ pub struct Flush<'a> {
 pub trait CounterStore: Send + Sync {
     /// Writes the rows, dead letters and checkpoint of a partition.
     fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError>;
+
+    /// Moves a dead letter on from one state to the next, durable when it returns.
+    ///
+    /// `Conflict` where the letter is not in the state `from`, `Invalid` where there is no such
+    /// letter; otherwise it fails as a flush does. Snapshots taken afterwards see it.
+    fn mark(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        from: &LetterState,
+        to: &LetterState,
+    ) -> Result<(), PortError>;
 
     /// Pins what is stored now.
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError>;
@@ -106,4 +119,6 @@ pub struct StoredDeadLetter {
     pub reason: String,
     /// The record's bytes.
     pub record: Vec<u8>,
+    /// What became of it since.
+    pub state: LetterState,
 }

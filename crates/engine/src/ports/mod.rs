@@ -4,8 +4,10 @@ mod clock;
 mod counter_store;
 mod error;
 mod event_log;
+mod letter_state;
 
 pub use clock::Clock;
 pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, StoredDeadLetter};
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
+pub use letter_state::{LetterState, Replay};

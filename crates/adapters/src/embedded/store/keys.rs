@@ -8,6 +8,7 @@
 //! format       46 'F'
 //! checkpoint   43 'C' | partition u16
 //! dead letter  44 'D' | partition u16 | offset u64
+//! its state    53 'S' | partition u16 | offset u64     not there while the letter is open
 //! total        54 'T' | partition u16 | item | 00 | type
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
 //! ```
@@ -22,6 +23,7 @@ pub(super) const FORMAT: [u8; 1] = [b'F'];
 
 const CHECKPOINT: u8 = b'C';
 const DEAD_LETTER: u8 = b'D';
+const LETTER_STATE: u8 = b'S';
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
 
@@ -35,8 +37,17 @@ pub(super) fn checkpoint(partition: PartitionId) -> [u8; 3] {
 
 /// The key of a dead letter.
 pub(super) fn dead_letter(partition: PartitionId, offset: Offset) -> [u8; 11] {
+    tagged_offset(DEAD_LETTER, partition, offset)
+}
+
+/// The key of a dead letter's state.
+pub(super) fn letter_state(partition: PartitionId, offset: Offset) -> [u8; 11] {
+    tagged_offset(LETTER_STATE, partition, offset)
+}
+
+fn tagged_offset(tag: u8, partition: PartitionId, offset: Offset) -> [u8; 11] {
     let mut key = [0; 11];
-    key[..3].copy_from_slice(&tagged(DEAD_LETTER, partition));
+    key[..3].copy_from_slice(&tagged(tag, partition));
     key[3..].copy_from_slice(&offset.0.to_be_bytes());
     key
 }
@@ -117,6 +128,10 @@ mod tests {
         assert_eq!(
             dead_letter(PartitionId(258), Offset(0x0a0b)),
             *b"D\x01\x02\0\0\0\0\0\0\x0a\x0b"
+        );
+        assert_eq!(
+            letter_state(PartitionId(258), Offset(0x0a0b)),
+            *b"S\x01\x02\0\0\0\0\0\0\x0a\x0b"
         );
         assert_eq!(FORMAT, *b"F");
     }

@@ -7,6 +7,7 @@
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
 mod keys;
+mod letters;
 mod partitions;
 mod row;
 mod snapshot;
@@ -15,9 +16,9 @@ mod tuning;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
+use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError};
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
-use model::RowKey;
+use model::{Offset, PartitionId, RowKey};
 
 use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
@@ -158,6 +159,16 @@ impl CounterStore for EmbeddedStore {
         })?;
         *stored = Some(flush.checkpoint);
         Ok(())
+    }
+
+    fn mark(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        from: &LetterState,
+        to: &LetterState,
+    ) -> Result<(), PortError> {
+        self.mark_letter(partition, offset, from, to)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {

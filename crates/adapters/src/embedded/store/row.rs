@@ -200,16 +200,16 @@ fn zigzag(out: &mut Vec<u8>, number: i128) {
 }
 
 /// Reads from the front of a value.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
-    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+    pub(super) fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (chunk, rest) = self.0.split_first_chunk().ok_or(Damage::Length)?;
         self.0 = rest;
         Ok(*chunk)
     }
 
-    fn byte(&mut self) -> Result<u8, Damage> {
+    pub(super) fn byte(&mut self) -> Result<u8, Damage> {
         self.chunk().map(|[byte]| byte)
     }
 
@@ -281,7 +281,7 @@ impl Reader<'_> {
         Ok(Summary { count, value_count, sum, min, max })
     }
 
-    fn end(&self) -> Result<(), Damage> {
+    pub(super) fn end(&self) -> Result<(), Damage> {
         if self.0.is_empty() { Ok(()) } else { Err(Damage::Length) }
     }
 }

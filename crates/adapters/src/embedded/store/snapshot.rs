@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
-use fjall::{Guard, Keyspace, Readable, Snapshot};
+use fjall::{Keyspace, Readable, Snapshot};
 use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{damaged, failure, keys};
+use super::{damaged, failure, keys, letters};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
@@ -96,22 +96,8 @@ impl CounterSnapshot for EmbeddedSnapshot {
         from: Offset,
         limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, PortError> {
-        let range =
-            keys::dead_letter(partition, from)..=keys::dead_letter(partition, Offset(u64::MAX));
-        self.pinned.range(&self.rows, range).take(limit).map(dead_letter).collect()
+        letters::list(&self.pinned, &self.rows, partition, from, limit)
     }
-}
-
-fn dead_letter(guard: Guard) -> Result<StoredDeadLetter, PortError> {
-    let (key, value) = guard.into_inner().map_err(read_failure)?;
-    let offset = keys::dead_letter_offset(&key).ok_or(Damage::Length);
-    offset
-        .and_then(|offset| {
-            let (append_time, reason, record) = row::read_dead_letter(&value)?;
-            let (reason, record) = (reason.to_owned(), record.to_vec());
-            Ok(StoredDeadLetter { offset, append_time, reason, record })
-        })
-        .map_err(|damage| damaged(&key, damage))
 }
 
 fn read_failure(error: fjall::Error) -> PortError {

@@ -1,6 +1,6 @@
 use engine::conformance::counter_store;
 use engine::ports::CounterRow;
-use model::{Cell, Checkpoint, Hour, Offset, PartitionId, Stamp, StoredRow, Summary};
+use model::{Cell, Checkpoint, Hour, Stamp, StoredRow, Summary};
 
 use super::*;
 
