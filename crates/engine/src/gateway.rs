@@ -56,6 +56,11 @@ impl Gateway {
         Self { log, clock, admission, routing, max_event_age_ms }
     }
 
+    /// The partition that an event goes to.
+    pub fn route(&self, event: &Event<'_>) -> PartitionId {
+        self.routing.route(&event.item)
+    }
+
     /// Begins a batch, unless events cannot be accepted now.
     pub fn begin(&self) -> Result<EventBatch<'_>, Refusal> {
         self.admission.check()?;
