@@ -2,12 +2,14 @@
 //!
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
+mod dead_letters;
 mod problem;
 mod wire;
 
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,

@@ -111,6 +111,14 @@ problem_codes! {
     NotFound => "not_found", 404, "There is nothing at this path";
     /// The path does not take this method.
     MethodNotAllowed => "method_not_allowed", 405, "The path does not take this method";
+    /// The dead letter was replayed already, and is not counted again.
+    AlreadyReplayed => "already_replayed", 409, "The dead letter was replayed already";
+    /// The dead letter was dropped, and is never counted.
+    AlreadyDropped => "already_dropped", 409, "The dead letter was dropped";
+    /// An earlier replay broke off, and the log no longer tells whether it was written.
+    ReplayUnprovable => "replay_unprovable", 409, "Whether it was replayed can no longer be told";
+    /// The record cannot be read as it is; a replay needs a corrected event.
+    UnreadableRecord => "unreadable_record", 422, "The record cannot be read";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

@@ -11,6 +11,7 @@ use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions
 use adapters::embedded::store::{EmbeddedStore, StoreSettings};
 use anyhow::{Context, bail};
 use engine::admission::Admission;
+use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, CounterStore, EventLog};
 use engine::processor::{ProcessorSettings, Processors};
@@ -66,9 +67,10 @@ impl Tally {
         })?;
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
-        let gateway = Arc::new(Gateway::new(log, clock, admission.clone(), age));
+        let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
+        let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let data_dir = dir.clone();
-        let parts = Parts { gateway, query, processors, admission, store, data_dir };
+        let parts = Parts { gateway, query, processors, admission, dead_letters, data_dir };
         Ok(Self { parts, _lock: lock })
     }
 

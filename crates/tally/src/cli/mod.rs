@@ -5,6 +5,7 @@
 mod completions;
 mod config;
 mod count;
+mod dead_letters;
 mod load;
 mod log;
 mod output;
@@ -43,6 +44,7 @@ enum Command {
     Top(top::TopArgs),
     Load(load::LoadArgs),
     Log(log::LogArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -71,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

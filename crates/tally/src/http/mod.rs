@@ -5,6 +5,7 @@
 mod admin;
 mod body;
 mod counts;
+mod dead_letters;
 pub(crate) mod events;
 mod health;
 mod items;
@@ -27,8 +28,8 @@ use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use engine::admission::Admission;
+use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::CounterStore;
 use engine::processor::Processors;
 use engine::query::Query;
 
@@ -47,7 +48,7 @@ pub(crate) struct Parts {
     pub(crate) query: Arc<Query>,
     pub(crate) processors: Arc<Processors>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) store: Arc<dyn CounterStore>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -57,6 +58,11 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let metrics = Arc::new(Metrics::new(vitals(&parts, &budget)));
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let gateway = parts.gateway.clone();
+    let letters = Arc::new(dead_letters::Letters {
+        dead_letters: parts.dead_letters.clone(),
+        budget: budget.clone(),
+        metrics: metrics.clone(),
+    });
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
@@ -65,6 +71,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
+    let routes = dead_letters::routes(routes, &letters);
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
