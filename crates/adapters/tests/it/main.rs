@@ -1,3 +1,4 @@
 //! The engine on the embedded log, on a disk that crashes.
 
 mod crash;
+mod dead_letters;

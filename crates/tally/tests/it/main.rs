@@ -3,6 +3,7 @@
 mod bad_input;
 mod counting;
 mod log_tool;
+mod dead_letters;
 mod settings;
 
 use std::io::{BufRead, BufReader, Read, Write};
