@@ -26,6 +26,15 @@ const READ_BYTES: usize = 1 << 20;
 /// Where a dead letter stands: its partition, and its offset there.
 pub type Place = (PartitionId, Offset);
 
+/// Some dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In partition and offset order.
+    pub letters: Vec<(PartitionId, StoredDeadLetter)>,
+    /// Where there are more: the place of the next one.
+    pub next: Option<Place>,
+}
+
 /// Looks at dead letters and settles them. Blocks: not for async threads.
 pub struct DeadLetters {
     gateway: Arc<Gateway>,
@@ -81,8 +90,7 @@ impl DeadLetters {
         Self { gateway, log, store, clock, settling: Mutex::new(()) }
     }
 
-    /// At most `limit` letters in partition and offset order, those of one partition or of all, and
-    /// the place of the next one where there are more.
+    /// At most `limit` letters, those of one partition or of all, from a place on.
     ///
     /// # Errors
     /// Where the store cannot be read.
@@ -91,7 +99,7 @@ impl DeadLetters {
         only: Option<PartitionId>,
         from: Place,
         limit: usize,
-    ) -> Result<(Vec<(PartitionId, StoredDeadLetter)>, Option<Place>), PortError> {
+    ) -> Result<Page, PortError> {
         let snapshot = self.store.snapshot()?;
         let mut letters = Vec::new();
         let is_asked = |id: &PartitionId| only.is_none_or(|only| only == *id) && *id >= from.0;
@@ -100,12 +108,12 @@ impl DeadLetters {
             // One more than asked for tells where the next page begins.
             for letter in snapshot.dead_letters(id, offset, limit + 1 - letters.len())? {
                 if letters.len() == limit {
-                    return Ok((letters, Some((id, letter.offset))));
+                    return Ok(Page { letters, next: Some((id, letter.offset)) });
                 }
                 letters.push((id, letter));
             }
         }
-        Ok((letters, None))
+        Ok(Page { letters, next: None })
     }
 
     /// The letter at a place.

@@ -314,7 +314,11 @@ fn text(letter: &DeadLetterAnswer) -> String {
     }
     if let Some(event) = &letter.replay {
         let item = output::visible(&event.item);
-        rows.push(("counted as", format!("{} of {item}, id {}", event.event_type, event.id)));
+        let is_done = letter.state == LetterState::Replayed;
+        rows.push((
+            if is_done { "counted as" } else { "begun as" },
+            format!("{} of {item}, id {}", event.event_type, event.id),
+        ));
     }
     rows.push(("bytes", letter.record.clone()));
     let lines: Vec<_> = rows.iter().map(|(name, value)| format!("{name:<11}{value}")).collect();

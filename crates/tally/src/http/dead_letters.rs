@@ -61,11 +61,10 @@ async fn list(
     let only = params.number("partition", 0..=usize::from(u16::MAX))?;
     let only = only.map(|partition| PartitionId(partition as u16));
     let from = page_start(only, params.one("from")?)?;
-    let (page, next) =
-        blocking(&letters, move |dead_letters| dead_letters.list(only, from, limit)).await?;
+    let page = blocking(&letters, move |dead_letters| dead_letters.list(only, from, limit)).await?;
     let answer = DeadLettersAnswer {
-        dead_letters: page.iter().map(|(id, letter)| describe(*id, letter)).collect(),
-        next: next.map(|(partition, offset)| format!("{partition}/{offset}")),
+        dead_letters: page.letters.iter().map(|(id, letter)| describe(*id, letter)).collect(),
+        next: page.next.map(|(partition, offset)| format!("{partition}/{offset}")),
     };
     Ok(json(StatusCode::OK, &answer))
 }
@@ -120,17 +119,18 @@ async fn replay(
     let place = place_of(place, request.uri().query())?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
-    let body = body::read(&letters.budget, &head.headers, body).await?.decode(encoding)?;
+    let body = body::read(&letters.budget, &head.headers, body).await?;
     // On a thread of its own it goes on to its end, also when the client has gone.
     let letter = blocking(&letters, move |dead_letters| {
+        let body = body.decode(encoding)?;
         let letter = dead_letters.get(place)?;
-        let text = event_json::utf8(&body.bytes).map_err(ReplayError::Event)?;
+        let text = event_json::utf8(&body.bytes)?;
         let event = match text.trim_ascii() {
             "" => original(&letter)?,
-            text => corrected(text, place.0, &letter).map_err(ReplayError::Event)?,
+            text => corrected(text, place.0, &letter)?,
         };
         let done = dead_letters.replay(place, &event)?;
-        Ok::<_, ReplayError>(StoredDeadLetter { state: LetterState::Replayed(done), ..letter })
+        Ok::<_, Failure>(StoredDeadLetter { state: LetterState::Replayed(done), ..letter })
     })
     .await?;
     letters.metrics.events_judged(&Outcome { accepted: 1, failed: Vec::new() }, &[]);
@@ -142,33 +142,11 @@ async fn replay(
     Ok(response)
 }
 
-/// Why a letter was not replayed.
-enum ReplayError {
-    Letter(LetterError),
-    /// The corrected event cannot be read.
-    Event(Fault),
-}
-
-impl From<LetterError> for ReplayError {
-    fn from(error: LetterError) -> Self {
-        Self::Letter(error)
-    }
-}
-
-impl From<ReplayError> for Failure {
-    fn from(error: ReplayError) -> Self {
-        match error {
-            ReplayError::Letter(error) => error.into(),
-            ReplayError::Event(fault) => fault.into(),
-        }
-    }
-}
-
 /// The event of the record as it is.
-fn original(letter: &StoredDeadLetter) -> Result<Event<'_>, ReplayError> {
+fn original(letter: &StoredDeadLetter) -> Result<Event<'_>, Fault> {
     Record::read(&letter.record).map(|record| record.to_event()).map_err(|reason| {
         let detail = format!("{reason}; send a corrected event as the body, or drop the letter");
-        ReplayError::Event(Fault::new(ProblemCode::UnreadableRecord, detail))
+        Fault::new(ProblemCode::UnreadableRecord, detail)
     })
 }
 
