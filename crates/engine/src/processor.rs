@@ -4,6 +4,8 @@ mod counting;
 mod flush;
 mod memory;
 mod partition;
+#[cfg(feature = "conformance")]
+mod stepped;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,6 +17,8 @@ pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
 pub use memory::{Frozen, Memory, Tables};
 pub use partition::PartitionStatus;
+#[cfg(feature = "conformance")]
+pub use stepped::Stepped;
 
 use crate::admission::Admission;
 use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
@@ -64,14 +68,10 @@ impl Processors {
         admission: Arc<Admission>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let ports =
-            Arc::new(Ports { log, store, clock, admission, settings, unhurried: Mutex::new(()) });
-        let snapshot = ports.store.snapshot()?;
-        let partitions: Vec<_> = (0..ports.log.partitions())
-            .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+        let unhurried = Mutex::new(());
+        let processors = Self::open(Ports { log, store, clock, admission, settings, unhurried })?;
         let mut threads = Vec::new();
-        for partition in &partitions {
+        for partition in &processors.partitions {
             for (name, body) in
                 [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)]
             {
@@ -86,7 +86,18 @@ impl Processors {
                 threads.push(thread);
             }
         }
-        Ok(Arc::new(Self { ports, partitions, threads: Mutex::new(threads) }))
+        *processors.threads.lock() = threads;
+        Ok(Arc::new(processors))
+    }
+
+    /// Finds out where each partition goes on; nothing runs yet.
+    fn open(ports: Ports) -> Result<Self, PortError> {
+        let ports = Arc::new(ports);
+        let snapshot = ports.store.snapshot()?;
+        let partitions: Vec<_> = (0..ports.log.partitions())
+            .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { ports, partitions, threads: Mutex::default() })
     }
 
     /// How far each partition is.

@@ -189,6 +189,21 @@ impl Oracle {
         minutes
     }
 
+    /// Everything appended before the time that an answer names is in it.
+    pub(crate) fn check_as_of(
+        &self,
+        partition: usize,
+        next_offset: u64,
+        as_of: TimestampMs,
+    ) -> Result<()> {
+        let missing = self.logs[partition].get(next_offset as usize);
+        ensure!(
+            missing.is_none_or(|seen| seen.append_time >= as_of),
+            "an answer as of {as_of:?} lacks {missing:?}"
+        );
+        Ok(())
+    }
+
     /// A question was answered: numbers never go down.
     pub(crate) fn told(&mut self, item: &str, count: u64) -> Result<()> {
         let highest = self.highest.entry(item.to_owned()).or_default();

@@ -10,17 +10,17 @@ use adapters::embedded::mem_disk::MemDisk;
 use anyhow::{Result, ensure};
 use engine::admission::Admission;
 use engine::gateway::{Gateway, Outcome};
-use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
-use engine::processor::{Counting, Frozen, Memory, flush};
+use engine::ports::{CounterSnapshot, CounterStore, EventLog, PortError};
+use engine::processor::{Counting, Frozen, ProcessorSettings, Stepped};
+use engine::query::{Query, QueryError};
 use futures::executor::block_on;
-use model::recover::{LogFacts, resume};
 use model::{
-    Batch, Checkpoint, Event, Minute, Offset, PartitionId, RecordBuf, RoutingTable, RowKey,
-    Summary, TimeRange, TimestampMs,
+    Batch, Checkpoint, Event, Granularity, Minute, Offset, PartitionId, RecordBuf, RoutingTable,
+    RowKey, Summary, TimeRange, TimestampMs,
 };
 
 use crate::bug::Bug;
-use crate::clock::SimClock;
+use crate::clock::{BEGIN_MS, SimClock};
 use crate::disk::{Life, ProcessDisk};
 use crate::store::SimStore;
 
@@ -30,8 +30,14 @@ pub(crate) const PARTITIONS: u16 = 2;
 pub(crate) const EVENT_TYPE: &str = "view";
 /// Where the log lies on the simulated disk.
 pub(crate) const LOG_DIR: &str = "/log";
+/// How old an event is at most when it is thought of, in milliseconds.
+pub(crate) const EVENT_AGE_MS: i64 = 3 * 3_600_000;
 /// Payload that is read at a time.
 const READ_BYTES: usize = 2 << 10;
+/// Seeds of the hash functions.
+const HASH_KEYS: (u64, u64) = (3, 4);
+/// How old an event may be, in milliseconds: never too old.
+const MAX_EVENT_AGE_MS: i64 = 1 << 40;
 
 /// What outlives a process, and how it is started.
 #[derive(Clone)]
@@ -70,7 +76,8 @@ pub(crate) struct Process {
     pub(crate) log: Arc<EmbeddedLog>,
     life: Arc<Life>,
     gateway: Arc<Gateway>,
-    processors: Vec<(Counting, Memory)>,
+    stepped: Stepped,
+    query: Query,
     replay_end: Vec<Offset>,
 }
 
@@ -94,15 +101,27 @@ impl Process {
             &known,
         )?;
         let log = Arc::new(log);
-        let mut processors = Vec::new();
-        for (id, checkpoint) in (0..).map(PartitionId).zip(&checkpoints) {
-            processors.push(recover(machine, &log, id, checkpoint.as_ref())?);
-        }
-        let replay_end =
-            (0..PARTITIONS).map(|id| log.bounds(PartitionId(id)).durable_offset).collect();
         let admission = Arc::new(Admission::new(PARTITIONS, u64::MAX));
-        let gateway = Gateway::new(log.clone(), machine.clock.clone(), admission, 1 << 40);
-        Ok(Self { log, life, gateway: Arc::new(gateway), processors, replay_end })
+        let processors = ProcessorSettings {
+            flush_interval_ms: u64::MAX,
+            table_cells_max: usize::MAX,
+            hash_keys: HASH_KEYS,
+            dedup_minutes: machine.window_minutes,
+        };
+        let (store, clock) = (machine.store.clone(), machine.clock.clone());
+        let mut stepped =
+            Stepped::open(log.clone(), store, clock.clone(), admission.clone(), processors)?;
+        for (id, checkpoint) in (0..).map(PartitionId).zip(checkpoints) {
+            let Some(checkpoint) = checkpoint else { continue };
+            if let Some(counting) = misremember(machine, &log, id, checkpoint)? {
+                stepped.replace(id, counting);
+            }
+        }
+        let bounds = (0..PARTITIONS).map(|id| log.bounds(PartitionId(id)));
+        let replay_end = bounds.map(|bounds| bounds.durable_offset).collect();
+        let query = Query::new(stepped.processors(), MAX_EVENT_AGE_MS);
+        let gateway = Gateway::new(log.clone(), clock, admission, MAX_EVENT_AGE_MS);
+        Ok(Self { log, life, gateway: Arc::new(gateway), stepped, query, replay_end })
     }
 
     /// Ends the process: nothing it still tries reaches the disk.
@@ -133,11 +152,11 @@ impl Process {
     /// The planted bug: counts a request as if the log had it already.
     pub(crate) fn apply_early(&mut self, events: &[Event<'static>]) {
         let routing = RoutingTable { partitions: PARTITIONS };
-        for (id, (counting, memory)) in (0..).map(PartitionId).zip(&mut self.processors) {
+        for id in (0..PARTITIONS).map(PartitionId) {
             let mut records = RecordBuf::new();
             events.iter().filter(|e| routing.route(&e.item) == id).for_each(|e| records.push(e));
             let bounds = self.log.bounds(id);
-            if records.is_empty() || counting.next_offset() != bounds.durable_offset {
+            if records.is_empty() || self.stepped.next_offset(id) != bounds.durable_offset {
                 continue;
             }
             let batch = Batch {
@@ -147,73 +166,53 @@ impl Process {
                 record_count: records.record_count(),
                 append_time: self.log.append_time().unwrap_or_default(),
                 is_control: false,
-                payload: records.into_payload(),
+                payload: records.into_payload().into(),
             };
-            let _ = counting.apply(&batch, memory);
+            let _ = self.stepped.apply(id, &[batch]);
         }
     }
 
     /// Counts what one read of a partition gives; whether there was anything.
     pub(crate) fn count(&mut self, id: PartitionId) -> Result<bool, PortError> {
-        let (counting, memory) = &mut self.processors[usize::from(id.0)];
-        if counting.next_offset() >= self.log.bounds(id).durable_offset {
+        let next = self.stepped.next_offset(id);
+        if next >= self.log.bounds(id).durable_offset {
             return Ok(false);
         }
-        for batch in block_on(self.log.read(id, counting.next_offset(), READ_BYTES))? {
-            counting.apply(&batch, memory).map_err(|error| {
-                PortError::caused(ErrorKind::Corrupt, "a partition cannot be counted on", error)
-            })?;
-        }
+        let batches = block_on(self.log.read(id, next, READ_BYTES))?;
+        self.stepped.apply(id, &batches)?;
         Ok(true)
     }
 
     /// The table that is to be flushed next, if anything was counted.
     pub(crate) fn freeze(&self, id: PartitionId) -> Option<Arc<Frozen>> {
-        self.processors[usize::from(id.0)].1.freeze_now()
+        self.stepped.freeze(id)
     }
 
-    /// Flushes a partition; whether there was anything to flush.
-    pub(crate) fn flush(&self, store: &SimStore, id: PartitionId) -> Result<bool, PortError> {
-        let Some(frozen) = self.freeze(id) else { return Ok(false) };
-        flush(store, id, &frozen)?;
-        self.processors[usize::from(id.0)].1.flushed();
-        let checkpoint = frozen.checkpoint;
-        // Segments that cannot be removed now are removed later.
-        let _ = self.log.trim(id, checkpoint.window_start_offset.min(checkpoint.next_offset));
-        Ok(true)
+    /// Flushes a partition.
+    pub(crate) fn flush(&self, id: PartitionId) -> Result<(), PortError> {
+        self.stepped.flush(id)
     }
 
     /// The first offset of a partition that is not counted.
     pub(crate) fn next_offset(&self, id: PartitionId) -> Offset {
-        self.processors[usize::from(id.0)].0.next_offset()
+        self.stepped.next_offset(id)
     }
 
     /// Whether questions are answered: the log was replayed to the end it had at start.
-    pub(crate) fn is_ready(&self, id: PartitionId) -> bool {
-        self.next_offset(id) >= self.replay_end[usize::from(id.0)]
+    pub(crate) fn is_ready(&self) -> bool {
+        let ends = (0..).map(PartitionId).zip(&self.replay_end);
+        ends.into_iter().all(|(id, end)| self.next_offset(id) >= *end)
     }
 
-    /// An item's total and its minutes, by a snapshot of the store and the memory it lacks; none
-    /// where the two do not meet.
-    pub(crate) fn question(
-        &self,
-        store: &SimStore,
-        id: PartitionId,
-        item: &str,
-    ) -> Result<Option<Numbers>, PortError> {
-        let snapshot = store.snapshot()?;
-        let checkpoint = snapshot.checkpoint(id)?.unwrap_or_default();
-        let mut numbers = stored(&*snapshot, id, item)?;
-        let met = self.processors[usize::from(id.0)].1.look(|tables| {
-            for table in tables.since(checkpoint.next_offset)? {
-                numbers.total.add(&table.summary(item, EVENT_TYPE, TimeRange::ALL));
-                table.for_each_minute(item, EVENT_TYPE, TimeRange::ALL, |minute, summary| {
-                    numbers.minutes.entry(minute).or_default().add(summary);
-                });
-            }
-            Some(())
-        });
-        Ok(met.map(|()| numbers))
+    /// An item's total and its minutes, and the time up to which they are said to be complete.
+    pub(crate) fn question(&self, item: &str) -> Result<(Numbers, TimestampMs), QueryError> {
+        let counted = self.query.count(item, EVENT_TYPE, None)?;
+        let begin = BEGIN_MS - EVENT_AGE_MS;
+        let range = TimeRange::covering(TimestampMs(begin), TimestampMs(BEGIN_MS));
+        let series = self.query.series(item, EVENT_TYPE, range, Granularity::Minute)?;
+        let points = series.points.into_iter().filter(|(_, summary)| summary.count > 0);
+        let minutes = points.map(|(start, summary)| (start.minute(), summary)).collect();
+        Ok((Numbers { total: counted.summary, minutes }, counted.quality.as_of))
     }
 }
 
@@ -280,34 +279,29 @@ fn settings(machine: &Machine) -> LogSettings {
     settings
 }
 
-fn recover(
+/// The planted bugs of a start: a counting state that is not what the checkpoint says.
+fn misremember(
     machine: &Machine,
     log: &EmbeddedLog,
     id: PartitionId,
-    stored: Option<&Checkpoint>,
-) -> Result<(Counting, Memory), PortError> {
-    let bounds = log.bounds(id);
-    let facts = LogFacts {
-        log_epoch: bounds.log_epoch,
-        start_offset: bounds.start_offset,
-        durable_offset: bounds.durable_offset,
-    };
-    let mut checkpoint = stored.copied();
-    if let (Some(checkpoint), Some(Bug::CheckpointInclusive)) = (&mut checkpoint, machine.bug) {
-        checkpoint.next_offset = Offset(checkpoint.next_offset.0.saturating_sub(1));
+    mut checkpoint: Checkpoint,
+) -> Result<Option<Counting>, PortError> {
+    match machine.bug {
+        Some(Bug::ForgetRebuild) => {}
+        Some(Bug::CheckpointInclusive) => {
+            checkpoint.next_offset = Offset(checkpoint.next_offset.0.saturating_sub(1));
+        }
+        _ => return Ok(None),
     }
-    let resume = resume(checkpoint.as_ref(), facts).map_err(|error| {
-        PortError::caused(ErrorKind::Corrupt, format!("partition {id} cannot go on"), error)
-    })?;
-    let mut counting = Counting::new(checkpoint.as_ref(), machine.window_minutes, (3, 4));
-    let mut from = resume.window_from;
-    while from < resume.count_from && machine.bug != Some(Bug::ForgetRebuild) {
+    let mut counting = Counting::new(Some(&checkpoint), machine.window_minutes, HASH_KEYS);
+    let mut from = checkpoint.window_start_offset;
+    while from < checkpoint.next_offset && machine.bug == Some(Bug::CheckpointInclusive) {
         for batch in block_on(log.read(id, from, READ_BYTES))? {
             counting.rebuild(&batch, from);
             from = from.max(batch.next_offset());
         }
     }
-    Ok((counting, Memory::new(stored.copied().unwrap_or_default(), 5)))
+    Ok(Some(counting))
 }
 
 /// The time that the log would give a record now; none while it does not believe its clock.

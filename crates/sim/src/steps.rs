@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use engine::conformance::mem_store::FlushFailure;
 use engine::gateway::{Fate, Outcome};
 use engine::ports::{ErrorKind, PortError};
+use engine::query::QueryError;
 use model::PartitionId;
 
 use crate::bug::Bug;
@@ -161,7 +162,7 @@ impl World {
             self.is_usurped = true;
         }
         let Some(process) = &self.process else { return Ok(()) };
-        let result = process.flush(&store, id);
+        let result = process.flush(id);
         store.fail_next(None);
         self.late.extend(store.call_off_intruder());
         let told = result.as_ref().map_err(|error| error.kind);
@@ -193,26 +194,29 @@ impl World {
         let next = process.next_offset(id).0;
         let durable = self.oracle.durable(usize::from(id.0));
         ensure!(next <= durable, "partition {id} is counted to {next}, durable is {durable}");
-        let numbers = match process.question(&self.machine.store, id, &item) {
-            Ok(Some(numbers)) => numbers,
-            Ok(None) => {
-                ensure!(self.is_usurped, "store and memory of partition {id} do not meet");
+        let (numbers, as_of) = match process.question(&item) {
+            Ok(answer) => answer,
+            Err(QueryError::NotReady(_)) => {
+                ensure!(!process.is_ready(), "it replayed everything and is not ready");
                 return Ok(());
             }
-            Err(error) => {
-                ensure!(self.machine.store.is_away(), "a question failed: {error}");
+            Err(QueryError::Port(error)) => {
+                let is_explained = self.machine.store.is_away()
+                    || (error.kind == ErrorKind::Conflict && self.is_usurped);
+                ensure!(is_explained, "a question failed: {error}");
                 return Ok(());
             }
+            Err(error) => bail!("a question failed: {error}"),
         };
+        ensure!(process.is_ready(), "it answers before it replayed everything");
+        self.oracle.check_as_of(usize::from(id.0), next, as_of)?;
         let minutes = self.oracle.minutes(usize::from(id.0), next, &item);
         let total = minutes.values().sum();
         ensure!(
             (numbers.total, &numbers.minutes) == (total, &minutes),
             "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {minutes:?}"
         );
-        if process.is_ready(id) {
-            self.oracle.told(&item, numbers.total.count)?;
-        }
+        self.oracle.told(&item, numbers.total.count)?;
         self.trace.note(format!("{item}: {} at {next}", numbers.total.count));
         Ok(())
     }

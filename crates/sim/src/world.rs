@@ -19,7 +19,7 @@ use crate::damage::Damage;
 use crate::fault::Fault;
 use crate::oracle::{Oracle, Sent};
 use crate::process::{
-    EVENT_TYPE, Machine, PARTITIONS, Pending, Process, check_stamp, log_time, stored,
+    EVENT_AGE_MS, EVENT_TYPE, Machine, PARTITIONS, Pending, Process, check_stamp, log_time, stored,
 };
 use crate::store::SimStore;
 use crate::trace::Trace;
@@ -285,7 +285,7 @@ impl World {
         let number = self.oracle.sent.len();
         // Neighbours share an id: their items tell them apart.
         let filler = "x".repeat(number / 2 * 7 % 32);
-        let time = BEGIN_MS - self.chance.below(3 * 3_600_000) as i64;
+        let time = BEGIN_MS - 1 - self.chance.below(EVENT_AGE_MS as u64) as i64;
         let micros = self.chance.below(1 << 40) as i64 - (1 << 39);
         let value =
             self.chance.one_in(2).then(|| model::Value::from_micros(micros).expect("small"));

@@ -141,19 +141,35 @@ impl Partition {
     }
 
     fn count(&self) -> Result<(), PortError> {
+        let mut counting = self.recover()?;
+        while let Some(batches) = self.read_next(counting.next_offset())? {
+            self.apply(&mut counting, &batches)?;
+        }
+        Ok(())
+    }
+
+    /// The state at the checkpoint, with the dedup window as it was there.
+    pub(super) fn recover(&self) -> Result<Counting, PortError> {
         let settings = &self.ports.settings;
         let mut counting =
             Counting::new(self.checkpoint.as_ref(), settings.dedup_minutes, settings.hash_keys);
         self.rebuild(&mut counting)?;
-        while let Some(batches) = self.read_next(counting.next_offset())? {
-            for batch in batches {
-                counting.apply(&batch, &self.memory).map_err(|error| {
-                    let context = format!("partition {} cannot be counted on", self.id);
-                    PortError::caused(ErrorKind::Corrupt, context, error)
-                })?;
-                self.publish(&counting);
-                self.memory.freeze_when_full(settings.table_cells_max);
-            }
+        Ok(counting)
+    }
+
+    /// Counts batches that come next.
+    pub(super) fn apply(
+        &self,
+        counting: &mut Counting,
+        batches: &[model::Batch<bytes::Bytes>],
+    ) -> Result<(), PortError> {
+        for batch in batches {
+            counting.apply(batch, &self.memory).map_err(|error| {
+                let context = format!("partition {} cannot be counted on", self.id);
+                PortError::caused(ErrorKind::Corrupt, context, error)
+            })?;
+            self.publish(counting);
+            self.memory.freeze_when_full(self.ports.settings.table_cells_max);
         }
         Ok(())
     }
@@ -258,7 +274,7 @@ impl Partition {
         }
     }
 
-    fn flushed(&self, checkpoint: &Checkpoint) {
+    pub(super) fn flushed(&self, checkpoint: &Checkpoint) {
         let now = self.ports.clock.now().monotonic_ms as u64;
         self.figures.checkpoint_at.store(now, Ordering::Relaxed);
         self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Relaxed);

@@ -1,0 +1,79 @@
+//! Processors without threads, driven a step at a time: for simulations, where the same steps must
+//! give the same bytes. The steps are those that the threads take.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Batch, Offset, PartitionId};
+use parking_lot::Mutex;
+
+use super::{Counting, Frozen, Ports, ProcessorSettings, Processors, flush};
+use crate::admission::Admission;
+use crate::ports::{Clock, CounterStore, EventLog, PortError};
+
+/// See the module.
+pub struct Stepped {
+    processors: Arc<Processors>,
+    countings: Vec<Counting>,
+}
+
+impl Stepped {
+    /// Like [`Processors::start`], and rebuilds the dedup windows at once.
+    ///
+    /// # Errors
+    /// When log and store do not belong together, or either fails.
+    pub fn open(
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn CounterStore>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+        settings: ProcessorSettings,
+    ) -> Result<Self, PortError> {
+        let unhurried = Mutex::new(());
+        let ports = Ports { log, store, clock, admission, settings, unhurried };
+        let processors = Arc::new(Processors::open(ports)?);
+        let countings = processors.partitions.iter().map(|partition| partition.recover());
+        let countings = countings.collect::<Result<_, _>>()?;
+        Ok(Self { processors, countings })
+    }
+
+    /// What [`crate::query::Query`] is made of.
+    pub fn processors(&self) -> Arc<Processors> {
+        Arc::clone(&self.processors)
+    }
+
+    /// Puts another state in place of a partition's own: a way to plant a bug.
+    pub fn replace(&mut self, id: PartitionId, counting: Counting) {
+        self.countings[usize::from(id.0)] = counting;
+    }
+
+    /// The first offset of a partition that is not counted.
+    pub fn next_offset(&self, id: PartitionId) -> Offset {
+        self.countings[usize::from(id.0)].next_offset()
+    }
+
+    /// Counts batches of a partition that come next.
+    ///
+    /// # Errors
+    /// When they do not come next.
+    pub fn apply(&mut self, id: PartitionId, batches: &[Batch<Bytes>]) -> Result<(), PortError> {
+        let at = usize::from(id.0);
+        self.processors.partitions[at].apply(&mut self.countings[at], batches)
+    }
+
+    /// The table that a partition flushes next, if it counted anything.
+    pub fn freeze(&self, id: PartitionId) -> Option<Arc<Frozen>> {
+        self.processors.partitions[usize::from(id.0)].memory.freeze_now()
+    }
+
+    /// Flushes what a partition has counted, and lets go of what the log need not keep.
+    ///
+    /// # Errors
+    /// The store's; what was to be flushed stays frozen.
+    pub fn flush(&self, id: PartitionId) -> Result<(), PortError> {
+        let Some(frozen) = self.freeze(id) else { return Ok(()) };
+        flush(&*self.processors.ports.store, id, &frozen)?;
+        self.processors.partitions[usize::from(id.0)].flushed(&frozen.checkpoint);
+        Ok(())
+    }
+}
