@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
-use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, PortError, StoredDeadLetter};
+use engine::ports::{
+    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, StoredDeadLetter,
+};
 use engine::processor::{Frozen, flush};
 use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
 use parking_lot::Mutex;
@@ -117,6 +119,17 @@ impl CounterStore for SimStore {
             *partition != new.partition || !new.rows.iter().any(is_written)
         });
         Ok(())
+    }
+
+    fn mark(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        from: &LetterState,
+        to: &LetterState,
+    ) -> Result<(), PortError> {
+        self.check()?;
+        self.inner.mark(partition, offset, from, to)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {

@@ -2,8 +2,8 @@
 
 mod bad_input;
 mod counting;
-mod log_tool;
 mod dead_letters;
+mod log_tool;
 mod settings;
 
 use std::io::{BufRead, BufReader, Read, Write};
