@@ -45,6 +45,8 @@ fn main() -> ExitCode {
     }
     println!("{count} seeds, each run twice with the same bytes, nothing lost or doubled");
     println!("{:>10} events, {} records in logs", total.events, total.records);
+    println!("{:>10} repeats within the window", total.duplicates);
+    println!("{:>10} records in segments let go", total.let_go);
     println!("{:>10} restarts", total.restarts);
     println!("{:>10} flipped bits noticed and named", total.damage_named);
     for (fault, times) in &total.faults {

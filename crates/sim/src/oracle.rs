@@ -83,6 +83,12 @@ impl Oracle {
         self.logs.iter().map(|log| log.len() as u64).sum()
     }
 
+    /// Number of those that repeat another within the window.
+    pub(crate) fn duplicates(&self) -> u64 {
+        let repeats = |seen: &&Seen| seen.event.is_some() && !seen.counts;
+        self.logs.iter().flatten().filter(repeats).count() as u64
+    }
+
     /// An event's delivery is durable, its server says: then it can be read.
     pub(crate) fn acknowledge(&mut self, event: usize, delivery: u64) -> Result<()> {
         self.sent[event].acknowledged = true;

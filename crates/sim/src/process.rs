@@ -274,7 +274,7 @@ fn settings(machine: &Machine) -> LogSettings {
     settings.segment_bytes = 9 << 10;
     settings.batch_bytes_max = 2 << 10;
     settings.tail_bytes_max = 1 << 10;
-    settings.retention_bytes = Some(24 << 10);
+    settings.retention_bytes = Some(9 << 10);
     settings.dedup_minutes = machine.window_minutes;
     settings
 }

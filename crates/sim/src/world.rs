@@ -310,6 +310,15 @@ impl World {
         }
     }
 
+    /// Number of records in segments that are no longer kept.
+    pub(crate) fn let_go(&self) -> u64 {
+        let start = |id| {
+            let log = self.process.as_ref().map(|process| &process.log);
+            log.map_or(0, |log| log.bounds(PartitionId(id)).start_offset.0)
+        };
+        (0..PARTITIONS).map(start).sum()
+    }
+
     /// Adds what the disk counted itself.
     pub(crate) fn count_disk_faults(&mut self) {
         for (fault, times) in self.machine.disk.struck() {

@@ -16,6 +16,7 @@ fn three_hundred_seeds_count_exactly() {
     for fault in Fault::ALL {
         assert!(total.faults.contains_key(&fault), "{fault:?} was never injected");
     }
+    assert!(total.duplicates > 1_000 && total.let_go > 1_000, "{total:?}");
     assert!(total.damage_named > 10, "damage was noticed {} times", total.damage_named);
 }
 
