@@ -125,6 +125,10 @@ impl Query {
         let quality = self.quality(Some(range));
         let mut total = Summary::EMPTY;
         let Some(step_ms) = step.millis() else {
+            if range == TimeRange::ALL {
+                let total = self.item_total(item, event_type)?;
+                return Ok(Series { range, total, points: Vec::new(), quality });
+            }
             self.for_each_minute(item, event_type, range, |_, summary| total.add(summary))?;
             return Ok(Series { range, total, points: Vec::new(), quality });
         };

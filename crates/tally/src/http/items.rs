@@ -76,7 +76,7 @@ async fn count(
         ask(&query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
     let (start, end) = match range {
         Some(range) => {
-            let (start, end) = ranges::bounds(range);
+            let (start, end) = ranges::bounds(range, counted.quality.as_of);
             (Some(start.to_string()), Some(end.to_string()))
         }
         None => (None, None),
@@ -114,7 +114,7 @@ async fn stats(
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let question = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
     let series = ask(&query, is_long, question).await?;
-    let (start, end) = ranges::bounds(series.range);
+    let (start, end) = ranges::bounds(series.range, series.quality.as_of);
     let points = series.points.iter().map(|(time, summary)| StatsPoint {
         time: time.to_string(),
         summary: functions.of_summary(summary),

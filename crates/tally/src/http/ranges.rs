@@ -92,14 +92,28 @@ pub(super) fn points(range: TimeRange, step: Granularity) -> u64 {
     u64::from(range.end.0.div_ceil(minutes) - range.start.0 / minutes)
 }
 
-/// A range as instants, within the years that can be written.
-pub(super) fn bounds(range: TimeRange) -> (TimestampMs, TimestampMs) {
-    (range.start.start(), range.end.start().min(TIME_MAX))
+/// A range as instants. All time ends where no event can lie yet.
+pub(super) fn bounds(range: TimeRange, as_of: TimestampMs) -> (TimestampMs, TimestampMs) {
+    let end = match range {
+        TimeRange::ALL => TimestampMs(as_of.0 + FUTURE_SKEW_MS + 1).ceil(MINUTE_MS),
+        range => range.end.start(),
+    };
+    (range.start.start(), end.min(TIME_MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_time_ends_behind_every_event() {
+        let (start, end) = bounds(TimeRange::ALL, NOW);
+        assert_eq!(start.to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(end.to_string(), "2026-11-21T10:02:00Z");
+        let last = TimestampMs(TIME_MAX.0 - 1);
+        let (_, end) = bounds(TimeRange::covering(last, TIME_MAX), NOW);
+        assert_eq!(end.to_string(), "9999-12-30T22:00:00Z");
+    }
 
     const NOW: TimestampMs = TimestampMs(1_795_255_200_123); // 2026-11-21T10:00:00.123Z
 
@@ -108,7 +122,7 @@ mod tests {
     }
 
     fn text(range: TimeRange) -> String {
-        let (start, end) = bounds(range);
+        let (start, end) = bounds(range, NOW);
         format!("{start} {end}")
     }
 

@@ -37,7 +37,7 @@ async fn top(
     let range = ranges::top_range(&params, || query.now())?;
     let asked_type = event_type.clone();
     let top = ask(&query, true, move |query| query.top(&asked_type, range, limit)).await?;
-    let (start, end) = ranges::bounds(top.range);
+    let (start, end) = ranges::bounds(top.range, top.quality.as_of);
     let items = top.items.into_iter().map(|(item, count)| TopItem { item, count, title: None });
     let answer = TopAnswer {
         event_type,
