@@ -70,6 +70,12 @@ pub struct StoredRow {
 }
 
 impl StoredRow {
+    /// A row of nothing but newly counted cells.
+    pub fn begin(from: Stamp, cells: Vec<Cell>) -> Self {
+        let stamp = Stamp { base_offset: Offset(0), ..from };
+        Self { stamp, cells, newest_hour: None }
+    }
+
     /// Adds newly counted cells, in slot order, and moves the stamp on.
     ///
     /// # Panics

@@ -25,7 +25,7 @@ use crate::http::Parts;
 
 /// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
 /// small machine.
-const TABLE_CELLS_MAX: usize = 64_000;
+const TABLE_CELLS_MAX: usize = 110_000;
 
 /// Nice values of threads that nobody waits for: merging the store's tables, then counting. Threads
 /// inherit that of the one that starts them. Answering and the log's writers keep that of the

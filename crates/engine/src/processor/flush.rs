@@ -66,7 +66,8 @@ fn absolute_rows<'a>(
     let SortedCells { totals, hours } = frozen.table.sorted();
     let mut rows = Vec::with_capacity(totals.len() + hours.len());
     let newest_hours = add_totals(&*snapshot, partition, stamp, &totals, &mut rows)?;
-    add_hours(&*snapshot, partition, stamp, &hours, &newest_hours, &mut rows)?;
+    drop(totals);
+    add_hours(&*snapshot, partition, stamp, hours, &newest_hours, &mut rows)?;
     Ok(rows)
 }
 
@@ -101,25 +102,35 @@ fn add_hours<'a>(
     snapshot: &dyn CounterSnapshot,
     partition: PartitionId,
     stamp: Stamp,
-    hours: &[HourCells<'a>],
+    hours: Vec<HourCells<'a>>,
     newest_hours: &[Option<Hour>],
     rows: &mut Vec<CounterRow<'a>>,
 ) -> Result<(), PortError> {
-    for hours in hours.chunks(ROWS_AT_A_TIME) {
+    let mut hours = hours.into_iter();
+    loop {
+        let chunk: Vec<HourCells<'a>> = hours.by_ref().take(ROWS_AT_A_TIME).collect();
+        if chunk.is_empty() {
+            return Ok(());
+        }
         let key = |row: &HourCells<'a>| {
             let (hour, event_type, item) = (row.hour, row.event_type, row.item);
             RowKey::Hour { hour, event_type, item }
         };
-        let may_be_stored = |row: &&HourCells<'a>| Some(row.hour) <= newest_hours[row.total];
-        let keys: Vec<_> = hours.iter().filter(may_be_stored).map(key).collect();
+        let may_be_stored = |row: &HourCells<'a>| Some(row.hour) <= newest_hours[row.total];
+        let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
         let mut stored = snapshot.get(partition, &keys)?.into_iter();
-        for added in hours {
+        for added in chunk {
+            let key = key(&added);
             let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
-            let mut row = known.unwrap_or_default();
-            row.advance(stamp, &added.cells);
-            rows.push(CounterRow { key: key(added), row });
+            let row = match known {
+                Some(mut row) => {
+                    row.advance(stamp, &added.cells);
+                    row
+                }
+                None => StoredRow::begin(stamp, added.cells),
+            };
+            rows.push(CounterRow { key, row });
         }
         std::thread::yield_now();
     }
-    Ok(())
 }

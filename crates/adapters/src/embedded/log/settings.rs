@@ -44,7 +44,7 @@ impl LogSettings {
             batch_bytes_max: 4 << 20,
             queue_bytes_max: 32 << 20,
             queue_parts_max: 64 << 10,
-            tail_bytes_max: 16 << 20,
+            tail_bytes_max: 8 << 20,
             linger_us: 200,
             dedup_minutes: 10,
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
