@@ -9,7 +9,7 @@ use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, 
 use super::memory::Frozen;
 
 /// Rows read from the store at a time.
-const ROWS_AT_A_TIME: usize = 512;
+const ROWS_AT_A_TIME: usize = 128;
 
 /// Adds a frozen table to the rows of the store and writes them with the checkpoint.
 ///
@@ -63,7 +63,7 @@ fn absolute_rows<'a>(
         );
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
-    let SortedCells { totals, hours } = frozen.table.sorted();
+    let SortedCells { totals, hours } = frozen.table.sorted(std::thread::yield_now);
     let mut rows = Vec::with_capacity(totals.len() + hours.len());
     let newest_hours = add_totals(&*snapshot, partition, stamp, &totals, &mut rows)?;
     drop(totals);

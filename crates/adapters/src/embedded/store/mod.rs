@@ -25,6 +25,9 @@ use partitions::{Partition, Partitions};
 use row::FORMAT_VERSION;
 use snapshot::EmbeddedSnapshot;
 
+/// Rows written between two moments at which other threads get their turn.
+const BREATH_ROWS: usize = 1_024;
+
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreSettings {
@@ -83,7 +86,11 @@ impl EmbeddedStore {
             .durability(Some(PersistMode::SyncData));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut newest_hour = None;
-        for counter in &flush.rows {
+        for (n, counter) in flush.rows.iter().enumerate() {
+            if n % BREATH_ROWS == 0 {
+                // The scheduler lets a busy thread run on for milliseconds; a question waits for none.
+                std::thread::yield_now();
+            }
             keys::row(&mut key, flush.partition, &counter.key);
             value.clear();
             row::write_row(&mut value, &counter.row);
