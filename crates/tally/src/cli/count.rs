@@ -36,13 +36,7 @@ pub(crate) fn run(args: &CountArgs) -> anyhow::Result<Outcome> {
         start: args.start.as_deref(),
         end: args.end.as_deref(),
     };
-    let body = server::ask(&args.server, &query.path())?;
-    if args.json {
-        output::print_json(&body)?;
-    } else {
-        output::print(&text(&server::read(&args.server.url, &body)?))?;
-    }
-    Ok(Outcome::Good)
+    server::show(&args.server, &query.path(), args.json, text)
 }
 
 /// The number alone on its line, so that it can be cut out; what it covers after it.

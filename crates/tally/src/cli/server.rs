@@ -25,6 +25,22 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the event loop")
 }
 
+/// Asks, and prints the answer: as it is where JSON is wanted, else as the text made of it.
+pub(crate) fn show<T: serde::de::DeserializeOwned>(
+    server: &ServerArgs,
+    path: &str,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<super::Outcome> {
+    let body = ask(server, path)?;
+    if json {
+        super::output::print_json(&body)?;
+    } else {
+        super::output::print(&text(&read(&server.url, &body)?))?;
+    }
+    Ok(super::Outcome::Good)
+}
+
 /// The server's answer to one GET.
 pub(crate) fn ask(server: &ServerArgs, path: &str) -> anyhow::Result<bytes::Bytes> {
     let client = server.client()?;

@@ -46,13 +46,7 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<Outcome> {
         end: args.end.as_deref(),
         limit: Some(args.limit),
     };
-    let body = server::ask(&args.server, &query.path())?;
-    if args.json {
-        output::print_json(&body)?;
-    } else {
-        output::print(&text(&server::read(&args.server.url, &body)?, output::width()))?;
-    }
-    Ok(Outcome::Good)
+    server::show(&args.server, &query.path(), args.json, |answer| text(answer, output::width()))
 }
 
 fn text(answer: &TopAnswer, width: usize) -> String {
