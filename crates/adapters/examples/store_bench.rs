@@ -178,9 +178,9 @@ fn flush(
         append_time: TimestampMs(0),
         ..Checkpoint::default()
     };
-    let flush = Flush { partition, rows, dead_letters: &[], checkpoint };
+    let flush = Flush { partition, dead_letters: &[], checkpoint };
     let flushing = Instant::now();
-    store.flush(&flush).expect("a flush");
+    store.flush(&flush, &mut rows.into_iter().map(Ok)).expect("a flush");
     Stages {
         rows: row_count,
         get_totals: took[0],

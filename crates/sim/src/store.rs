@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
+    StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
@@ -74,10 +75,10 @@ impl SimStore {
         }
     }
 
-    fn stray(&self, flush: &Flush<'_>) -> Result<(), PortError> {
-        let keys: Vec<RowKey<'_>> = flush.rows.iter().map(|row| row.key).collect();
+    fn stray(&self, flush: &Flush<'_>, rows: &[CounterRow<'_>]) -> Result<(), PortError> {
+        let keys: Vec<RowKey<'_>> = rows.iter().map(|row| row.key).collect();
         let stored = self.inner.snapshot()?.get(flush.partition, &keys)?;
-        for (row, stored) in flush.rows.iter().zip(stored) {
+        for (row, stored) in rows.iter().zip(stored) {
             let RowKey::Total { item, event_type } = row.key else { continue };
             let (new, old) = (row.row.summary(), stored.unwrap_or_default().summary());
             let key = (flush.partition, item.to_owned(), event_type.to_owned());
@@ -92,31 +93,32 @@ impl SimStore {
     }
 
     fn checkpoint_only(&self, flush: &Flush<'_>) -> Result<(), PortError> {
-        self.inner.flush(&Flush { rows: Vec::new(), ..flush.clone() })?;
+        self.inner.flush(flush, &mut std::iter::empty())?;
         Err(PortError::new(ErrorKind::Corrupt, "the store went down before the rows"))
     }
 }
 
 impl CounterStore for SimStore {
-    fn flush(&self, new: &Flush<'_>) -> Result<(), PortError> {
+    fn flush(&self, new: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         self.check()?;
+        // Read before the writer of before strikes: that is the case which matters.
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
         if let Some((partition, frozen)) = self.intruder.lock().take() {
             // Whether it is refused is for the store to say; what is stored is checked afterwards.
             let _ = flush(&self.inner, partition, &frozen);
         }
         let failure = self.next_failure.lock().take();
         match (failure, self.bug) {
-            (Some(_), Some(Bug::WriteIncrements)) => return self.stray(new),
+            (Some(_), Some(Bug::WriteIncrements)) => return self.stray(new, &rows),
             (Some(_), Some(Bug::CheckpointFirst)) => return self.checkpoint_only(new),
             (Some(failure), _) => self.inner.fail_flush(0, failure),
             (None, _) => {}
         }
-        self.inner.flush(new)?;
+        self.inner.flush(new, &mut rows.iter().cloned().map(Ok))?;
         // The rows were read with the strays in them.
         self.strays.lock().retain(|(partition, item, event_type), _| {
-            let is_written =
-                |row: &engine::ports::CounterRow<'_>| row.key == RowKey::Total { item, event_type };
-            *partition != new.partition || !new.rows.iter().any(is_written)
+            let is_written = |row: &CounterRow<'_>| row.key == RowKey::Total { item, event_type };
+            *partition != new.partition || !rows.iter().any(is_written)
         });
         Ok(())
     }

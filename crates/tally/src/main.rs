@@ -6,6 +6,7 @@ mod http;
 mod import;
 mod load;
 mod telemetry;
+mod threads;
 mod wiring;
 
 /// Fewer cycles and steadier memory than the system's allocator.

@@ -22,16 +22,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::config::{Compression, Resolved};
 use crate::http::Parts;
+use crate::threads::Duty;
 
 /// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
 /// small machine.
-const TABLE_CELLS_MAX: usize = 110_000;
-
-/// Nice values of threads that nobody waits for: merging the store's tables, then counting. Threads
-/// inherit that of the one that starts them. Answering and the log's writers keep that of the
-/// process.
-const NICE_STORE: i32 = 10;
-const NICE_COUNTING: i32 = 5;
+const TABLE_CELLS_MAX: usize = 80_000;
 
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
@@ -50,9 +45,10 @@ impl Tally {
             .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
         let lock = FolderLock::take(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let store: Arc<dyn CounterStore> = Arc::new(at_nice(NICE_STORE, || {
-            EmbeddedStore::open(&dir.join("store"), StoreSettings::default())
-        })?);
+        let store: Arc<dyn CounterStore> = Arc::new(
+            Duty::Merge
+                .call(|| EmbeddedStore::open(&dir.join("store"), StoreSettings::default()))?,
+        );
         let log = open_log(settings, &clock, &*store)?;
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
@@ -61,7 +57,7 @@ impl Tally {
             hash_keys: rand::random(),
             dedup_minutes: settings.dedup_minutes,
         };
-        let processors = at_nice(NICE_COUNTING, || {
+        let processors = Duty::Count.call(|| {
             let (log, store) = (log.clone(), store.clone());
             Processors::start(log, store, clock.clone(), admission.clone(), processor_settings)
         })?;
@@ -86,18 +82,6 @@ impl Tally {
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.parts.processors.stop().context("the last flush failed; the next start repeats it")
     }
-}
-
-/// Calls a function on a thread of this nice value, which the threads that it starts inherit.
-fn at_nice<R: Send>(nice: i32, call: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            // Best effort: a sandbox may forbid it.
-            let _ = rustix::process::setpriority_process(None, nice);
-            call()
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// Opens the log with what the store knows to have been durable.

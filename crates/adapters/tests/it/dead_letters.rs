@@ -15,7 +15,7 @@ use engine::dead_letters::{DeadLetters, LetterError, Place};
 use engine::gateway::Gateway;
 use engine::ports::{
     AppendPart, Clock, CounterSnapshot, CounterStore, ErrorKind, EventLog, Flush, LetterState,
-    PortError, Replay,
+    PortError, Replay, Rows,
 };
 use futures::executor::block_on;
 use model::append_time::ClockReading;
@@ -47,8 +47,8 @@ struct FailingStore {
 }
 
 impl CounterStore for FailingStore {
-    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError> {
-        self.inner.flush(flush)
+    fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
+        self.inner.flush(flush, rows)
     }
 
     fn mark(
@@ -111,9 +111,9 @@ impl World {
             record: vec![0xff],
         };
         let checkpoint = Checkpoint { next_offset: Offset(0), ..Checkpoint::default() };
-        let (rows, dead_letters) = (Vec::new(), std::slice::from_ref(&letter));
-        let flush = Flush { partition: PLACE.0, rows, dead_letters, checkpoint };
-        store.flush(&flush).expect("the letter is stored");
+        let dead_letters = std::slice::from_ref(&letter);
+        let flush = Flush { partition: PLACE.0, dead_letters, checkpoint };
+        store.flush(&flush, &mut std::iter::empty()).expect("the letter is stored");
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let mut world = Self { disk: MemDisk::new(seed), store, clock, process: None };
         world.start();

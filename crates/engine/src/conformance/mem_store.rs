@@ -8,7 +8,8 @@ use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
+    StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -61,7 +62,8 @@ impl MemStore {
 }
 
 impl CounterStore for MemStore {
-    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+    fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let mut state = self.0.lock();
         let number = state.flushes;
         state.flushes += 1;
@@ -70,7 +72,7 @@ impl CounterStore for MemStore {
         if failure == Some(FlushFailure::Before) {
             return Err(PortError::new(ErrorKind::Unavailable, "a flush fails as ordered"));
         }
-        Arc::make_mut(&mut state.stored).take(flush)?;
+        Arc::make_mut(&mut state.stored).take(flush, &rows)?;
         if failure == Some(FlushFailure::After) {
             let context = "a flush is not confirmed, as ordered: restart";
             return Err(PortError::new(ErrorKind::Corrupt, context));
@@ -103,9 +105,9 @@ impl CounterStore for MemStore {
 }
 
 impl Stored {
-    fn take(&mut self, flush: &Flush<'_>) -> Result<(), PortError> {
+    fn take(&mut self, flush: &Flush<'_>, rows: &[CounterRow<'_>]) -> Result<(), PortError> {
         assert!(
-            flush.rows.is_sorted_by(|a, b| a.key < b.key),
+            rows.is_sorted_by(|a, b| a.key < b.key),
             "the rows of a flush are in key order, no key twice"
         );
         let place = |c: &Checkpoint| (c.log_epoch, c.next_offset);
@@ -117,7 +119,7 @@ impl Stored {
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
         self.checkpoints.insert(partition, flush.checkpoint);
-        for counter in &flush.rows {
+        for counter in rows {
             let row = counter.row.clone();
             match counter.key {
                 RowKey::Total { item, event_type } => {
@@ -231,9 +233,10 @@ mod tests {
     use super::super::counter_store;
     use super::*;
 
-    fn flush(next: u64) -> Flush<'static> {
+    fn write(store: &MemStore, next: u64) -> Result<(), PortError> {
         let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
-        Flush { partition: PartitionId(0), rows: Vec::new(), dead_letters: &[], checkpoint }
+        let flush = Flush { partition: PartitionId(0), dead_letters: &[], checkpoint };
+        store.flush(&flush, &mut std::iter::empty())
     }
 
     #[test]
@@ -248,11 +251,11 @@ mod tests {
         let store = MemStore::new();
         store.fail_flush(1, FlushFailure::Before);
         store.fail_flush(3, FlushFailure::After);
-        store.flush(&flush(1)).expect("the first is skipped");
-        assert_eq!(store.flush(&flush(2)).unwrap_err().kind, ErrorKind::Unavailable);
-        store.flush(&flush(2)).expect("nothing was written before");
-        assert_eq!(store.flush(&flush(3)).unwrap_err().kind, ErrorKind::Corrupt);
-        assert_eq!(store.flush(&flush(3)).unwrap_err().kind, ErrorKind::Conflict);
+        write(&store, 1).expect("the first is skipped");
+        assert_eq!(write(&store, 2).unwrap_err().kind, ErrorKind::Unavailable);
+        write(&store, 2).expect("nothing was written before");
+        assert_eq!(write(&store, 3).unwrap_err().kind, ErrorKind::Corrupt);
+        assert_eq!(write(&store, 3).unwrap_err().kind, ErrorKind::Conflict);
         assert_eq!(store.flushes(), 5);
     }
 }

@@ -14,13 +14,15 @@ pub struct CounterRow<'a> {
     pub row: StoredRow,
 }
 
-/// What one partition writes in one go.
+/// The rows of a flush, in key order, no key twice. They are made while they are taken, so that
+/// they are never in memory all at once.
+pub type Rows<'a> = dyn Iterator<Item = Result<CounterRow<'a>, PortError>> + 'a;
+
+/// What one partition writes in one go, beside rows.
 #[derive(Clone, Debug)]
 pub struct Flush<'a> {
     /// Which partition.
     pub partition: PartitionId,
-    /// In key order, no key twice.
-    pub rows: Vec<CounterRow<'a>>,
     /// What could not be counted among the records of this flush.
     pub dead_letters: &'a [DeadLetter],
     /// Progress after this flush.
@@ -39,8 +41,9 @@ pub struct Flush<'a> {
 /// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life. It
 ///   keeps what it sees from being cleaned up, so it is let go of after seconds at most.
 pub trait CounterStore: Send + Sync {
-    /// Writes the rows, dead letters and checkpoint of a partition.
-    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError>;
+    /// Writes the rows, dead letters and checkpoint of a partition. A row that is an error ends it
+    /// with that error, and nothing is written.
+    fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError>;
 
     /// Moves a dead letter on from one state to the next, durable when it returns.
     ///

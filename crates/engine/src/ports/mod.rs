@@ -7,7 +7,7 @@ mod event_log;
 mod letter_state;
 
 pub use clock::Clock;
-pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, StoredDeadLetter};
+pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, Rows, StoredDeadLetter};
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
 pub use letter_state::{LetterState, Replay};

@@ -218,8 +218,6 @@ impl Counting {
             }
         });
         self.dedup.sweep_a_shard();
-        // The scheduler lets a busy thread run on for milliseconds; a question waits for none.
-        std::thread::yield_now();
     }
 
     /// The checkpoint that goes with everything counted so far.

@@ -20,11 +20,29 @@ pub fn flush(
     partition: PartitionId,
     frozen: &Frozen,
 ) -> Result<(), PortError> {
-    let rows = absolute_rows(store, partition, frozen)?;
     let checkpoint = frozen.checkpoint;
-    let result =
-        store.flush(&Flush { partition, rows, dead_letters: &frozen.dead_letters, checkpoint });
-    match result {
+    let stamp = Stamp {
+        log_epoch: checkpoint.log_epoch,
+        base_offset: frozen.table.from(),
+        next_offset: checkpoint.next_offset,
+    };
+    let snapshot = store.snapshot()?;
+    if let Some(stored) = snapshot.checkpoint(partition)?
+        && stored.next_offset != stamp.base_offset
+    {
+        if is_same_place(&stored, &checkpoint) {
+            return Ok(());
+        }
+        let context = format!(
+            "partition {partition} is at offset {} in the store and at {} in memory: somebody \
+             else writes to this store",
+            stored.next_offset, stamp.base_offset
+        );
+        return Err(PortError::new(ErrorKind::Conflict, context));
+    }
+    let mut rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
+    let flush = Flush { partition, dead_letters: &frozen.dead_letters, checkpoint };
+    match store.flush(&flush, &mut rows) {
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {
                 Some(stored) if is_same_place(&stored, &checkpoint) => Ok(()),
@@ -39,98 +57,99 @@ fn is_same_place(one: &Checkpoint, other: &Checkpoint) -> bool {
     (one.log_epoch, one.next_offset) == (other.log_epoch, other.next_offset)
 }
 
-fn absolute_rows<'a>(
-    store: &dyn CounterStore,
-    partition: PartitionId,
-    frozen: &'a Frozen,
-) -> Result<Vec<CounterRow<'a>>, PortError> {
-    let stamp = Stamp {
-        log_epoch: frozen.checkpoint.log_epoch,
-        base_offset: frozen.table.from(),
-        next_offset: frozen.checkpoint.next_offset,
-    };
-    let snapshot = store.snapshot()?;
-    if let Some(stored) = snapshot.checkpoint(partition)?
-        && stored.next_offset != stamp.base_offset
-    {
-        if is_same_place(&stored, &frozen.checkpoint) {
-            return Ok(Vec::new());
-        }
-        let context = format!(
-            "partition {partition} is at offset {} in the store and at {} in memory: somebody \
-             else writes to this store",
-            stored.next_offset, stamp.base_offset
-        );
-        return Err(PortError::new(ErrorKind::Conflict, context));
-    }
-    let SortedCells { totals, hours } = frozen.table.sorted(std::thread::yield_now);
-    let mut rows = Vec::with_capacity(totals.len() + hours.len());
-    let newest_hours = add_totals(&*snapshot, partition, stamp, &totals, &mut rows)?;
-    drop(totals);
-    add_hours(&*snapshot, partition, stamp, hours, &newest_hours, &mut rows)?;
-    Ok(rows)
-}
-
-/// The totals as they are to be; for each the newest hour that had a row before.
-fn add_totals<'a>(
-    snapshot: &dyn CounterSnapshot,
+/// The rows as they are to be, made of a frozen table and what is stored, a few at a time.
+struct AbsoluteRows<'a> {
+    snapshot: &'a dyn CounterSnapshot,
     partition: PartitionId,
     stamp: Stamp,
-    totals: &[TotalCell<'a>],
-    rows: &mut Vec<CounterRow<'a>>,
-) -> Result<Vec<Option<Hour>>, PortError> {
-    let mut newest_hours = Vec::with_capacity(totals.len());
-    for totals in totals.chunks(ROWS_AT_A_TIME) {
+    totals: std::vec::IntoIter<TotalCell<'a>>,
+    /// For each total that was passed: the newest hour that had a row before.
+    newest_hours: Vec<Option<Hour>>,
+    hours: std::vec::IntoIter<HourCells<'a>>,
+    ready: std::vec::IntoIter<CounterRow<'a>>,
+}
+
+impl<'a> AbsoluteRows<'a> {
+    fn new(
+        snapshot: &'a dyn CounterSnapshot,
+        partition: PartitionId,
+        stamp: Stamp,
+        cells: SortedCells<'a>,
+    ) -> Self {
+        let SortedCells { totals, hours } = cells;
+        Self {
+            snapshot,
+            partition,
+            stamp,
+            newest_hours: Vec::with_capacity(totals.len()),
+            totals: totals.into_iter(),
+            hours: hours.into_iter(),
+            ready: Vec::new().into_iter(),
+        }
+    }
+
+    fn next_totals(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
+        let chunk: Vec<_> = self.totals.by_ref().take(ROWS_AT_A_TIME).collect();
         let key = |t: &TotalCell<'a>| RowKey::Total { item: t.item, event_type: t.event_type };
-        let keys: Vec<_> = totals.iter().map(key).collect();
-        let stored = snapshot.get(partition, &keys)?;
-        for ((total, key), stored) in totals.iter().zip(keys).zip(stored) {
+        let keys: Vec<_> = chunk.iter().map(key).collect();
+        let stored = self.snapshot.get(self.partition, &keys)?;
+        let mut rows = Vec::with_capacity(chunk.len());
+        for ((total, key), stored) in chunk.iter().zip(keys).zip(stored) {
             let mut row: StoredRow = stored.unwrap_or_default();
-            newest_hours.push(row.newest_hour);
-            row.advance(stamp, &[Cell { slot: Cell::WHOLE, summary: total.summary }]);
+            self.newest_hours.push(row.newest_hour);
+            row.advance(self.stamp, &[Cell { slot: Cell::WHOLE, summary: total.summary }]);
             row.newest_hour = row.newest_hour.max(Some(total.newest_hour));
             rows.push(CounterRow { key, row });
         }
-        // A flush is in nobody's way: see `Counting`.
-        std::thread::yield_now();
+        Ok(rows)
     }
-    Ok(newest_hours)
-}
 
-/// The hour rows as they are to be. Those newer than any the store has are not asked for.
-fn add_hours<'a>(
-    snapshot: &dyn CounterSnapshot,
-    partition: PartitionId,
-    stamp: Stamp,
-    hours: Vec<HourCells<'a>>,
-    newest_hours: &[Option<Hour>],
-    rows: &mut Vec<CounterRow<'a>>,
-) -> Result<(), PortError> {
-    let mut hours = hours.into_iter();
-    loop {
-        let chunk: Vec<HourCells<'a>> = hours.by_ref().take(ROWS_AT_A_TIME).collect();
-        if chunk.is_empty() {
-            return Ok(());
-        }
+    /// Hours newer than any the store has are not asked for.
+    fn next_hours(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
+        let chunk: Vec<_> = self.hours.by_ref().take(ROWS_AT_A_TIME).collect();
         let key = |row: &HourCells<'a>| {
             let (hour, event_type, item) = (row.hour, row.event_type, row.item);
             RowKey::Hour { hour, event_type, item }
         };
-        let may_be_stored = |row: &HourCells<'a>| Some(row.hour) <= newest_hours[row.total];
+        let may_be_stored = |row: &HourCells<'a>| Some(row.hour) <= self.newest_hours[row.total];
         let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
-        let mut stored = snapshot.get(partition, &keys)?.into_iter();
+        let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let mut rows = Vec::with_capacity(chunk.len());
         for added in chunk {
             let key = key(&added);
             let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
             let row = match known {
                 Some(mut row) => {
-                    row.advance(stamp, &added.cells);
+                    row.advance(self.stamp, &added.cells);
                     row
                 }
-                None => StoredRow::begin(stamp, added.cells),
+                None => StoredRow::begin(self.stamp, added.cells),
             };
             rows.push(CounterRow { key, row });
         }
-        std::thread::yield_now();
+        Ok(rows)
+    }
+}
+
+impl<'a> Iterator for AbsoluteRows<'a> {
+    type Item = Result<CounterRow<'a>, PortError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.len() == 0 {
+            let more = match self.totals.len() {
+                0 => self.next_hours(),
+                _ => self.next_totals(),
+            };
+            match more {
+                Ok(rows) => self.ready = rows.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.ready.next().map(Ok)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.ready.len() + self.totals.len() + self.hours.len();
+        (left, Some(left))
     }
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::resolve;
 use super::{Outcome, UsageError};
 use crate::config::{Raw, Resolved};
+use crate::threads::Duty;
 use crate::wiring::Tally;
 use crate::{http, telemetry};
 
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     let settings = resolve(args.config.as_deref(), &args.settings)
         .map_err(|error| UsageError(error.to_string()))?;
     telemetry::start(&settings.log_level);
+    Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tally = Tally::open(&settings)?;
     runtime.block_on(serve(&settings, &tally))?;

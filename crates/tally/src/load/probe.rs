@@ -14,6 +14,7 @@ use super::connection::{Connection, Peer};
 use super::generator::item_text;
 use super::report::Latencies;
 use super::zipf::{Random, Zipf};
+use crate::threads::Duty;
 
 const VISIBILITY_INTERVAL: Duration = Duration::from_millis(100);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -33,7 +34,11 @@ impl Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::spawn(move || runtime.block_on(probe(stopped)));
+        let thread = std::thread::spawn(move || {
+            // It stands for a client elsewhere, which does not wait for a core of this machine.
+            Duty::Answer.take();
+            runtime.block_on(probe(stopped))
+        });
         Ok(Self { stop, thread })
     }
 

@@ -17,6 +17,7 @@ use super::probe;
 use super::report::{Latencies, LoadReport};
 use super::verify::Expected;
 use super::zipf::Zipf;
+use crate::threads::Duty;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -74,9 +75,6 @@ struct Body {
     tracked: Vec<Tracked>,
 }
 
-/// Nice value of the load's own thread while probes measure: they stand for clients elsewhere.
-const NICE_BESIDE_PROBES: i32 = 5;
-
 /// Runs to the end. `progress` hears the number of events answered so far.
 pub(crate) fn run(
     options: LoadOptions,
@@ -127,8 +125,7 @@ pub(crate) fn run(
     });
     if visibility.is_some() || queries.is_some() {
         // The probes are to measure the server, not a wait for this thread on the same cores.
-        // Best effort: a sandbox may forbid it.
-        let _ = rustix::process::setpriority_process(None, NICE_BESIDE_PROBES);
+        Duty::Count.take();
     }
     runtime.block_on(drive(&shared));
     let elapsed = shared.started.elapsed();

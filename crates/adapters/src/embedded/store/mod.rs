@@ -16,7 +16,9 @@ mod tuning;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError};
+use engine::ports::{
+    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
+};
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
 use model::{Offset, PartitionId, RowKey};
 
@@ -24,9 +26,6 @@ use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
 use row::FORMAT_VERSION;
 use snapshot::EmbeddedSnapshot;
-
-/// Rows written between two moments at which other threads get their turn.
-const BREATH_ROWS: usize = 1_024;
 
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
@@ -79,18 +78,22 @@ impl EmbeddedStore {
     }
 
     /// Everything of a flush as one batch; a batch that is never committed leaves no trace.
-    fn batch(&self, flush: &Flush<'_>, partition: &Partition) -> OwnedWriteBatch {
-        debug_assert!(flush.rows.is_sorted_by(|a, b| a.key < b.key));
-        let count = flush.rows.len() + flush.dead_letters.len() + 1;
+    fn batch(
+        &self,
+        flush: &Flush<'_>,
+        rows: &mut Rows<'_>,
+        partition: &Partition,
+    ) -> Result<OwnedWriteBatch, PortError> {
+        let count = rows.size_hint().0 + flush.dead_letters.len() + 1;
         let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), count)
             .durability(Some(PersistMode::SyncData));
         let (mut key, mut value) = (Vec::new(), Vec::new());
+        let mut before = None;
         let mut newest_hour = None;
-        for (n, counter) in flush.rows.iter().enumerate() {
-            if n % BREATH_ROWS == 0 {
-                // The scheduler lets a busy thread run on for milliseconds; a question waits for none.
-                std::thread::yield_now();
-            }
+        for counter in rows {
+            let counter = counter?;
+            debug_assert!(before < Some(counter.key), "rows come in key order, no key twice");
+            before = Some(counter.key);
             keys::row(&mut key, flush.partition, &counter.key);
             value.clear();
             row::write_row(&mut value, &counter.row);
@@ -108,7 +111,7 @@ impl EmbeddedStore {
         }
         let key = keys::checkpoint(flush.partition);
         batch.insert(&self.rows, key, row::write_checkpoint(&flush.checkpoint));
-        batch
+        Ok(batch)
     }
 
     fn commit(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
@@ -142,7 +145,7 @@ impl EmbeddedStore {
 }
 
 impl CounterStore for EmbeddedStore {
-    fn flush(&self, flush: &Flush<'_>) -> Result<(), PortError> {
+    fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         let partition = self.partitions.get(flush.partition)?;
         let mut stored = partition.checkpoint.lock();
         let place = |c: &model::Checkpoint| (c.log_epoch, c.next_offset);
@@ -156,7 +159,8 @@ impl CounterStore for EmbeddedStore {
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
         self.check_room()?;
-        self.commit(self.batch(flush, partition)).map_err(|error| {
+        let batch = self.batch(flush, rows, partition)?;
+        self.commit(batch).map_err(|error| {
             let context = format!(
                 "flush partition {} to the counter store in {:?}: it takes no more writes until \
                  the process is restarted",

@@ -76,8 +76,9 @@ fn partitions_beyond_the_limit_are_refused() {
     let store = open(&scratch.path().join("store"));
     let partition = PartitionId(model::limits::PARTITIONS_MAX);
     let checkpoint = Checkpoint::default();
-    let flush = Flush { partition, rows: Vec::new(), dead_letters: &[], checkpoint };
-    assert_eq!(store.flush(&flush).unwrap_err().kind, ErrorKind::Invalid);
+    let flush = Flush { partition, dead_letters: &[], checkpoint };
+    let flushed = store.flush(&flush, &mut std::iter::empty());
+    assert_eq!(flushed.unwrap_err().kind, ErrorKind::Invalid);
 }
 
 #[test]
@@ -136,14 +137,14 @@ fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
     let stamp = Stamp { log_epoch: 1, base_offset: Offset(0), next_offset };
     let summary = Summary { count: flush, ..Summary::EMPTY };
     let cells = vec![Cell { slot: Cell::WHOLE, summary }];
-    let rows = keys
+    let mut rows = keys
         .iter()
         .map(|key| CounterRow {
             key: *key,
             row: StoredRow { stamp, cells: cells.clone(), newest_hour: None },
         })
-        .collect();
+        .map(Ok);
     let checkpoint = Checkpoint { log_epoch: 1, next_offset, ..Checkpoint::default() };
-    let flush = Flush { partition: PartitionId(0), rows, dead_letters: &[], checkpoint };
-    store.flush(&flush).expect("a flush");
+    let flush = Flush { partition: PartitionId(0), dead_letters: &[], checkpoint };
+    store.flush(&flush, &mut rows).expect("a flush");
 }

@@ -19,7 +19,7 @@ pub(super) const WORKER_THREADS: usize = 1;
 
 /// A flush that finds a memtable of this size begins a new one. Up to four wait to be written out
 /// and each can be larger by one flush; in memory a row takes half as much again as is counted.
-pub(super) const MEMTABLE_BYTES: u64 = 8 << 20;
+pub(super) const MEMTABLE_BYTES: u64 = 32 << 20;
 
 /// Size of a table on disk. Together with [`TABLES_MERGED`] it bounds a merge of new tables to some
 /// 100 MB, so that memtables do not wait long for the one worker.

@@ -11,10 +11,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::http::problem::Failure;
+use crate::threads::Duty;
 
-/// Raises the nice value of the threads: questions go first, and on a machine that is not busy
-/// it makes no difference.
-const NICE: i32 = 5;
 /// Bodies that may wait for a thread. Their memory is bounded by the body budget before.
 const QUEUE_MAX: usize = 1_024;
 
@@ -77,8 +75,7 @@ enum Polled<T> {
 }
 
 fn work(receiver: &Mutex<Receiver<Job>>) {
-    // Best effort: a sandbox may forbid it.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    Duty::Count.take();
     loop {
         let job = receiver.lock().recv();
         let Ok(job) = job else { return };

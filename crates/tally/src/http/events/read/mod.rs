@@ -23,9 +23,6 @@ pub(crate) use ids::{IdSource, cloud_event_id};
 pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX >= model::limits::BODY_BYTES_MAX);
 
-/// Events read between two moments at which other threads get their turn.
-const BREATH_EVENTS: u32 = 256;
-
 /// What takes events: the gateway's batch, or a stand-in.
 pub(crate) trait EventSink {
     /// The time of arrival.
@@ -138,10 +135,6 @@ impl<'s, S: EventSink> Intake<'s, S> {
             return Err(too_many_events());
         }
         self.offered += 1;
-        if self.offered.is_multiple_of(BREATH_EVENTS) {
-            // The scheduler lets a busy thread run on for milliseconds; a question waits for none.
-            std::thread::yield_now();
-        }
         if let Err(fault) = draft.and_then(|draft| self.offer(index, draft)) {
             self.rejections.push(Rejection { index, fault });
         }
