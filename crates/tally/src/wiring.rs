@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
-use adapters::embedded::store::{EmbeddedStore, StoreSettings};
+use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
 use engine::admission::Admission;
 use engine::dead_letters::DeadLetters;
@@ -27,6 +27,10 @@ use crate::threads::Duty;
 /// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
 /// small machine.
 const TABLE_CELLS_MAX: usize = 80_000;
+
+/// Room that the log leaves free on the disk: what is accepted can then be counted and written down
+/// even when nothing more can be accepted.
+const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
 
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
@@ -115,6 +119,7 @@ fn open_log(
             Compression::Zstd => Codec::Zstd,
         },
         segment_bytes: settings.segment_bytes,
+        reserve_bytes: LOG_RESERVE_BYTES,
         dedup_minutes: settings.dedup_minutes,
         retention_ms: Some(settings.log_retention_ms),
         retention_bytes: settings.log_retention_bytes,

@@ -26,15 +26,33 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     pub(super) partition: PartitionId,
     pub(super) segment_bytes: u64,
+    /// Room that a new segment leaves to others.
+    pub(super) reserve_bytes: u64,
 }
 
 impl Place {
     fn prepare(&self) -> Result<Arc<dyn DiskFile>, WriteError> {
         let path = self.dir.join(PREPARED);
         // Nothing is written yet, so the same can be tried again when there is room.
-        self.disk
-            .create(&path, self.segment_bytes)
+        self.check_room()
+            .and_then(|()| self.disk.create(&path, self.segment_bytes))
             .map_err(|error| WriteError::new("making", &path, false, error))
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        if self.reserve_bytes == 0 {
+            return Ok(());
+        }
+        let free = self.disk.free_bytes(&self.dir)?;
+        if free >= self.segment_bytes.saturating_add(self.reserve_bytes) {
+            return Ok(());
+        }
+        let what = format!(
+            "{free} bytes are free on the disk; a segment takes {} and {} are kept for counters: \
+             make room",
+            self.segment_bytes, self.reserve_bytes
+        );
+        Err(io::Error::new(io::ErrorKind::StorageFull, what))
     }
 
     /// Makes a segment with this header, in a prepared file if there is one.

@@ -123,6 +123,7 @@ impl EmbeddedLog {
                 dir: dir.join(n.to_string()),
                 partition: PartitionId(n),
                 segment_bytes: settings.segment_bytes,
+                reserve_bytes: 0,
             };
             let known_durable = known_durable.get(usize::from(n)).copied().flatten();
             appenders.push(open::open_partition(place, known_durable, settings.tail_bytes_max)?);
@@ -145,6 +146,7 @@ impl EmbeddedLog {
                 linger: Duration::from_micros(settings.linger_us),
             };
             writer.commit_control(&control)?;
+            writer.appender.place.reserve_bytes = settings.reserve_bytes;
             let writer = Mutex::new(Writer::Stepped(Box::new(writer)));
             partitions.push(Partition { queue, published, writer, leaving: Mutex::default() });
         }

@@ -15,6 +15,9 @@ pub struct LogSettings {
     pub codec: Codec,
     /// Size of a new segment's file.
     pub segment_bytes: u64,
+    /// Room on the disk that new segments leave free, so that what is in the log can still be
+    /// counted when nothing more is taken. A start may use it.
+    pub reserve_bytes: u64,
     /// Largest payload of a batch, before compression: what a reader must take at once.
     pub batch_bytes_max: usize,
     /// Most payload that waits for the writer of a partition.
@@ -41,6 +44,7 @@ impl LogSettings {
             partitions,
             codec: Codec::default(),
             segment_bytes: 64 << 20,
+            reserve_bytes: 0,
             batch_bytes_max: 4 << 20,
             queue_bytes_max: 32 << 20,
             queue_parts_max: 64 << 10,

@@ -26,6 +26,7 @@ use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
 use row::FORMAT_VERSION;
 use snapshot::EmbeddedSnapshot;
+pub use tuning::FREE_BYTES_MIN;
 
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]

@@ -35,7 +35,7 @@ const FILTER_BITS_PER_ROW: f32 = 10.0;
 
 /// A flush is refused when fewer bytes are free: journals, memtables and a merge must still fit,
 /// for fjall cannot go on after a write that failed halfway.
-pub(super) const FREE_BYTES_MIN: u64 = 512 << 20;
+pub const FREE_BYTES_MIN: u64 = 512 << 20;
 const _: () = assert!(
     FREE_BYTES_MIN
         >= JOURNAL_BYTES_MAX + 2 * TABLES_MERGED as u64 * TABLE_BYTES + 5 * MEMTABLE_BYTES

@@ -80,6 +80,32 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_reserve_is_left_to_others_and_used_by_a_start() {
+    let mut bench = Bench::new(1);
+    bench.settings.reserve_bytes = 100 << 10;
+    let log = bench.open();
+    let reserve = bench.settings.reserve_bytes;
+    bench.disk.set_free_bytes(reserve + 3 * bench.settings.segment_bytes);
+    let mut durable = 0;
+    let error = loop {
+        match append(&log, FIRST, &format!("p{durable}"), 5) {
+            Ok(_) => durable += 1,
+            Err(error) => break error,
+        }
+        assert!(durable < 1_000, "the reserve is used up");
+    };
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(cause.contains("make room"), "{cause}");
+    assert!(bench.disk.free_bytes(Path::new("/log")).expect("a figure") >= reserve);
+    drop(log);
+    let log = bench.open();
+    assert_eq!(all(&log).len(), durable * 5);
+    bench.disk.set_free_bytes(reserve + (1 << 20));
+    appended(&log, "after", 5);
+}
+
+#[test]
 fn a_group_that_fills_the_disk_tells_each_part_what_became_of_it() {
     let bench = Bench::new(1);
     let log = bench.open();
