@@ -150,6 +150,17 @@ impl DedupWindow {
         false
     }
 
+    /// Makes room for so many more ids at once, where they are known to come: growing step by step
+    /// moves every entry several times.
+    pub fn reserve(&mut self, ids: u64) {
+        let each = usize::try_from(ids).unwrap_or(usize::MAX) / SHARDS;
+        for shard in &mut self.shards {
+            let slots = table_slots(shard);
+            shard.reserve(each, |entry| slot_hash(*entry));
+            self.slots = self.slots - slots + table_slots(shard);
+        }
+    }
+
     /// Forgets what is too old in the next shard; whether there is more to sweep. Called now and
     /// then it keeps each pause short.
     pub fn sweep_a_shard(&mut self) -> bool {
@@ -221,6 +232,19 @@ mod tests {
         assert!(window.observe(spread(1)), "ten minutes later is within");
         window.advance(121);
         assert!(!window.observe(spread(1)), "eleven minutes later is not");
+    }
+
+    #[test]
+    fn room_that_was_made_is_enough_and_is_counted() {
+        let mut window = DedupWindow::new(10, (1, 2));
+        window.advance(100);
+        assert!(!window.observe(spread(0)));
+        window.reserve(40_000);
+        let bytes = window.bytes();
+        assert!(bytes >= 40_000 * 16, "{bytes}");
+        (1..10_000).for_each(|id| assert!(!window.observe(spread(id))));
+        assert_eq!((window.ids(), window.bytes()), (10_000, bytes));
+        assert!(window.observe(spread(0)));
     }
 
     #[test]

@@ -121,14 +121,31 @@ impl Counting {
         }
         self.enter_minute(batch.append_time, batch.base_offset.max(from));
         let mut offset = batch.base_offset;
+        let mut hashes = Vec::with_capacity(CHUNK_RECORDS);
         for record in split(batch.payload.as_ref()) {
             if (from..self.next_offset).contains(&offset)
                 && let Ok(record) = record.and_then(Record::read)
             {
-                self.dedup.observe(self.dedup.hash(&record));
+                hashes.push(self.dedup.hash(&record));
+                if hashes.len() >= CHUNK_RECORDS {
+                    self.observe_all(&mut hashes);
+                }
             }
             offset = offset.plus(1);
         }
+        self.observe_all(&mut hashes);
+    }
+
+    /// In a loop of its own, so that the processor waits for many cache lines at once.
+    fn observe_all(&mut self, hashes: &mut Vec<u128>) {
+        for hash in hashes.drain(..) {
+            self.dedup.observe(hash);
+        }
+    }
+
+    /// Makes room for so many ids that [`Self::rebuild`] is about to note.
+    pub fn expect_ids(&mut self, ids: u64) {
+        self.dedup.reserve(ids);
     }
 
     /// Judges and counts the records of a batch that come next.

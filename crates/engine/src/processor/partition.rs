@@ -177,6 +177,7 @@ impl Partition {
     /// Reads the ids of the dedup window back from the log.
     fn rebuild(&self, counting: &mut Counting) -> Result<(), PortError> {
         let mut from = self.resume.window_from;
+        counting.expect_ids(self.resume.count_from.0.saturating_sub(from.0));
         while from < self.resume.count_from {
             for batch in block_on(self.ports.log.read(self.id, from, READ_BYTES))? {
                 counting.rebuild(&batch, from);
