@@ -9,7 +9,7 @@
 //!   16     8  base_offset: offset of the first record
 //!   24     8  append_time in ms since 1970
 //!   32     8  durable_offset known when this was written: the first offset not durable then
-//!   40     4  record_count, at least 1
+//!   40     4  record_count, at least 1, at most the length of the payload
 //!   44     4  log_epoch
 //!   48     2  partition
 //!   50     1  codec of the payload: 0 none, 1 LZ4 block, 2 zstd
@@ -146,6 +146,7 @@ impl BatchHeader {
         let is_known = batch[51] & !FLAG_CONTROL == 0
             && u32_at(batch, 52) == 0
             && header.record_count > 0
+            && header.record_count <= header.payload_len
             && header.durable_offset <= header.base_offset
             && header.base_offset.0.checked_add(u64::from(header.record_count)).is_some()
             && header.payload_len as usize <= PAYLOAD_BYTES_MAX;
@@ -272,6 +273,15 @@ mod tests {
             "fe544c4215d1b8aa060000000600000007000000000000007b698cfda10100000500000000000000\
              0100000003000000010000010000000005010a000000"
         );
+    }
+
+    #[test]
+    fn a_batch_has_no_more_records_than_bytes() {
+        for (record_count, expected) in [(7, true), (8, false), (u32::MAX, false)] {
+            let mut batch = sealed(b"payload");
+            BatchHeader { record_count, ..header(b"payload") }.seal(&mut batch);
+            assert_eq!(BatchHeader::read(&batch).is_ok(), expected, "{record_count}");
+        }
     }
 
     #[test]

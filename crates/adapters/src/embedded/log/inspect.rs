@@ -244,11 +244,11 @@ impl Inspector<'_, '_> {
             self.leftover(looked, scan)?;
             return ControlFlow::Continue(None);
         };
-        let resumed = recover::valid_batches(self.partition, &bytes[scan.end..])
+        let tail = &bytes[scan.end..];
+        let resumed = recover::later_batches(self.partition, scan.next_offset, tail)
             .map(|(found, header)| (scan.end + found, header))
             .find(|(_, header)| {
-                header.base_offset >= scan.next_offset
-                    && header.append_time >= scan.append_time
+                header.append_time >= scan.append_time
                     && looked.end.is_none_or(|end| header.next_offset() <= end)
             });
         let next_offset = resumed.map(|(_, header)| header.base_offset).or(looked.end);

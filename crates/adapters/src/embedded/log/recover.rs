@@ -7,7 +7,7 @@
 
 use model::{Offset, PartitionId, TimestampMs};
 
-use super::batch::{BadBatch, BatchHeader, MAGIC};
+use super::batch::{BadBatch, BatchHeader, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::index::Index;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 
@@ -138,15 +138,32 @@ impl Scan {
     /// Takes what valid batches after a bad place prove: they were written when everything below
     /// their durable offset was durable.
     fn hear_later_batches(&mut self, partition: PartitionId, tail: &[u8]) {
-        for (_, header) in valid_batches(partition, tail) {
+        for (_, header) in later_batches(partition, self.next_offset, tail) {
             self.durable_offset = self.durable_offset.max(header.durable_offset);
             self.log_epoch = self.log_epoch.max(header.log_epoch);
         }
     }
 }
 
-/// The valid batches of a partition anywhere in some bytes, each with its position there.
-pub(super) fn valid_batches(
+/// The valid batches of a partition anywhere in the bytes behind a bad place, each with its
+/// position there; `next_offset` is the first offset that the bad place may hold.
+///
+/// Clients choose bytes of payloads, those of UUIDs above all, and can make some that look like a
+/// batch. One that says that more records lie before it than the bytes before it could hold is none.
+pub(super) fn later_batches(
+    partition: PartitionId,
+    next_offset: Offset,
+    bytes: &[u8],
+) -> impl Iterator<Item = (usize, BatchHeader)> {
+    valid_batches(partition, bytes).filter(move |&(position, header)| {
+        let batches_max = position / HEADER_BYTES + 1;
+        let records_max = batches_max as u64 * PAYLOAD_BYTES_MAX as u64;
+        let before = header.base_offset.0.checked_sub(next_offset.0);
+        before.is_some_and(|records| records <= records_max)
+    })
+}
+
+fn valid_batches(
     partition: PartitionId,
     bytes: &[u8],
 ) -> impl Iterator<Item = (usize, BatchHeader)> {

@@ -134,6 +134,20 @@ fn the_epoch_rises_above_all_that_was_ever_written() {
     assert_eq!(scan(&SEGMENT, &segment(&batches)).log_epoch, 9);
 }
 
+/// Clients choose bytes of payloads: a torn batch may hold some that look like a batch.
+#[test]
+fn what_looks_like_a_batch_in_a_torn_payload_proves_nothing() {
+    for far in [1 << 56, u64::MAX - 9] {
+        let torn = [&batch(102, 20, 102, 2)[..90], &batch(far, 1, far, 9), &[7; 30]].concat();
+        let bytes = segment(&[batch(100, 2, 100, 2), torn]);
+        assert_eq!(verdict(&bytes, None), Verdict::Kept(102, 1, true));
+        assert_eq!(scan(&SEGMENT, &bytes).log_epoch, 2);
+    }
+    // One that says that it lies before the bad place is none either.
+    let torn = [&batch(102, 20, 102, 2)[..90], &batch(40, 1, 40, 9)].concat();
+    assert_eq!(scan(&SEGMENT, &segment(&[batch(100, 2, 100, 2), torn])).log_epoch, 2);
+}
+
 #[test]
 fn a_chain_of_segments_has_no_gap() {
     let header = |base: u64, previous: Option<u64>| SegmentHeader {
