@@ -38,8 +38,9 @@ impl AppendClock {
     /// Starts after the newest append time found in the log. The node was away for a time that no
     /// clock measured, so a wall clock ahead of the log is believed, however far.
     pub fn start(newest: TimestampMs, now: ClockReading) -> Self {
-        let is_waiting = newest.0 - now.wall.0 > IMPLAUSIBLE_JUMP_MS;
-        let time_halves = 2 * newest.max(now.wall).0;
+        // What is stored may say anything: a time beyond all clocks is one that is waited for.
+        let is_waiting = newest.0.saturating_sub(now.wall.0) > IMPLAUSIBLE_JUMP_MS;
+        let time_halves = newest.max(now.wall).0.saturating_mul(2);
         Self { time_halves, monotonic_ms: now.monotonic_ms, is_waiting }
     }
 
@@ -120,6 +121,16 @@ mod tests {
         assert_eq!(clock.now(at(20 * 60_000, 20 * 60_000)), Ok(ahead));
         let next = at(20 * 60_000 + 1_000, 20 * 60_000 + 1_000);
         assert_eq!(clock.now(next), Ok(TimestampMs(ahead.0 + 500)));
+    }
+
+    #[test]
+    fn a_log_beyond_all_times_is_waited_for() {
+        for newest in [i64::MAX, i64::MAX / 2 + 1] {
+            let mut clock = AppendClock::start(TimestampMs(newest), at(0, 0));
+            assert!(clock.now(at(60_000, 60_000)).is_err());
+        }
+        let mut clock = AppendClock::start(TimestampMs(i64::MIN), at(60_000, 0));
+        assert_eq!(clock.now(at(60_000, 0)), Ok(TimestampMs(60_000)));
     }
 
     #[test]

@@ -134,6 +134,11 @@ fn recover_newest(
     file.read_at(0, &mut bytes).map_err(unavailable("read", path))?;
     let scan = recover::scan(&newest.header, &bytes);
     let repair = recover::decide(&scan, known_durable).map_err(|damage| damaged(path, damage))?;
+    // No log is opened so often: what says so is damaged.
+    let log_epoch = scan.log_epoch.checked_add(1).ok_or_else(|| {
+        let context = format!("{}: its epoch is the last there can be: {REMEDY}", path.display());
+        PortError::new(ErrorKind::Corrupt, context)
+    })?;
     if let Some(cut) = repair.cut {
         tracing::warn!(
             file = %path.display(),
@@ -145,12 +150,12 @@ fn recover_newest(
         );
     }
     apply(&*file, &bytes, &scan, repair).map_err(unavailable("repair", path))?;
-    let Scan { end, next_offset, append_time, log_epoch, index, .. } = scan;
+    let Scan { end, next_offset, append_time, index, .. } = scan;
     let Segment { path, header, bytes, .. } = &*newest;
     let (path, header, bytes) = (path.clone(), *header, *bytes);
     let segment = Arc::new(Segment { path, header, bytes, index: Mutex::new(Some(index)) });
     let active = Active { segment, file, position: end as u64 };
-    Ok(Opened { active, log_epoch: log_epoch + 1, next_offset, append_time })
+    Ok(Opened { active, log_epoch, next_offset, append_time })
 }
 
 /// Writes the uncertain batches again and zeros over what is cut. Both are the same when they are
