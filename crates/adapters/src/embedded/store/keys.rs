@@ -16,7 +16,10 @@
 //! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
 //! items of an hour and type are one scan.
 
+use model::bucket::TIME_MAX;
 use model::{Hour, Offset, PartitionId, RowKey};
+
+use super::row::Damage;
 
 /// The key of the format record.
 pub(super) const FORMAT: [u8; 1] = [b'F'];
@@ -93,13 +96,21 @@ pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
 /// The first key after all hours of all partitions.
 pub(super) const HOURS_END: [u8; 1] = [HOUR + 1];
 
+/// What the rows after those of an hour begin with at least.
+pub(super) fn after_hour(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
+    hour_head(partition, Hour(hour.0 + 1))
+}
+
 /// The partition and hour in an hour row's key.
-pub(super) fn partition_and_hour(key: &[u8]) -> Option<(PartitionId, Hour)> {
-    let (tag, rest) = key.split_first()?;
-    let (partition, rest) = rest.split_first_chunk()?;
-    let (hour, _) = rest.split_first_chunk()?;
-    (*tag == HOUR)
-        .then(|| (PartitionId(u16::from_be_bytes(*partition)), Hour(u32::from_be_bytes(*hour))))
+pub(super) fn partition_and_hour(key: &[u8]) -> Result<(PartitionId, Hour), Damage> {
+    let (head, _) = key.split_first_chunk::<HOUR_HEAD>().ok_or(Damage::Length)?;
+    let [HOUR, p0, p1, hour @ ..] = *head else { return Err(Damage::Marks) };
+    let hour = Hour(u32::from_be_bytes(hour));
+    // No event is later, so that whoever counts on from an hour need not fear its end.
+    if hour > TIME_MAX.minute().hour() {
+        return Err(Damage::Number);
+    }
+    Ok((PartitionId(u16::from_be_bytes([p0, p1])), hour))
 }
 
 fn tagged(tag: u8, partition: PartitionId) -> [u8; 3] {
@@ -139,9 +150,12 @@ mod tests {
     #[test]
     fn reads_back_what_the_store_needs_of_a_key() {
         let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
-        assert_eq!(partition_and_hour(&key), Some((PartitionId(7), Hour(9))));
-        assert_eq!(partition_and_hour(&key[..6]), None);
-        assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), None);
+        assert_eq!(partition_and_hour(&key), Ok((PartitionId(7), Hour(9))));
+        assert!(key[..] < after_hour(PartitionId(7), Hour(9))[..]);
+        assert_eq!(partition_and_hour(&key[..6]), Err(Damage::Length));
+        assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), Err(Damage::Marks));
+        // Nothing was ever counted in the last hour of all: the key is damaged.
+        assert_eq!(partition_and_hour(b"H\0\0\xff\xff\xff\xff"), Err(Damage::Number));
         let key = dead_letter(PartitionId(7), Offset(9));
         assert_eq!(dead_letter_offset(&key), Some(Offset(9)));
         assert_eq!(dead_letter_offset(&key[..10]), None);

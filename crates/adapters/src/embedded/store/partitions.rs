@@ -40,10 +40,9 @@ impl Partitions {
         let mut from = keys::hour_head(PartitionId(0), Hour(0));
         while let Some(first) = rows.range(&from[..]..&keys::HOURS_END[..]).next() {
             let key = first.key().map_err(failed)?;
-            let (id, hour) =
-                keys::partition_and_hour(&key).ok_or_else(|| damaged(&key, row::Damage::Length))?;
+            let (id, hour) = keys::partition_and_hour(&key).map_err(|d| damaged(&key, d))?;
             partitions.get(id)?.add_hour(hour);
-            from = keys::hour_head(id, Hour(hour.0 + 1));
+            from = keys::after_hour(id, hour);
         }
         Ok(partitions)
     }
