@@ -6,6 +6,8 @@
 //! codecs = null | deflate (raw) | snappy (then the CRC-32 of the data, big-endian) | zstandard
 //! ```
 
+use std::io::Read;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use model::limits::BODY_BYTES_MAX;
 
@@ -172,33 +174,10 @@ fn unsnap(block: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), AvroError> 
 
 fn unzstd(block: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), AvroError> {
     let bad = |_| AvroError::Malformed("a block is not zstandard");
-    let mut decoder = zstd::stream::write::Decoder::new(Bounded { out, max }).map_err(bad)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(block).map_err(bad)?;
     decoder.window_log_max(super::super::ZSTD_WINDOW_LOG_MAX).map_err(bad)?;
-    let written = std::io::Write::write_all(&mut decoder, block)
-        .and_then(|()| std::io::Write::flush(&mut decoder));
-    match written {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(TOO_LARGE),
-        Err(error) => Err(bad(error)),
-    }
-}
-
-/// Takes bytes up to a bound.
-struct Bounded<'v> {
-    out: &'v mut Vec<u8>,
-    max: usize,
-}
-
-impl std::io::Write for Bounded<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.out.len() + bytes.len() > self.max {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.out.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    // Reading finds out where a frame is cut. One byte over the bound tells a block that is too
+    // large from one that just fits.
+    decoder.take(max as u64 + 1).read_to_end(out).map_err(bad)?;
+    if out.len() > max { Err(TOO_LARGE) } else { Ok(()) }
 }
