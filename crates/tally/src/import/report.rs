@@ -96,6 +96,25 @@ pub(crate) struct Piece {
     pub(crate) report: FileReport,
 }
 
+impl Progress {
+    /// Whether the pieces follow each other and all numbers together stay numbers: a damaged file
+    /// may say anything.
+    pub(super) fn adds_up(&self) -> bool {
+        let mut place = Some(self.done.records);
+        for piece in &self.ahead {
+            place = place
+                .filter(|place| piece.first_record >= *place)
+                .and_then(|_| piece.first_record.checked_add(piece.report.records));
+        }
+        let reports = self.ahead.iter().map(|piece| &piece.report).chain([&self.done]);
+        let mut numbers = reports.flat_map(|report| {
+            let refused = report.refused.iter().map(|(_, refused)| refused.count);
+            refused.chain([report.accepted, report.odd, report.retries])
+        });
+        place.is_some() && numbers.try_fold(0u64, u64::checked_add).is_some()
+    }
+}
+
 impl FileReport {
     /// Adds the records that follow.
     pub(super) fn merge(&mut self, next: Self) {

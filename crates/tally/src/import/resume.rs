@@ -46,8 +46,7 @@ impl ResumeFile {
 
     /// What was settled before, if anything. A file that cannot be understood is as none.
     pub(crate) fn load(&self) -> Option<Progress> {
-        let saved: Saved = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
-        (saved.version == VERSION).then_some(saved.progress)
+        read(&std::fs::read(&self.path).ok()?)
     }
 
     /// Saves now and then.
@@ -60,8 +59,7 @@ impl ResumeFile {
 
     /// Saves.
     pub(super) fn save(&mut self, progress: &Progress) -> anyhow::Result<()> {
-        let saved = Saved { version: VERSION, file: self.file.clone(), progress: progress.clone() };
-        let json = serde_json::to_vec(&saved).context("progress is always JSON")?;
+        let json = write(&self.file, progress).context("progress is always JSON")?;
         replace(&self.path, &json)
             .with_context(|| format!("cannot write the progress file {}", self.path.display()))?;
         self.saved_at = Some(Instant::now());
@@ -79,6 +77,17 @@ impl ResumeFile {
             _ => Ok(()),
         }
     }
+}
+
+/// The progress in a file's bytes; none where they cannot be understood.
+pub(super) fn read(bytes: &[u8]) -> Option<Progress> {
+    let saved: Saved = serde_json::from_slice(bytes).ok()?;
+    (saved.version == VERSION && saved.progress.adds_up()).then_some(saved.progress)
+}
+
+pub(super) fn write(file: &str, progress: &Progress) -> serde_json::Result<Vec<u8>> {
+    let progress = progress.clone();
+    serde_json::to_vec(&Saved { version: VERSION, file: file.to_owned(), progress })
 }
 
 /// Writes beside, then renames: a reader sees the old or the new content, never a part.
@@ -121,6 +130,12 @@ mod tests {
         assert_eq!(ResumeFile::new(&folder, "b.csv", 7, "x").load(), Some(progress));
         assert_eq!(ResumeFile::new(&folder, "a.csv", 8, "x").load(), None);
         assert_eq!(ResumeFile::new(&folder, "a.csv", 7, "y").load(), None);
+
+        // Numbers that cannot be are as no numbers.
+        let record = FileReport { records: 1, ..Default::default() };
+        let ahead = vec![Piece { first_record: u64::MAX, report: record }];
+        resume.save(&Progress { done: FileReport::default(), ahead }).expect("a writable folder");
+        assert_eq!(resume.load(), None);
 
         std::fs::write(&resume.path, b"{\"version\":1,").expect("a writable folder");
         assert_eq!(resume.load(), None);
