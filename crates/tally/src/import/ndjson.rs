@@ -70,6 +70,10 @@ fn check(line: &Line<'_>) -> Result<(), Refusal> {
     if line.too_long {
         return Err(Refusal::new("odd_line", "the line is over 1 MiB"));
     }
+    // The parser does not look into texts that it passes over.
+    if std::str::from_utf8(line.bytes).is_err() {
+        return Err(Refusal::new("invalid_json", "the line is not UTF-8"));
+    }
     if line.bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refusal::new("invalid_json", "the line is no JSON object"));
     }
@@ -203,10 +207,11 @@ mod tests {
         let nested = "[".repeat(100_000);
         let text =
             format!("{{\"item\":\n[1]\nhello\n{{\"a\":{nested}\n\u{0}\n{{\"item\":\"ok\"}}\n");
-        let (events, records) = read_all(text.as_bytes(), &options(&[], &[]));
+        let text = [text.as_bytes(), b"{\"item\":\"\xff\"}\n"].concat();
+        let (events, records) = read_all(&text, &options(&[], &[]));
         assert_eq!(events.len(), 1);
         let codes: Vec<_> = records.iter().filter_map(|r| r.result.as_ref().err()).collect();
-        assert_eq!(codes.len(), 5);
+        assert_eq!(codes.len(), 6);
         assert!(codes.iter().all(|refusal| refusal.code == "invalid_json"), "{codes:?}");
     }
 
