@@ -1,7 +1,8 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve test test-fast check bench sim
+.PHONY: serve test test-fast check bench sim fuzz
 
 SEEDS ?= 300
+RUNS ?= 1000000
 
 serve: ## build and start Tally on http://127.0.0.1:8080
 	@scripts/toolchain && cargo run --release --locked -q -p tally -- serve
@@ -20,3 +21,6 @@ bench: ## ratios and figures into bench/runs/
 
 sim: ## seeded simulation under faults: make sim SEEDS=5000
 	@scripts/toolchain && cargo run --locked -q -p tally-sim -- --seeds $(SEEDS)
+
+fuzz: ## every decoder with inputs made by libFuzzer: make fuzz RUNS=10000
+	@RUNS=$(RUNS) scripts/fuzz

@@ -1,6 +1,9 @@
 //! One machine, no server beside it: a segmented log and a key-value store in a data folder.
 
 pub mod disk;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod log;
 #[cfg(any(test, feature = "sim"))]
 pub mod mem_disk;

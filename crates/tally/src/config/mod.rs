@@ -1,5 +1,7 @@
 //! Settings: flags over environment over file over defaults, checked before anything starts.
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod raw;
 mod resolved;
 pub(crate) mod units;

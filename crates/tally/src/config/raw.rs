@@ -100,7 +100,9 @@ pub(crate) fn read_file(given: Option<&Path>) -> Result<Option<(PathBuf, Raw)>, 
         }
         Err(error) => return Err(SettingError::file(path, &error.to_string())),
     };
-    let raw =
-        toml::from_str(&text).map_err(|error| SettingError::file(path, &error.to_string()))?;
-    Ok(Some((path.to_owned(), raw)))
+    Ok(Some((path.to_owned(), parse(path, &text)?)))
+}
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<Raw, SettingError> {
+    toml::from_str(text).map_err(|error| SettingError::file(path, &error.to_string()))
 }

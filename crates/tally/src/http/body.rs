@@ -200,6 +200,13 @@ impl ReadBody {
     }
 }
 
+/// A body on its own, decompressed within the bounds of any.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn decode(bytes: &[u8], encoding: Encoding) -> Result<Bytes, Failure> {
+    let body = ReadBody { bytes: bytes.to_vec().into(), room: BodyBudget::new().room() };
+    body.decode(encoding).map(|body| body.bytes)
+}
+
 fn gunzip(bytes: &[u8], out: &mut Buffer) -> std::io::Result<()> {
     // Reading checks the trailer of every member and that nothing else follows.
     let mut decoder = flate2::bufread::MultiGzDecoder::new(bytes);
@@ -268,9 +275,7 @@ mod tests {
     }
 
     fn decode(bytes: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, ProblemCode> {
-        let room = BodyBudget::new().room();
-        let body = ReadBody { bytes: bytes.into(), room };
-        body.decode(encoding).map(|body| body.bytes.to_vec()).map_err(|failure| failure.code())
+        super::decode(&bytes, encoding).map(Into::into).map_err(|failure| failure.code())
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod body;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod health;
 mod items;
 mod metrics;

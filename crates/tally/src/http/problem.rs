@@ -45,7 +45,7 @@ impl Failure {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }

@@ -6,6 +6,8 @@
 
 mod access_log;
 mod csv;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod ids;
 mod lines;
 mod ndjson;

@@ -142,9 +142,14 @@ impl Read for CountingReader {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn try_from_bytes(bytes: Vec<u8>) -> anyhow::Result<Source> {
+    Source::new("test", Box::new(Cursor::new(bytes)), None, None)
+}
+
 #[cfg(test)]
 pub(super) fn from_bytes(bytes: Vec<u8>) -> Source {
-    Source::new("test", Box::new(Cursor::new(bytes)), None, None).expect("readable")
+    try_from_bytes(bytes).expect("readable")
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ fn imports_run_one_way() {
         ("tally-api", &[]),
         ("tally", &["tally-adapters", "tally-api", "tally-engine", "tally-model"]),
         ("tally-bench", &["tally"]),
+        ("tally-fuzz", &["tally", "tally-adapters", "tally-model"]),
         ("tally-sim", &["tally-adapters", "tally-engine", "tally-model"]),
     ];
     for (name, dependencies) in &dependencies {
@@ -71,7 +72,11 @@ fn architecture_names_only_what_is_there() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|code| code.starts_with("crates/") || code.starts_with("docs/") || *code == "bench")
+        .filter(|code| {
+            code.starts_with("crates/")
+                || code.starts_with("docs/")
+                || ["bench", "fuzz"].contains(code)
+        })
         .collect();
     assert!(named.len() > 10, "the paths stand in backticks");
     for path in named {

@@ -77,7 +77,7 @@ impl Index {
         (entry.offset, entry.position)
     }
 
-    fn to_bytes(&self, segment: &SegmentHeader) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, segment: &SegmentHeader) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.0.len() * ENTRY_BYTES);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[0; 4]);
@@ -95,7 +95,7 @@ impl Index {
         bytes
     }
 
-    fn read(bytes: &[u8], segment: &SegmentHeader) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8], segment: &SegmentHeader) -> Option<Self> {
         let header = bytes.get(..HEADER_BYTES)?;
         let count = usize::try_from(u64_at(header, 24)).ok()?;
         let is_of_segment = &header[..8] == MAGIC

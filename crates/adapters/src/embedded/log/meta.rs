@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"TALLYLOG";
 const VERSION: u16 = 1;
 const META_BYTES: usize = 16;
 
-fn to_bytes(partitions: u16) -> [u8; META_BYTES] {
+pub(super) fn to_bytes(partitions: u16) -> [u8; META_BYTES] {
     let mut bytes = [0; META_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -33,7 +33,7 @@ fn to_bytes(partitions: u16) -> [u8; META_BYTES] {
     bytes
 }
 
-fn read(bytes: &[u8]) -> Option<u16> {
+pub(super) fn read(bytes: &[u8]) -> Option<u16> {
     let is_whole = bytes.len() == META_BYTES && crc32c::crc32c(&bytes[..12]) == u32_at(bytes, 12);
     let is_known = is_whole && &bytes[..8] == MAGIC && bytes[8..10] == VERSION.to_le_bytes();
     is_known.then(|| u16::from_le_bytes([bytes[10], bytes[11]]))

@@ -9,6 +9,8 @@
 
 mod append;
 mod batch;
+#[cfg(feature = "fuzz")]
+pub(super) mod fuzz;
 mod gather;
 mod index;
 pub mod inspect;

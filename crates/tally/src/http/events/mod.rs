@@ -1,5 +1,7 @@
 //! `POST /v1/events`: one event, many, or a file of them, and the verdict on each.
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod single;

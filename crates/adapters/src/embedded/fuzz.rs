@@ -1,0 +1,5 @@
+//! The decoders of stored bytes, as functions of any bytes that panic where a promise is broken.
+//! Called by the fuzz targets only.
+
+pub use super::log::fuzz::{files, index, log, segment};
+pub use super::store::fuzz::{letter, row};
