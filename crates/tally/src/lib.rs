@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod drill;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

@@ -21,6 +21,7 @@ use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::config::{Compression, Resolved};
+use crate::drill::ShiftedClock;
 use crate::http::Parts;
 use crate::threads::Duty;
 
@@ -39,16 +40,20 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Opens the data folder and starts counting.
+    /// Opens the data folder and starts counting. A drill may shift the wall clock by a file.
     ///
     /// # Errors
     /// When the folder is in use, cannot be written, or holds damaged data.
-    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+    pub(crate) fn open(settings: &Resolved, drill_clock: Option<&Path>) -> anyhow::Result<Self> {
         let dir = &settings.data_dir;
         std::fs::create_dir_all(dir)
             .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
         let lock = FolderLock::take(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock = match drill_clock {
+            Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
+            None => clock,
+        };
         let store: Arc<dyn CounterStore> = Arc::new(
             Duty::Merge
                 .call(|| EmbeddedStore::open(&dir.join("store"), StoreSettings::default()))?,

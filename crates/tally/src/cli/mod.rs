@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod count;
 mod dead_letters;
+mod drill;
 mod load;
 mod log;
 mod output;
@@ -43,6 +44,7 @@ enum Command {
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Load(load::LoadArgs),
+    Drill(drill::DrillArgs),
     Log(log::LogArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Config(Box<config::ConfigArgs>),
@@ -72,6 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Config(args) => config::run(&args),

@@ -28,6 +28,10 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Raw,
+    /// For drills: shift the wall clock by the signed milliseconds in this file, read again and
+    /// again
+    #[arg(long, value_name = "FILE", hide = true)]
+    drill_clock: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
@@ -36,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     telemetry::start(&settings.log_level);
     Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tally = Tally::open(&settings)?;
+    let tally = Tally::open(&settings, args.drill_clock.as_deref())?;
     runtime.block_on(serve(&settings, &tally))?;
     tally.stop()?;
     eprintln!("tally has stopped; everything that was accepted is on disk");

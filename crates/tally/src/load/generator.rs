@@ -7,7 +7,7 @@ use super::zipf::{Random, Zipf, mix};
 
 /// How many events back a duplicate may reach.
 const RECENT: usize = 4096;
-pub(super) const EVENT_TYPES: [&str; 3] = ["view", "like", "share"];
+pub(crate) const EVENT_TYPES: [&str; 3] = ["view", "like", "share"];
 pub(super) const COUNTRIES: [&str; 8] = ["DE", "US", "IN", "BR", "JP", "FR", "GB", "NG"];
 pub(super) const DEVICES: [&str; 4] = ["tv", "phone", "web", "tablet"];
 pub(super) const ITEM_BYTES: usize = 11;
@@ -40,19 +40,24 @@ pub(super) struct MadeEvent {
     /// Bits that choose country and device.
     pub(super) place: u8,
     rank: u32,
+    number: u64,
 }
 
 /// An event of a body as the check remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tracked {
-    pub(super) rank: u32,
-    pub(super) event_type: u8,
-    pub(super) is_duplicate: bool,
+pub(crate) struct Tracked {
+    pub(crate) rank: u32,
+    pub(crate) event_type: u8,
+    /// Thousandths; zero: the event has no value.
+    pub(crate) value_milli: u32,
+    pub(crate) is_duplicate: bool,
+    /// How many different events were made before it; a duplicate has that of its original.
+    pub(crate) number: u64,
 }
 
 /// Makes bodies.
 #[derive(Debug)]
-pub(super) struct Generator {
+pub(crate) struct Generator {
     random: Random,
     zipf: Zipf,
     /// Of 2^32.
@@ -66,7 +71,7 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    pub(super) fn new(options: &GeneratorOptions) -> Self {
+    pub(crate) fn new(options: &GeneratorOptions) -> Self {
         Self {
             random: Random::new(options.seed),
             zipf: Zipf::new(options.items, options.skew),
@@ -82,14 +87,14 @@ impl Generator {
 
     /// A body of so many events that happen at this time. What is in it goes to `tracked` where the
     /// check wants it.
-    pub(super) fn body(&mut self, events: u32, now_ms: u64, tracked: &mut Vec<Tracked>) -> Vec<u8> {
+    pub(crate) fn body(&mut self, events: u32, now_ms: u64, tracked: &mut Vec<Tracked>) -> Vec<u8> {
         self.encoder.begin(events, now_ms);
         for _ in 0..events {
             let (event, is_duplicate) = self.next(now_ms);
             self.encoder.push(&event);
             if self.track {
-                let MadeEvent { rank, event_type, .. } = event;
-                tracked.push(Tracked { rank, event_type, is_duplicate });
+                let MadeEvent { rank, event_type, value_milli, number, .. } = event;
+                tracked.push(Tracked { rank, event_type, value_milli, is_duplicate, number });
             }
         }
         self.encoder.finish(events)
@@ -118,6 +123,7 @@ impl Generator {
             value_milli,
             place: (bits >> 56) as u8,
             rank,
+            number: self.made,
         };
         if self.recent.len() < RECENT {
             self.recent.push(event);
@@ -150,7 +156,7 @@ pub(super) fn item_name(rank: u32) -> [u8; ITEM_BYTES] {
 }
 
 /// The name as text.
-pub(super) fn item_text(rank: u32) -> String {
+pub(crate) fn item_text(rank: u32) -> String {
     item_name(rank).iter().copied().map(char::from).collect()
 }
 

@@ -11,5 +11,6 @@ mod verify;
 mod zipf;
 
 pub(crate) use encode::BodyFormat;
-pub(crate) use generator::GeneratorOptions;
+pub(crate) use generator::{EVENT_TYPES, Generator, GeneratorOptions, Tracked, item_text};
 pub(crate) use run::{LoadOptions, run};
+pub(crate) use zipf::Random;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use engine::ports::{ErrorKind, PortError};
 use model::{Batch, Offset, PartitionId, TimestampMs};
 
-use super::batch::{BadBatch, BatchHeader};
+use super::batch::{BadBatch, BatchHeader, HEADER_BYTES};
 use super::open::{bad_chain, damaged};
 use super::recover::{self, BadChain, Scan};
 use super::segment::{
@@ -53,6 +53,8 @@ pub enum Piece {
     Batch {
         /// Its first byte in the segment.
         position: u64,
+        /// The first byte behind it.
+        end: u64,
         /// The batch.
         batch: Batch<Bytes>,
     },
@@ -208,10 +210,11 @@ impl Inspector<'_, '_> {
     fn batches(&mut self, looked: &Looked<'_>, bytes: &[u8], scan: &Scan) -> ControlFlow<()> {
         for &(next_offset, position) in &scan.batches {
             let read = BatchHeader::read(&bytes[position..]);
+            let end = read.as_ref().map_or(0, |(_, stored)| HEADER_BYTES + stored.len());
             let opened = read.and_then(|(header, stored)| header.open(stored));
-            let position = position as u64;
+            let (position, end) = (position as u64, (position + end) as u64);
             match opened {
-                Ok(batch) => (self.visit)(Piece::Batch { position, batch })?,
+                Ok(batch) => (self.visit)(Piece::Batch { position, end, batch })?,
                 Err(reason) => {
                     let (header, _) = read.expect("the scan has read it");
                     let offset = header.base_offset;

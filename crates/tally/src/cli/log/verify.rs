@@ -160,7 +160,7 @@ fn verify_partition(
                 row.segments += 1;
                 row.bytes += bytes;
             }
-            Piece::Batch { position, batch } => {
+            Piece::Batch { position, batch, .. } => {
                 let bad_controls = row.take(&batch).into_iter();
                 findings.extend(bad_controls.map(|bad| bad.report(partition, &file, position)));
             }

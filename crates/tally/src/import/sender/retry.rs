@@ -27,12 +27,38 @@ pub(super) async fn deliver(
 }
 
 async fn settle_all(sender: &Sender, batch: Batch) -> Result<FileReport, BatchError> {
-    let Batch { index, body, lines, mut report, .. } = batch;
-    let mut remaining = Remaining { body: body.into(), lines };
+    let Batch { body, lines, report, .. } = batch;
+    sender.settle(body.into(), lines, report, |_| {}).await
+}
+
+impl Sender {
+    /// Sends events, one a line, until each has a verdict, and adds the verdicts to a report.
+    /// `lines` names each event for people; `attempted` hears the number of events in each request.
+    ///
+    /// # Errors
+    /// A refusal of the request that is not for a while, or one that outlasted the retries.
+    pub(crate) async fn settle(
+        &self,
+        body: Bytes,
+        lines: Vec<u64>,
+        report: FileReport,
+        attempted: impl FnMut(u64),
+    ) -> Result<FileReport, BatchError> {
+        settle_remaining(self, Remaining { body, lines }, report, attempted).await
+    }
+}
+
+async fn settle_remaining(
+    sender: &Sender,
+    mut remaining: Remaining,
+    mut report: FileReport,
+    mut attempted: impl FnMut(u64),
+) -> Result<FileReport, BatchError> {
     // Counted from the first failure: a slow batch is not a failing one.
     let mut failing_since: Option<Instant> = None;
     let mut wait = sender.options.first_wait;
     while !remaining.lines.is_empty() {
+        attempted(remaining.lines.len() as u64);
         let (error, asked) = match attempt(sender, &remaining.body).await {
             Ok(answer) => match settle(answer, remaining, &mut report) {
                 Ok(()) => return Ok(report),
@@ -55,7 +81,7 @@ async fn settle_all(sender: &Sender, batch: Batch) -> Result<FileReport, BatchEr
         if since.elapsed() + pause > sender.options.retry_for {
             return Err(error);
         }
-        tracing::debug!(batch = index, ?pause, %error, "the batch is sent again");
+        tracing::debug!(events = remaining.lines.len(), ?pause, %error, "the batch is sent again");
         tokio::time::sleep(pause).await;
         wait = (wait * 2).min(sender.options.longest_wait);
         report.retries += 1;

@@ -40,7 +40,7 @@ fn ndjson_events_are_of_the_contract_and_of_its_size() {
     assert_eq!((events.len(), tracked.len()), (10_000, 10_000));
     let bytes = body.len() / events.len();
     assert!((150..=180).contains(&bytes), "{bytes} bytes an event");
-    let mut ids = HashSet::new();
+    let (mut ids, mut numbers) = (HashSet::new(), HashSet::new());
     for (event, tracked) in events.iter().zip(&tracked) {
         let id = event["id"].as_str().expect("an id");
         let uuid = uuid::Uuid::parse_str(id).expect("a UUID");
@@ -48,7 +48,10 @@ fn ndjson_events_are_of_the_contract_and_of_its_size() {
         assert_eq!(event["item"], item_text(tracked.rank));
         assert_eq!(event["type"], EVENT_TYPES[usize::from(tracked.event_type)]);
         assert_eq!(event["time"], "2026-11-21T10:00:00.123Z");
+        let milli = event["value"].as_f64().map_or(0, |value| (value * 1e3).round() as u32);
+        assert_eq!(milli, tracked.value_milli);
         assert_eq!(ids.insert(id.to_owned()), !tracked.is_duplicate, "{id}");
+        assert_eq!(numbers.insert(tracked.number), !tracked.is_duplicate, "{id}");
     }
     let duplicates = tracked.iter().filter(|event| event.is_duplicate).count();
     assert!((380..=620).contains(&duplicates), "5 % within five deviations: {duplicates}");

@@ -50,13 +50,19 @@ fn look(bench: &Bench, from: u64, is_served: bool) -> Seen {
 fn look_at(disk: &dyn Disk, from: u64, is_served: bool) -> Seen {
     let view = View { disk, dir: Path::new("/log"), is_served, from: Offset(from) };
     let mut seen = Seen::default();
+    let mut previous_end = None;
     inspect(view, FIRST, &mut |piece| {
         match piece {
-            Piece::Segment { .. } => {}
-            Piece::Batch { position, batch } => {
+            Piece::Segment { .. } => previous_end = None,
+            Piece::Batch { position, end, batch } => {
+                assert_eq!(previous_end.unwrap_or(position), position, "no gap between batches");
+                previous_end = Some(end);
                 seen.batches.push((batch.base_offset.0, batch.next_offset().0, position));
             }
-            Piece::Finding(finding) => seen.findings.push(finding),
+            Piece::Finding(finding) => {
+                previous_end = None;
+                seen.findings.push(finding);
+            }
         }
         ControlFlow::Continue(())
     })
