@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Width};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +16,8 @@ use crate::drill::{self, DrillOptions, DrillReport, Row, Scenario};
 /// refuses to fill a disk up.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
+/// Columns of what was done on the narrowest terminal.
+const STORY_WIDTH_MIN: u16 = 30;
 /// Columns of the table where the output is no terminal.
 const PIPE_WIDTH: u16 = 120;
 
@@ -205,6 +207,10 @@ fn text(report: &DrillReport) -> String {
         "counted",
         "equal",
     ]);
+    let story = ColumnConstraint::LowerBoundary(Width::Fixed(STORY_WIDTH_MIN));
+    if let Some(column) = table.column_mut(1) {
+        column.set_constraint(story);
+    }
     for row in &report.scenarios {
         table.add_row(cells(row));
     }

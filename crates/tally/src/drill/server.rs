@@ -17,6 +17,8 @@ use tokio::process::{Child, ChildStdout, Command};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon a state is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a killed process may take to be gone.
+const DEATH: Duration = Duration::from_secs(5);
 /// How much of what a server said is told when it fails.
 const TOLD_BYTES: usize = 2000;
 
@@ -35,10 +37,26 @@ pub(crate) struct Launch {
     pub(crate) port: u16,
 }
 
+/// A process that does not outlive this: killed when dropped, and then dead, so that its folder can
+/// go.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.start_kill();
+        let begun = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && begun.elapsed() < DEATH {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     pub(crate) client: Client,
     pub(crate) port: u16,
     said: Said,
@@ -103,8 +121,9 @@ impl Launch {
             .stdout(Stdio::piped())
             .stderr(file);
         let program = self.command[0].display();
-        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let stdout = child.stdout.take().context("the server's output is not piped")?;
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let mut process = Process(child);
+        let stdout = process.0.stdout.take().context("the server's output is not piped")?;
         let mut lines = BufReader::new(stdout).lines();
         let listening = async {
             while let Some(line) = lines.next_line().await? {
@@ -116,20 +135,20 @@ impl Launch {
         };
         let listening = tokio::time::timeout(PATIENCE, listening).await;
         let Some(url) = listening.context("the server does not say where it listens")?? else {
-            let status = child.wait().await?;
+            let status = process.0.wait().await?;
             return Ok(Start::Refused(status, said.text()));
         };
         let client = Client::new(&url)?.with_timeout(Duration::from_secs(10));
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.with_context(|| format!("{url} has no port"))?;
-        Ok(Start::Serving(Box::new(Server { child, client, port, said, _stdout: lines })))
+        Ok(Start::Serving(Box::new(Server { process, client, port, said, _stdout: lines })))
     }
 }
 
 impl Server {
     /// Its process id.
     pub(crate) fn pid(&self) -> anyhow::Result<Pid> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = self.process.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         id.context("the server has ended by itself")
     }
 
@@ -172,7 +191,7 @@ impl Server {
     ) -> anyhow::Result<()> {
         let begun = Instant::now();
         while !holds(self).await {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.0.try_wait()? {
                 bail!("the server ended ({status}) before it was {what}; {}", last(&self.said()));
             }
             if begun.elapsed() > PATIENCE {
@@ -189,13 +208,13 @@ impl Server {
 
     /// Ends it as `kill -9` does.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("cannot kill the server")
+        self.process.0.kill().await.context("cannot kill the server")
     }
 
     /// Asks it to stop, as SIGTERM does, and waits for its end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<(ExitStatus, String)> {
         kill_process(self.pid()?, Signal::TERM)?;
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = tokio::time::timeout(PATIENCE, self.process.0.wait()).await;
         let status = ended.context("the server does not stop")??;
         Ok((status, self.said()))
     }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod counting;
 mod dead_letters;
+mod drill;
 mod log_tool;
 mod settings;
 

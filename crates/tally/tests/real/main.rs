@@ -2,6 +2,7 @@
 //! and the commands of README.
 
 mod data;
+mod drill;
 mod full;
 mod kill;
 mod readme;

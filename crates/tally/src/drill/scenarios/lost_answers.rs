@@ -19,10 +19,12 @@ pub(super) async fn play(stage: &mut Stage) -> anyhow::Result<Comparison> {
     let losing = async {
         for lost in 0..LOST {
             let body = traffic.body(BATCH);
-            traffic.send_unanswered(&body);
             // By turns: hang up with the answer there and unread, at once after the request, and in
             // the midst of it.
-            send_and_hang_up(server.port, &body, lost % 3).await.context("cannot send")?;
+            let hung_up = send_and_hang_up(server.port, &body, lost % 3).await;
+            if hung_up.context("cannot send")? {
+                traffic.send_unanswered(&body);
+            }
             traffic.deliver(body).await?;
         }
         anyhow::Ok(())
@@ -36,7 +38,8 @@ pub(super) async fn play(stage: &mut Stage) -> anyhow::Result<Comparison> {
     traffic.compare().await
 }
 
-async fn send_and_hang_up(port: u16, body: &Body, how: u64) -> std::io::Result<()> {
+/// Whether all of it was sent.
+async fn send_and_hang_up(port: u16, body: &Body, how: u64) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-ndjson\r\n\
@@ -44,10 +47,11 @@ async fn send_and_hang_up(port: u16, body: &Body, how: u64) -> std::io::Result<(
         body.bytes.len()
     );
     stream.write_all(head.as_bytes()).await?;
-    let sent = if how == 2 { body.bytes.len() / 2 } else { body.bytes.len() };
+    let is_whole = how != 2;
+    let sent = if is_whole { body.bytes.len() } else { body.bytes.len() / 2 };
     stream.write_all(&body.bytes[..sent]).await?;
     if how == 0 {
         stream.readable().await?;
     }
-    Ok(())
+    Ok(is_whole)
 }

@@ -47,14 +47,17 @@ async fn tear(stage: &mut Stage, with_garbage: bool) -> anyhow::Result<()> {
     for segments in log_files::partitions(&stage.launch.data_dir)? {
         let newest = segments.last().context("a partition has no file")?;
         let Some(batch) = newest.batches.last() else { continue };
-        let tail = if with_garbage {
+        let mut tail = if with_garbage {
             (0..400 + stage.random.next() % 4000).map(|_| stage.random.next() as u8).collect()
         } else {
             let batch = log_files::read(&newest.path, batch.position, batch.end)?;
             batch[..batch.len() / 2].to_vec()
         };
+        // The file keeps its size, whatever is torn.
+        let room = newest.path.metadata()?.len().saturating_sub(batch.end);
+        tail.truncate(usize::try_from(room)?);
         log_files::write(&newest.path, batch.end, &tail)?;
-        torn += 1;
+        torn += usize::from(!tail.is_empty());
     }
     let verified = stage.verify_log().await?;
     let kinds: Vec<_> = verified.findings.iter().map(|found| found["kind"].clone()).collect();
