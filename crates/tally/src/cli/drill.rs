@@ -285,3 +285,53 @@ fn verdict(report: &DrillReport) -> String {
         report.seed
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &'static str, counted: Option<u64>, outcome: drill::Outcome) -> Row {
+        Row {
+            name,
+            done: vec!["killed twice".into(), "put back".into()],
+            sent: 1200,
+            repeats: 200,
+            accepted: 1000,
+            counted,
+            outcome,
+            reason: Some("no namespaces here".into()),
+            mismatches: Vec::new(),
+            replay: Some(format!("tally drill --seed 7 --only {name} --keep")),
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_last_line_says_what_the_table_says() {
+        let equal = row("kill", Some(1000), drill::Outcome::Equal);
+        let skipped = Row { accepted: 0, ..row("full-disk", None, drill::Outcome::Skipped) };
+        let shown = text(&DrillReport::new(7, vec![equal.clone(), skipped.clone()], 61.4));
+        for part in [
+            "killed twice; put back",
+            "skipped: no namespaces here",
+            "Nothing lost, nothing counted twice: 1,000 accepted, 1,000 counted. 1 of 2 scenarios \
+             skipped. 61 s, seed 7.",
+        ] {
+            assert!(shown.contains(part), "{part}\n{shown}");
+        }
+        let failed = row("kill", None, drill::Outcome::Failed);
+        let shown = text(&DrillReport::new(7, vec![failed, equal], 2.0));
+        assert!(!shown.contains("Nothing lost"), "{shown}");
+        assert!(shown.contains("  again: tally drill --seed 7 --only kill --keep"), "{shown}");
+        assert!(shown.contains("FAILED: 1 of 2 scenarios, in 2 s (seed 7)"), "{shown}");
+        let shown = text(&DrillReport::new(7, vec![skipped], 0.0));
+        assert!(shown.contains("Nothing was played"), "{shown}");
+    }
+
+    #[test]
+    fn scenarios_are_played_in_their_order_and_once() {
+        assert_eq!(scenarios(&[]), Scenario::value_variants());
+        let named = [Scenario::Flip, Scenario::Kill, Scenario::Flip];
+        assert_eq!(scenarios(&named), [Scenario::Kill, Scenario::Flip]);
+    }
+}
