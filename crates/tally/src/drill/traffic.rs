@@ -1,6 +1,7 @@
 //! The drill's clients: made-up events of a seed, sent until each has a definite answer, some of
 //! them again on purpose, and an eye on the totals meanwhile.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -148,19 +149,43 @@ impl Traffic {
     /// # Errors
     /// When one is refused for good, or the server stays away.
     pub(crate) async fn send(&self, events: u64, batch: u32) -> anyhow::Result<()> {
-        let left = Mutex::new(events);
+        let left = Cell::new(events);
+        let next = || {
+            let size = left.get().min(u64::from(batch));
+            left.set(left.get() - size);
+            size as u32
+        };
+        self.send_bodies(next).await
+    }
+
+    /// Sends new events, several requests at once, for as long as the work takes, however fast the
+    /// machine; then until every event is accepted.
+    ///
+    /// # Errors
+    /// See [`Self::send`]; and that of the work.
+    pub(crate) async fn send_during<T>(
+        &self,
+        batch: u32,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let is_done = Cell::new(false);
+        let work = async {
+            let done = work.await?;
+            is_done.set(true);
+            anyhow::Ok(done)
+        };
+        let next = || if is_done.get() { 0 } else { batch };
+        tokio::try_join!(work, self.send_bodies(next)).map(|(done, ())| done)
+    }
+
+    /// Sends bodies of these sizes until one is 0.
+    async fn send_bodies(&self, next: impl Fn() -> u32) -> anyhow::Result<()> {
         let work = || async {
             loop {
-                let size = {
-                    let left = &mut *left.lock();
-                    let size = (*left).min(u64::from(batch));
-                    *left -= size;
-                    size as u32
-                };
-                if size == 0 {
-                    return anyhow::Ok(());
+                match next() {
+                    0 => return anyhow::Ok(()),
+                    size => self.deliver(self.body(size)).await?,
                 }
-                self.deliver(self.body(size)).await?;
             }
         };
         try_join_all((0..CONNECTIONS).map(|_| work())).await?;

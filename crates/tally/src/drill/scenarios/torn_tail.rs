@@ -8,7 +8,8 @@ use super::super::log_files;
 use super::super::stage::Stage;
 use super::watched;
 
-const EVENTS: u64 = 60_000;
+/// The kill comes after so many more.
+const EVENTS: u64 = 30_000;
 const BATCH: u32 = 200;
 
 pub(super) async fn play(stage: &mut Stage) -> anyhow::Result<Comparison> {
@@ -16,15 +17,13 @@ pub(super) async fn play(stage: &mut Stage) -> anyhow::Result<Comparison> {
     let traffic = stage.traffic()?;
     for round in 0..2 {
         let killing = async {
-            let wanted = traffic.accepted() + EVENTS / 2;
+            let wanted = traffic.accepted() + EVENTS;
             server.until("loaded", async |_| traffic.accepted() >= wanted).await?;
             server.kill().await?;
             tear(stage, round == 0).await?;
             stage.start().await
         };
-        let sending = traffic.send(EVENTS, BATCH);
-        let both = async { tokio::try_join!(sending, killing).map(|((), server)| server) };
-        server = watched(&traffic, both).await?;
+        server = watched(&traffic, traffic.send_during(BATCH, killing)).await?;
         super::ensure_equal(&traffic.compare().await?, "after a torn tail")?;
     }
     stage.note(
