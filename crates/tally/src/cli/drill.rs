@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, Width};
+use comfy_table::{Cell, CellAlignment};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,8 +16,8 @@ use crate::drill::{self, DrillOptions, DrillReport, Row, Scenario};
 /// refuses to fill a disk up.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
-/// Columns of what was done on the narrowest terminal.
-const STORY_WIDTH_MIN: u16 = 30;
+/// On a narrower terminal what was done stands above the table, not in it.
+const STORY_FROM_WIDTH: u16 = 110;
 /// Columns of the table where the output is no terminal.
 const PIPE_WIDTH: u16 = 120;
 
@@ -26,10 +26,10 @@ const PIPE_WIDTH: u16 = 120;
 /// Starts servers of this program on scratch folders, sends them made-up events over HTTP, kills
 /// them, tears and flips bytes of their files, sets their clock wrong, fills their disk, and asks
 /// for every count. Ends in a table of what was done, sent, accepted and counted. Touches nothing
-/// but its scratch folder and takes about a minute.
+/// but its scratch folder, and takes ten seconds on two cores with a fast disk.
 ///
-/// The seed decides what is sent and where damage goes; how far writes are when a kill hits them,
-/// no seed decides. Exit status: 0 all equal, 1 not, 2 wrong usage.
+/// Events and damage are drawn from the seed. Timing is the machine's: how far writes are when a kill
+/// hits them, and how much is sent until then, no seed decides. Exit status: 0 all equal, 1 not, 2 wrong usage.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  tally drill\n  tally drill --only kill --only flip --seed 7\n  \
@@ -42,7 +42,7 @@ pub(crate) struct DrillArgs {
     /// List the scenarios and play none
     #[arg(long)]
     list: bool,
-    /// Decides events and places of damage [default: another one each time, which is printed]
+    /// Events and damage are drawn from it [default: another one each time, which is printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Make the scratch folder in this one [default: that of the system for temporary files]
@@ -194,55 +194,46 @@ fn list() -> String {
 
 fn text(report: &DrillReport) -> String {
     let mut table = output::table();
-    if table.width().is_none() {
-        // In a pipe the story would be one long line.
-        table.set_width(PIPE_WIDTH);
-    }
-    table.set_header([
-        "",
-        "what was done",
-        "events sent",
-        "of them repeats",
-        "accepted",
-        "counted",
-        "equal",
-    ]);
-    let story = ColumnConstraint::LowerBoundary(Width::Fixed(STORY_WIDTH_MIN));
-    if let Some(column) = table.column_mut(1) {
-        column.set_constraint(story);
-    }
+    // In a pipe the story would be one long line.
+    let width = table.width().unwrap_or(PIPE_WIDTH);
+    table.set_width(width);
+    let is_wide = width >= STORY_FROM_WIDTH;
+    let numbers = ["events sent", "of them repeats", "accepted", "counted", "equal"];
+    let story = is_wide.then_some("what was done");
+    table.set_header([""].into_iter().chain(story).chain(numbers));
+    let mut out = String::new();
     for row in &report.scenarios {
-        table.add_row(cells(row));
+        let story = output::visible(&story_of(row));
+        if !is_wide {
+            out += &format!("{}: {story}\n", row.name);
+        }
+        let story = is_wide.then(|| Cell::new(story));
+        table.add_row([Cell::new(row.name)].into_iter().chain(story).chain(figures(row)));
     }
-    let mut out = format!("{table}\n\n");
+    out += &format!("{}{table}\n\n", if is_wide { "" } else { "\n" });
     for row in &report.scenarios {
         out += &trouble(row);
     }
     out + &verdict(report) + "\n"
 }
 
-fn cells(row: &Row) -> Vec<Cell> {
-    let right =
-        |number: u64| Cell::new(output::thousands(number)).set_alignment(CellAlignment::Right);
+fn story_of(row: &Row) -> String {
+    match (&row.reason, row.outcome) {
+        (Some(reason), drill::Outcome::Skipped) => format!("skipped: {reason}"),
+        _ => row.done.join("; "),
+    }
+}
+
+fn figures(row: &Row) -> [Cell; 5] {
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let number = |number: u64| right(output::thousands(number));
     let equal = match row.outcome {
         drill::Outcome::Equal => "yes",
         drill::Outcome::Failed => "NO",
         drill::Outcome::Skipped => "skipped",
     };
-    let done = match (&row.reason, row.outcome) {
-        (Some(reason), drill::Outcome::Skipped) => format!("skipped: {reason}"),
-        _ => row.done.join("; "),
-    };
-    let counted = row.counted.map_or_else(|| Cell::new("-"), right);
-    vec![
-        Cell::new(row.name),
-        Cell::new(output::visible(&done)),
-        right(row.sent),
-        right(row.repeats),
-        right(row.accepted),
-        counted.set_alignment(CellAlignment::Right),
-        Cell::new(equal),
-    ]
+    let counted = row.counted.map_or_else(|| right("-".into()), number);
+    [number(row.sent), number(row.repeats), number(row.accepted), counted, Cell::new(equal)]
 }
 
 /// What went wrong in a scenario, and how to see it again.
