@@ -49,8 +49,8 @@ fn mapping(choice: u8) -> Mapping {
     Mapping::parse(&words(map), &words(set), shift_days).expect("a good mapping")
 }
 
-/// Longest compressed input: a few bytes make many.
-const COMPRESSED_BYTES_MAX: usize = 256;
+/// Longest compressed input: a few bytes make some ten thousand times as many.
+const COMPRESSED_BYTES_MAX: usize = 64;
 
 fn read(text: &[u8], options: &ReadOptions) {
     let is_text = std::str::from_utf8(text.get(..4).unwrap_or(text)).is_ok();
