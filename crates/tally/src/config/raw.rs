@@ -31,7 +31,7 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) dedup_memory: Option<String>,
-    /// Longest time between writes of the counters to disk [default: 5s]
+    /// Longest time between writes of the counters to disk [default: 10s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) flush_interval: Option<String>,
     /// How long raw events stay in the log [default: 14d]
