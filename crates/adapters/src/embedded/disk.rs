@@ -118,7 +118,7 @@ impl Disk for RealDisk {
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = statvfs(dir)?;
-        Ok(stat.f_bavail * stat.f_frsize)
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use adapters::embedded::disk::{Disk, RealDisk};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::load::wall_clock_ms;
 use super::{Outcome, output, server};
 use crate::drill::{self, DrillOptions, DrillReport, Row, Scenario};
 
@@ -148,8 +150,7 @@ impl Scratch {
         std::fs::create_dir_all(&parent).with_context(named)?;
         // Servers name their files in full, and so does the drill.
         let parent = parent.canonicalize().with_context(named)?;
-        let disk = rustix::fs::statvfs(&parent).with_context(named)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = RealDisk.free_bytes(&parent).with_context(named)?;
         if free < FREE_BYTES_MIN {
             bail!(
                 "{} has {} MiB free, and a drill needs {}: make room, or name another folder with \
@@ -174,12 +175,6 @@ impl Drop for Scratch {
             eprintln!("tally: cannot remove {}: {error}", self.folder.display());
         }
     }
-}
-
-/// The one reading of a run: ids and times of events are made from it.
-#[expect(clippy::disallowed_methods, reason = "a client has no clock port; events happen now")]
-fn wall_clock_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 fn list() -> String {

@@ -157,7 +157,7 @@ impl LoadArgs {
 
 /// The one reading of a run: events carry the time at which they are made.
 #[expect(clippy::disallowed_methods, reason = "a client has no clock port; events happen now")]
-fn wall_clock_ms() -> u64 {
+pub(super) fn wall_clock_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 

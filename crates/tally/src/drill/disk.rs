@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use adapters::embedded::disk::{Disk, RealDisk};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::process::Pid;
 use tokio::process::Command;
 
@@ -97,8 +98,7 @@ impl Ballast {
     /// # Errors
     /// When the file system cannot be reached.
     pub(crate) fn free_bytes(&self) -> anyhow::Result<u64> {
-        let disk = statvfs(&self.path)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        Ok(RealDisk.free_bytes(&self.path)?)
     }
 
     /// Makes room again.

@@ -30,6 +30,8 @@ use row::FORMAT_VERSION;
 use snapshot::EmbeddedSnapshot;
 pub use tuning::FREE_BYTES_MIN;
 
+use crate::embedded::disk::{Disk, RealDisk};
+
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreSettings {
@@ -132,9 +134,9 @@ impl EmbeddedStore {
     /// Refuses while the disk is nearly full.
     fn check_room(&self) -> Result<(), PortError> {
         let context = || format!("the counter store in {:?}", self.folder);
-        let disk = rustix::fs::statvfs(&self.folder)
+        let free = RealDisk
+            .free_bytes(&self.folder)
             .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < tuning::FREE_BYTES_MIN {
             let context = format!(
                 "{}: {free} bytes are free on the disk, {} are needed: make room",
