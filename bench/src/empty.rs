@@ -1,18 +1,32 @@
-//! The ceiling of single events: the same HTTP stack with a handler that only reads the body.
+//! What the machine and the HTTP stack allow: a handler that only reads the body and one that
+//! answers a fixed count, on request beside threads that keep the cores as busy as Tally did.
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
-/// Serves until the process is killed; prints the address first.
-pub(crate) fn serve() -> Result<()> {
+/// How long a busy thread works and sleeps, taken together.
+const TURN: Duration = Duration::from_millis(3);
+
+/// Serves until the process is killed, beside so many cores' worth of other work; prints the
+/// address first.
+pub(crate) fn serve(busy_cores: f64) -> Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let share = (busy_cores / cores as f64).clamp(0.0, 1.0);
+    for _ in 0..cores {
+        std::thread::spawn(move || work(share));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let app = Router::new().route("/v1/events", post(take));
+        let app = Router::new()
+            .route("/v1/events", post(take))
+            .route("/v1/items/{item}/count", get(count));
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let listener = socket.listen(4_096)?;
@@ -29,6 +43,24 @@ pub(crate) fn serve() -> Result<()> {
             });
         }
     })
+}
+
+/// Computes for this share of the time, as willing to wait as Tally's counting is.
+fn work(share: f64) {
+    // At worst the thread is as important as the others.
+    let _ = rustix::process::setpriority_process(None, 10);
+    let busy = TURN.mul_f64(share);
+    while share > 0.0 {
+        let begun = Instant::now();
+        while begun.elapsed() < busy {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(TURN.saturating_sub(busy));
+    }
+}
+
+async fn count() -> &'static str {
+    "{\"item\":\"an-item\",\"type\":\"view\",\"count\":1}"
 }
 
 async fn take(_body: Bytes) -> (StatusCode, &'static str) {

@@ -36,8 +36,12 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Mode {
-    /// Serves the empty handler that single events are compared with.
-    Empty,
+    /// Serves the empty handlers that single events and queries are compared with.
+    Empty {
+        /// How many cores' worth of other work runs beside.
+        #[arg(long, default_value_t = 0.0)]
+        busy: f64,
+    },
 }
 
 /// Where and how a scenario runs.
@@ -50,8 +54,8 @@ struct Bench {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Mode::Empty) = args.mode {
-        return empty::serve();
+    if let Some(Mode::Empty { busy }) = args.mode {
+        return empty::serve(busy);
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let built = Command::new(env!("CARGO"))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::Bench;
 use crate::load::{flags, median, number, run};
-use crate::server::Server;
+use crate::server::{Server, machine_cpu_s};
 
 /// What a scenario found.
 pub(crate) struct Findings {
@@ -92,7 +92,7 @@ fn single(bench: &Bench) -> Result<Findings> {
     let load_flags = flags("--batch 1 --connections 256 --format json --duration 8s");
     let (mut raw, mut ratios, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.runs {
-        let empty = Server::empty()?;
+        let empty = Server::empty(0.0)?;
         let ceiling = run(&bench.program, &empty.url, &load_flags)?;
         drop(empty);
         let server = Server::tally(&bench.program, &bench.scratch, &[])?;
@@ -111,6 +111,9 @@ fn single(bench: &Bench) -> Result<Findings> {
 }
 
 /// Latency of `…/count` while nothing happens, at half of the target rate and at half of the peak.
+///
+/// Each run is followed by one of the empty handler beside threads that keep the cores as busy:
+/// what is slow there is the machine's doing.
 fn queries(bench: &Bench) -> Result<Findings> {
     let peak_flags = flags(&format!("{BATCHES} --events {}", bench.events / 2));
     let server = Server::tally(&bench.program, &bench.scratch, &[])?;
@@ -118,9 +121,11 @@ fn queries(bench: &Bench) -> Result<Findings> {
     server.stop()?;
     let rates =
         [("idle", 100.0), ("half of the target", 200_000.0), ("half of the peak", peak / 2.0)];
+    let empty_flags = flags("--batch 1 --format json --rate 100 --duration 20s --query-rate 100");
     let (mut lines, mut raw) = (Vec::new(), Vec::new());
     for (name, rate) in rates {
         let (mut p50, mut p99, mut visible) = (Vec::new(), Vec::new(), Vec::new());
+        let mut empty_p99 = Vec::new();
         for _ in 0..bench.runs {
             let server = Server::tally(&bench.program, &bench.scratch, &[])?;
             let load_flags = flags(&format!(
@@ -128,17 +133,26 @@ fn queries(bench: &Bench) -> Result<Findings> {
                  --query-rate 100 --probe-visibility",
                 if name == "idle" { "--batch 1 --format json" } else { "--batch 1000" }
             ));
+            let before = machine_cpu_s()?;
             let report = run(&bench.program, &server.url, &load_flags)?;
+            let cores = (machine_cpu_s()? - before) / number(&report, "seconds")?;
             server.stop()?;
+            let empty = Server::empty(cores)?;
+            let ceiling = run(&bench.program, &empty.url, &empty_flags)?;
+            drop(empty);
             p50.push(number(&report, "query_latency_ms.p50")?);
             p99.push(number(&report, "query_latency_ms.p99")?);
             visible.push(number(&report, "visibility_ms.p99")?);
-            raw.push(json!({ "load": name, "rate": rate, "report": report }));
+            empty_p99.push(number(&ceiling, "query_latency_ms.p99")?);
+            raw.push(json!({ "load": name, "rate": rate, "busy_cores": cores,
+                "report": report, "empty": ceiling }));
         }
         lines.push(format!(
-            "{name} ({rate:.0} events/s): count p50 {:.2} ms, p99 {:.2} ms; visible p99 {:.0} ms",
+            "{name} ({rate:.0} events/s): count p50 {:.2} ms, p99 {:.2} ms (empty handler on as \
+             busy cores: {:.2}); visible p99 {:.0} ms",
             median(p50),
             median(p99),
+            median(empty_p99),
             median(visible)
         ));
     }

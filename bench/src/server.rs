@@ -33,10 +33,10 @@ impl Server {
         Self::start(command, Some(data))
     }
 
-    /// Starts the empty handler, which is this program again.
-    pub(crate) fn empty() -> Result<Self> {
+    /// Starts the empty handler, which is this program again, beside so many cores' worth of work.
+    pub(crate) fn empty(busy_cores: f64) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("empty");
+        command.args(["empty", "--busy", &busy_cores.to_string()]);
         Self::start(command, None)
     }
 
@@ -117,6 +117,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Seconds that all cores together have worked since the machine started.
+pub(crate) fn machine_cpu_s() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("a line of /proc")?;
+    // user, nice, system, idle, iowait, irq, softirq
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+    let worked = ticks.iter().take(7).sum::<u64>() - ticks.iter().skip(3).take(2).sum::<u64>();
+    Ok(worked as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Bytes below a folder that are not zero at the end of a file: segments are reserved in advance,
