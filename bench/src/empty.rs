@@ -50,7 +50,10 @@ fn work(share: f64) {
     // At worst the thread is as important as the others.
     let _ = rustix::process::setpriority_process(None, 10);
     let busy = TURN.mul_f64(share);
-    while share > 0.0 {
+    if busy.is_zero() {
+        return;
+    }
+    loop {
         let begun = Instant::now();
         while begun.elapsed() < busy {
             std::hint::spin_loop();
