@@ -11,10 +11,10 @@ test: test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
 
 test-fast: ## the embedded part, in minutes
-	@scripts/toolchain && cargo test --locked --workspace --all-features
+	@scripts/toolchain && cargo test --locked --workspace
 
 check: ## format, lints and tests
-	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets --all-features -- -D warnings && cargo test -q --locked --workspace --all-features
+	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace --all-features
 
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
