@@ -1,11 +1,13 @@
 //! What the engine needs from outside, as roles. Each is called once per batch, never per event.
 
+mod archive;
 mod clock;
 mod counter_store;
 mod error;
 mod event_log;
 mod letter_state;
 
+pub use archive::{RawArchive, RawColumns, RawEvent, RawFile, RawHead, RawSink};
 pub use clock::Clock;
 pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, Rows, StoredDeadLetter};
 pub use error::{ErrorKind, PortError};

@@ -1,0 +1,99 @@
+//! The archive of raw events: what was appended, in files that others can read.
+
+use model::{Hour, Offset, PartitionId, TimestampMs, Value};
+
+use super::error::PortError;
+
+/// What a raw file covers: all that was appended to a partition in `[from, to)`, within one hour of
+/// append time. Also its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RawFile {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// The first offset.
+    pub from: Offset,
+    /// The first offset that is not in it.
+    pub to: Offset,
+    /// The hour of append time.
+    pub hour: Hour,
+}
+
+/// An event of a raw file, as it was appended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RawEvent<'a> {
+    /// Its place in the log.
+    pub offset: Offset,
+    /// When it was appended.
+    pub append_time: TimestampMs,
+    /// With item and type, what a repeat is known by.
+    pub id: &'a str,
+    /// What it happened to.
+    pub item: &'a str,
+    /// What happened.
+    pub event_type: &'a str,
+    /// When it happened.
+    pub time: TimestampMs,
+    /// Its value.
+    pub value: Option<Value>,
+    /// Its attributes as a JSON object.
+    pub attributes: Option<&'a str>,
+    /// Who may repeat it late, and its place among what they send.
+    pub source: Option<(&'a str, i64)>,
+}
+
+/// What a raw file says beside its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawHead {
+    /// Length of the dedup window at the file's first offset, in append minutes.
+    pub window_minutes: u32,
+    /// Control records and where they stand, as in the log without their length.
+    pub controls: Vec<(Offset, Vec<u8>)>,
+    /// Offsets of records that became dead letters.
+    pub dead_letters: Vec<Offset>,
+}
+
+/// Which columns of a raw file are wanted; the others are empty in what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawColumns {
+    /// All of them.
+    All,
+    /// All but attributes.
+    Counted,
+    /// Offset, append time and source.
+    Sources,
+}
+
+/// Takes the events of a file one after the other, in offset order.
+pub type RawSink<'a> = dyn FnMut(RawEvent<'_>) -> Result<(), PortError> + 'a;
+
+/// Keeps raw events.
+///
+/// - **Atomicity and durability.** A file is whole and durable when `write_raw` returns, or not
+///   there. A repeat replaces it by the same bytes.
+/// - **Failure.** `Unavailable` may be tried again; `Corrupt` names the file that is damaged.
+pub trait RawArchive: Send + Sync {
+    /// Writes a file of what `fill` gives into the sink; with the head that it returns, those are as
+    /// many as the file has offsets. Where `fill` fails nothing is written.
+    fn write_raw(
+        &self,
+        file: RawFile,
+        fill: &mut dyn FnMut(&mut RawSink<'_>) -> Result<RawHead, PortError>,
+    ) -> Result<(), PortError>;
+
+    /// All files, in order of partition and offset.
+    fn list_raw(&self) -> Result<Vec<RawFile>, PortError>;
+
+    /// What a file says beside its events, without reading them.
+    fn read_head(&self, file: RawFile) -> Result<RawHead, PortError>;
+
+    /// Calls `each` with every event of a file, in offset order.
+    fn read_raw(
+        &self,
+        file: RawFile,
+        columns: RawColumns,
+        each: &mut dyn FnMut(RawEvent<'_>),
+    ) -> Result<(), PortError>;
+
+    /// Removes a file; one that is not there is no error.
+    fn remove_raw(&self, file: RawFile) -> Result<(), PortError>;
+}
