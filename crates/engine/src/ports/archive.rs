@@ -52,17 +52,6 @@ pub struct RawHead {
     pub dead_letters: Vec<Offset>,
 }
 
-/// Which columns of a raw file are wanted; the others are empty in what is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RawColumns {
-    /// All of them.
-    All,
-    /// All but attributes.
-    Counted,
-    /// Offset, append time and source.
-    Sources,
-}
-
 /// Takes the events of a file one after the other, in offset order.
 pub type RawSink<'a> = dyn FnMut(RawEvent<'_>) -> Result<(), PortError> + 'a;
 
@@ -70,7 +59,8 @@ pub type RawSink<'a> = dyn FnMut(RawEvent<'_>) -> Result<(), PortError> + 'a;
 ///
 /// - **Atomicity and durability.** A file is whole and durable when `write_raw` returns, or not
 ///   there. A repeat replaces it by the same bytes.
-/// - **Failure.** `Unavailable` may be tried again; `Corrupt` names the file that is damaged.
+/// - **Failure.** After `Unavailable` it may be tried again.
+/// - **Reading** is not for the engine: who counts again does so by code of its own.
 pub trait RawArchive: Send + Sync {
     /// Writes a file of what `fill` gives into the sink; with the head that it returns, those are as
     /// many as the file has offsets. Where `fill` fails nothing is written.
@@ -82,17 +72,6 @@ pub trait RawArchive: Send + Sync {
 
     /// All files, in order of partition and offset.
     fn list_raw(&self) -> Result<Vec<RawFile>, PortError>;
-
-    /// What a file says beside its events, without reading them.
-    fn read_head(&self, file: RawFile) -> Result<RawHead, PortError>;
-
-    /// Calls `each` with every event of a file, in offset order.
-    fn read_raw(
-        &self,
-        file: RawFile,
-        columns: RawColumns,
-        each: &mut dyn FnMut(RawEvent<'_>),
-    ) -> Result<(), PortError>;
 
     /// Removes a file; one that is not there is no error.
     fn remove_raw(&self, file: RawFile) -> Result<(), PortError>;
