@@ -194,7 +194,7 @@ impl Recount {
             [1, a, b, c, d] => self.judge.set_window(u32::from_le_bytes([a, b, c, d])),
             // What is kept of counters, corrections of them, and what the bulk lane is to read:
             // none of it says what is a repeat.
-            [2..=4, ..] => {}
+            [2..=5, ..] => {}
             _ => {
                 let (partition, offset) = (self.partition, control.offset);
                 return Err(Error::Control { partition, offset });

@@ -108,7 +108,7 @@ impl EventBatch<'_> {
         let (mut appends, mut indexes) = (Vec::new(), Vec::new());
         for (partition, part) in (0..).map(PartitionId).zip(self.parts) {
             if !part.records.is_empty() {
-                appends.push(AppendPart { partition, records: part.records });
+                appends.push(AppendPart { partition, records: part.records, is_control: false });
                 indexes.push(part.indexes);
             }
         }

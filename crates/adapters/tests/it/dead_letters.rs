@@ -285,7 +285,7 @@ fn what_cannot_be_proven_is_not_replayed() {
     let (log, letters) = world.process.as_ref().expect("the process runs");
     for n in 0..40 {
         let records = event_log::records(&format!("filling-{n}-{}", "x".repeat(40)), 50);
-        let parts = vec![AppendPart { partition: PartitionId(0), records }];
+        let parts = vec![AppendPart { partition: PartitionId(0), records, is_control: false }];
         let results = block_on(log.append(parts).expect("taken"));
         assert!(results[0].is_ok(), "{results:?}");
     }
