@@ -311,7 +311,8 @@ fn write(
     let mut rows: Vec<_> =
         rows.iter().map(|(key, row)| CounterRow { key: *key, row: row.clone() }).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));
-    let flush = Flush { partition, dead_letters, checkpoint: checkpoint(log_epoch, next) };
+    let flush =
+        Flush { partition, dead_letters, repairs: &[], checkpoint: checkpoint(log_epoch, next) };
     store.flush(&flush, &mut rows.into_iter().map(Ok))
 }
 

@@ -8,8 +8,8 @@ use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Repairs,
+    Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -40,6 +40,7 @@ struct Stored {
     totals: BTreeMap<(PartitionId, String, String), StoredRow>,
     hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
+    repairs: BTreeMap<PartitionId, Repairs>,
 }
 
 impl MemStore {
@@ -131,6 +132,12 @@ impl Stored {
                 }
             }
         }
+        if !flush.repairs.is_empty() {
+            let repairs = self.repairs.entry(partition).or_default();
+            for note in flush.repairs {
+                note.apply(repairs);
+            }
+        }
         for letter in flush.dead_letters {
             let stored = StoredDeadLetter {
                 offset: letter.offset,
@@ -217,6 +224,10 @@ impl CounterSnapshot for MemSnapshot {
         Ok(found)
     }
 
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
+        Ok(self.0.repairs.get(&partition).cloned().unwrap_or_default())
+    }
+
     fn dead_letters(
         &self,
         partition: PartitionId,
@@ -235,7 +246,8 @@ mod tests {
 
     fn write(store: &MemStore, next: u64) -> Result<(), PortError> {
         let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
-        let flush = Flush { partition: PartitionId(0), dead_letters: &[], checkpoint };
+        let flush =
+            Flush { partition: PartitionId(0), dead_letters: &[], repairs: &[], checkpoint };
         store.flush(&flush, &mut std::iter::empty())
     }
 

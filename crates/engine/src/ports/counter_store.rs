@@ -1,6 +1,8 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
-use model::{Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs};
+use model::{
+    Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs,
+};
 
 use super::error::PortError;
 use super::letter_state::LetterState;
@@ -25,8 +27,59 @@ pub struct Flush<'a> {
     pub partition: PartitionId,
     /// What could not be counted among the records of this flush.
     pub dead_letters: &'a [DeadLetter],
+    /// What corrections among the records of this flush have done.
+    pub repairs: &'a [RepairNote],
     /// Progress after this flush.
     pub checkpoint: Checkpoint,
+}
+
+/// Corrections that were applied, as they are kept until somebody confirms them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Where their control record stands.
+    pub offset: Offset,
+    /// Number of cells that were not corrected, because they had changed or were out of date.
+    pub refused: u64,
+    /// The others, with what they were.
+    pub corrections: Corrections,
+}
+
+/// What a flush notes about corrections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepairNote {
+    /// Some were applied, or at least met.
+    Keep(Repair),
+    /// What is kept of a generation is no longer needed.
+    Forget {
+        /// Which generation.
+        generation: u64,
+    },
+}
+
+impl RepairNote {
+    /// Takes the note into what is known of a partition.
+    pub fn apply(&self, repairs: &mut Repairs) {
+        let (Self::Keep(Repair { corrections: Corrections { generation, .. }, .. })
+        | Self::Forget { generation }) = self;
+        match self {
+            Self::Keep(repair) => {
+                repairs.newest_offset = Some(repair.offset);
+                repairs.kept.push(repair.clone());
+            }
+            Self::Forget { .. } => {
+                repairs.kept.retain(|kept| kept.corrections.generation != *generation);
+            }
+        }
+    }
+}
+
+/// The corrections of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Where the newest of all stood, confirmed ones too.
+    pub newest_offset: Option<Offset>,
+    /// Those that nobody has confirmed yet, by generation.
+    pub kept: Vec<Repair>,
 }
 
 /// Keeps counter rows and checkpoints.
@@ -101,6 +154,9 @@ pub trait CounterSnapshot: Send + Sync {
         partition: PartitionId,
         hours: std::ops::Range<u32>,
     ) -> Result<Vec<Hour>, PortError>;
+
+    /// The corrections of a partition.
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError>;
 
     /// Dead letters from an offset on, at most `limit`, in offset order.
     fn dead_letters(

@@ -10,7 +10,7 @@ use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
 use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
 
-use super::memory::Memory;
+use super::memory::{Beside, Memory};
 
 /// Records between two looks at the memory's lock: a question waits some tens of microseconds at
 /// most.
@@ -72,12 +72,13 @@ struct Chunk<'a> {
     append_time: TimestampMs,
     /// Each with the hash of its id.
     records: Vec<(Candidate<'a>, u128)>,
-    dead: Vec<DeadLetter>,
+    beside: Beside,
 }
 
 impl<'a> Chunk<'a> {
     fn new(append_time: TimestampMs) -> Self {
-        Self { append_time, records: Vec::with_capacity(CHUNK_RECORDS), dead: Vec::new() }
+        let records = Vec::with_capacity(CHUNK_RECORDS);
+        Self { append_time, records, beside: Beside::default() }
     }
 
     fn read(&mut self, offset: Offset, bytes: Result<&'a [u8], RecordError>, dedup: &DedupWindow) {
@@ -91,7 +92,8 @@ impl<'a> Chunk<'a> {
             Err(reason) => {
                 let record = bytes.unwrap_or_default().to_vec();
                 let append_time = self.append_time;
-                self.dead.push(DeadLetter { offset, append_time, reason, record });
+                let dead = &mut self.beside.dead_letters;
+                dead.push(DeadLetter { offset, append_time, reason, record });
             }
         }
     }
@@ -165,8 +167,9 @@ impl Counting {
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
         if batch.is_control {
-            self.control(batch)?;
-            self.commit(batch.next_offset(), &mut Chunk::new(batch.append_time), memory);
+            let mut chunk = Chunk::new(batch.append_time);
+            self.control(batch, &mut chunk.beside.controls)?;
+            self.commit(batch.next_offset(), &mut chunk, memory);
             return Ok(());
         }
         let mut chunk = Chunk::new(batch.append_time);
@@ -204,18 +207,25 @@ impl Counting {
         }
     }
 
-    fn control(&mut self, batch: &Batch<impl AsRef<[u8]>>) -> Result<(), CountingError> {
+    /// Minds control records; those about rows are for the flush.
+    fn control(
+        &mut self,
+        batch: &Batch<impl AsRef<[u8]>>,
+        about_rows: &mut Vec<(Offset, Control)>,
+    ) -> Result<(), CountingError> {
+        let mut offset = batch.base_offset;
         for control in Control::read_all(batch.payload.as_ref()) {
             match control {
                 Ok(Control::Settings { dedup_minutes }) => {
                     self.dedup.set_minutes(dedup_minutes);
                     self.forget_minutes();
                 }
-                Err(reason) => {
-                    let offset = batch.base_offset;
-                    return Err(CountingError::Control { offset, reason });
-                }
+                // The start is in the middle of a batch only where the batch was judged in part.
+                Ok(control) if offset >= self.next_offset => about_rows.push((offset, control)),
+                Ok(_) => {}
+                Err(reason) => return Err(CountingError::Control { offset, reason }),
             }
+            offset = offset.plus(1);
         }
         Ok(())
     }
@@ -227,9 +237,9 @@ impl Counting {
         chunk.records.retain(|(_, hash)| !dedup.observe(*hash));
         self.tally.counted += chunk.records.len() as u64;
         self.tally.duplicates += (read - chunk.records.len()) as u64;
-        self.tally.dead_letters += chunk.dead.len() as u64;
+        self.tally.dead_letters += chunk.beside.dead_letters.len() as u64;
         self.next_offset = next;
-        memory.commit(&self.checkpoint(), &mut chunk.dead, |table| {
+        memory.commit(&self.checkpoint(), &mut chunk.beside, |table| {
             for (event, _) in chunk.records.drain(..) {
                 table.add(event.item, event.event_type, event.minute, event.value);
             }

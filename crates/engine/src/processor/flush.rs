@@ -6,6 +6,7 @@ use model::{Checkpoint, Hour, PartitionId};
 
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
+use super::correct::{Corrected, Merged, corrected};
 use super::memory::Frozen;
 
 /// Rows read from the store at a time.
@@ -40,8 +41,11 @@ pub fn flush(
         );
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
-    let mut rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
-    let flush = Flush { partition, dead_letters: &frozen.dead_letters, checkpoint };
+    let Corrected { rows: corrected, notes } = corrected(&*snapshot, partition, stamp, frozen)?;
+    let rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
+    let mut rows = Merged::new(rows, corrected);
+    let dead_letters = &frozen.dead_letters;
+    let flush = Flush { partition, dead_letters, repairs: &notes, checkpoint };
     match store.flush(&flush, &mut rows) {
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {

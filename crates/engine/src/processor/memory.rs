@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
+use model::control::Control;
 use model::{Checkpoint, DeadLetter, Offset};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -15,6 +16,17 @@ pub struct Frozen {
     pub checkpoint: Checkpoint,
     /// What could not be counted in that stretch.
     pub dead_letters: Vec<DeadLetter>,
+    /// Control records about rows, at the end of that stretch, each with its offset.
+    pub controls: Vec<(Offset, Control)>,
+}
+
+/// What a chunk of records brings beside counts.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// What could not be counted.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Control records about rows. The table is to be frozen behind them.
+    pub controls: Vec<(Offset, Control)>,
 }
 
 /// The tables of one partition.
@@ -31,7 +43,7 @@ pub struct Tables {
     /// What is on its way to the store.
     pub frozen: Option<Arc<Frozen>>,
     checkpoint: Checkpoint,
-    dead_letters: Vec<DeadLetter>,
+    beside: Beside,
     is_closed: bool,
 }
 
@@ -42,7 +54,7 @@ impl Memory {
             active: MemoryTable::new(checkpoint.next_offset, seed),
             frozen: None,
             checkpoint,
-            dead_letters: Vec::new(),
+            beside: Beside::default(),
             is_closed: false,
         };
         Self { tables: Mutex::new(tables), changed: Condvar::new() }
@@ -52,14 +64,15 @@ impl Memory {
     pub fn commit(
         &self,
         checkpoint: &Checkpoint,
-        dead_letters: &mut Vec<DeadLetter>,
+        beside: &mut Beside,
         count: impl FnOnce(&mut MemoryTable),
     ) {
         let mut tables = self.tables.lock();
         count(&mut tables.active);
         tables.active.advance(checkpoint.next_offset);
         tables.checkpoint = *checkpoint;
-        tables.dead_letters.append(dead_letters);
+        tables.beside.dead_letters.append(&mut beside.dead_letters);
+        tables.beside.controls.append(&mut beside.controls);
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -69,11 +82,11 @@ impl Memory {
         look(&self.tables.lock())
     }
 
-    /// Freezes the active table once it has `cells_max` cells; waits while the one before it is
+    /// Freezes the active table once it has `cells_max` cells, or ends in control records; waits while the one before it is
     /// still being flushed, so that memory stays bounded.
     pub fn freeze_when_full(&self, cells_max: usize) {
         let mut tables = self.tables.lock();
-        if tables.active.cells() < cells_max {
+        if !tables.is_due(cells_max) {
             return;
         }
         while tables.frozen.is_some() && !tables.is_closed {
@@ -88,8 +101,8 @@ impl Memory {
         let checkpoint = tables.checkpoint;
         let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
-        let dead_letters = std::mem::take(&mut tables.dead_letters);
-        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, dead_letters }));
+        let Beside { dead_letters, controls } = std::mem::take(&mut tables.beside);
+        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, dead_letters, controls }));
         self.changed.notify_all();
     }
 
@@ -143,6 +156,11 @@ impl Memory {
 }
 
 impl Tables {
+    /// Whether the active table is to be frozen before anything else is counted.
+    pub fn is_due(&self, cells_max: usize) -> bool {
+        self.active.cells() >= cells_max || !self.beside.controls.is_empty()
+    }
+
     /// The tables that hold what a store with this checkpoint lacks, oldest first; none when the
     /// checkpoint is older than what memory still has, and a newer snapshot is to be taken.
     pub fn since(&self, checkpoint: Offset) -> Option<Vec<&MemoryTable>> {

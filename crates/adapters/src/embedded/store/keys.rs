@@ -11,6 +11,8 @@
 //! its state    53 'S' | partition u16 | offset u64     not there while the letter is open
 //! total        54 'T' | partition u16 | item | 00 | type
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
+//! repairs      47 'G' | partition u16                  where the newest corrections stood
+//! a repair     47 'G' | partition u16 | offset u64
 //! ```
 //!
 //! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
@@ -29,6 +31,7 @@ const DEAD_LETTER: u8 = b'D';
 const LETTER_STATE: u8 = b'S';
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
+const REPAIR: u8 = b'G';
 
 /// Bytes of an hour key before the event type: tag, partition, hour.
 const HOUR_HEAD: usize = 7;
@@ -46,6 +49,21 @@ pub(super) fn dead_letter(partition: PartitionId, offset: Offset) -> [u8; 11] {
 /// The key of a dead letter's state.
 pub(super) fn letter_state(partition: PartitionId, offset: Offset) -> [u8; 11] {
     tagged_offset(LETTER_STATE, partition, offset)
+}
+
+/// The key of where a partition's newest corrections stood; all its repairs begin with it.
+pub(super) fn repairs(partition: PartitionId) -> [u8; 3] {
+    tagged(REPAIR, partition)
+}
+
+/// The key of a repair, by the offset of its control record.
+pub(super) fn repair(partition: PartitionId, offset: Offset) -> [u8; 11] {
+    tagged_offset(REPAIR, partition, offset)
+}
+
+/// The offset in a repair's key.
+pub(super) fn repair_offset(key: &[u8]) -> Option<Offset> {
+    dead_letter_offset(key)
 }
 
 fn tagged_offset(tag: u8, partition: PartitionId, offset: Offset) -> [u8; 11] {
@@ -144,6 +162,10 @@ mod tests {
             letter_state(PartitionId(258), Offset(0x0a0b)),
             *b"S\x01\x02\0\0\0\0\0\0\x0a\x0b"
         );
+        assert_eq!(repairs(PartitionId(258)), *b"G\x01\x02");
+        assert_eq!(repair(PartitionId(258), Offset(7)), *b"G\x01\x02\0\0\0\0\0\0\0\x07");
+        assert_eq!(repair_offset(&repair(PartitionId(258), Offset(7))), Some(Offset(7)));
+        assert_eq!(repair_offset(&repairs(PartitionId(258))), None);
         assert_eq!(FORMAT, *b"F");
     }
 

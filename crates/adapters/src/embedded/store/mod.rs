@@ -11,6 +11,7 @@ pub(super) mod fuzz;
 mod keys;
 mod letters;
 mod partitions;
+mod repairs;
 mod row;
 mod snapshot;
 mod tuning;
@@ -114,6 +115,8 @@ impl EmbeddedStore {
             let key = keys::dead_letter(flush.partition, letter.offset);
             batch.insert(&self.rows, key, row::write_dead_letter(letter));
         }
+        let pinned = self.pinned.read().clone();
+        repairs::write(&mut batch, &self.rows, &pinned, flush.partition, flush.repairs)?;
         let key = keys::checkpoint(flush.partition);
         batch.insert(&self.rows, key, row::write_checkpoint(&flush.checkpoint));
         Ok(batch)

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
+use engine::ports::{CounterSnapshot, PortError, Repairs, StoredDeadLetter};
 use fjall::{Keyspace, Readable, Snapshot};
 use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{damaged, failure, keys, letters};
+use super::{damaged, failure, keys, letters, repairs};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
@@ -88,6 +88,10 @@ impl CounterSnapshot for EmbeddedSnapshot {
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
         Ok(self.partitions.get(partition)?.hours(hours))
+    }
+
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
+        repairs::read(&self.pinned, &self.rows, partition)
     }
 
     fn dead_letters(
