@@ -5,7 +5,7 @@
 pub enum Error {
     /// The archive cannot be read now.
     #[error("the archive cannot be read")]
-    Archive(#[from] object_store::Error),
+    Archive(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A raw file's bytes are wrong.
     #[error("the raw file {name} is damaged: {reason}")]
     Damaged {

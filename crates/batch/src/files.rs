@@ -1,12 +1,8 @@
 //! Which raw files there are, and whether they are all of a stretch of log.
 
-use std::sync::Arc;
-
-use futures::TryStreamExt;
+use bytes::Bytes;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::Error;
 
@@ -24,67 +20,51 @@ pub struct RawFile {
     pub to: u64,
     /// Start of the hour of append time, in milliseconds since 1970.
     pub hour_ms: i64,
-    /// Where it lies.
-    pub path: Path,
+    /// The object's name.
+    pub name: String,
 }
 
-/// The raw events of an archive, to be read only.
-#[derive(Clone)]
-pub struct Archive {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
-    runtime: Arc<tokio::runtime::Runtime>,
-}
-
-impl Archive {
-    /// Over a store and the place in it where the archive begins. It blocks: call it off the
-    /// threads of another runtime.
-    ///
-    /// # Errors
-    /// Where the system gives no runtime.
-    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { store, prefix, runtime: Arc::new(runtime) })
-    }
-
-    /// All raw files, by partition and offset.
+/// An archive, to be read only.
+pub trait Archive: Send + Sync {
+    /// The names of all objects below `raw/`, in any order.
     ///
     /// # Errors
     /// `Archive` where it cannot be listed.
-    pub fn raw_files(&self) -> Result<Vec<RawFile>, Error> {
-        let folder = self.prefix.clone().join("raw");
-        let listed = self.store.list(Some(&folder)).try_collect::<Vec<_>>();
-        let listed = self.runtime.block_on(listed)?;
-        let mut files: Vec<_> =
-            listed.into_iter().filter_map(|object| RawFile::parse(object.location)).collect();
-        files.sort_unstable();
-        Ok(files)
-    }
+    fn raw_names(&self) -> Result<Vec<String>, Error>;
 
-    pub(crate) fn bytes(&self, path: &Path) -> Result<bytes::Bytes, Error> {
-        let read = async { self.store.get(path).await?.bytes().await };
-        Ok(self.runtime.block_on(read)?)
-    }
+    /// An object's bytes.
+    ///
+    /// # Errors
+    /// `Archive` where it cannot be read.
+    fn bytes(&self, name: &str) -> Result<Bytes, Error>;
+}
+
+/// All raw files of an archive, by partition and offset.
+///
+/// # Errors
+/// `Archive` where it cannot be listed.
+pub fn raw_files(archive: &dyn Archive) -> Result<Vec<RawFile>, Error> {
+    let mut files: Vec<_> = archive.raw_names()?.into_iter().filter_map(RawFile::parse).collect();
+    files.sort_unstable();
+    Ok(files)
 }
 
 impl RawFile {
     /// None where a path is none of ours: others may put files beside.
-    fn parse(path: Path) -> Option<Self> {
-        let parts: Vec<_> = path.parts().collect();
-        let [.., date, hour, name] = parts.as_slice() else { return None };
-        let date: jiff::civil::Date = date.as_ref().strip_prefix("date=")?.parse().ok()?;
-        let hour: i8 = hour.as_ref().strip_prefix("hour=")?.parse().ok()?;
+    fn parse(path: String) -> Option<Self> {
+        let mut parts = path.rsplit('/');
+        let (name, hour, date) = (parts.next()?, parts.next()?, parts.next()?);
+        let date: jiff::civil::Date = date.strip_prefix("date=")?.parse().ok()?;
+        let hour: i8 = hour.strip_prefix("hour=")?.parse().ok()?;
         let start: DateTime = date.to_datetime(jiff::civil::Time::new(hour, 0, 0, 0).ok()?);
         let hour_ms = start.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
-        let mut numbers = name.as_ref().strip_prefix('p')?.strip_suffix(".parquet")?.split('-');
-        let file = Self {
-            partition: numbers.next()?.parse().ok()?,
-            from: numbers.next()?.parse().ok()?,
-            to: numbers.next()?.parse().ok()?,
-            hour_ms,
-            path: path.clone(),
-        };
-        (numbers.next().is_none() && file.from < file.to).then_some(file)
+        let mut numbers = name.strip_prefix('p')?.strip_suffix(".parquet")?.split('-');
+        let mut number = || numbers.next()?.parse::<u64>().ok();
+        let (partition, from, to) = (u16::try_from(number()?).ok()?, number()?, number()?);
+        if numbers.next().is_some() || from >= to {
+            return None;
+        }
+        Some(Self { partition, from, to, hour_ms, name: path })
     }
 }
 
@@ -118,9 +98,9 @@ pub(crate) fn plan(
 mod tests {
     use super::*;
 
-    fn path(hour: &str, partition: u16, from: u64, to: u64) -> Path {
+    fn path(hour: &str, partition: u16, from: u64, to: u64) -> String {
         let name = format!("p{partition:05}-{from:020}-{to:020}.parquet");
-        Path::from(format!("some/where/raw/date=2026-11-22/{hour}/{name}"))
+        format!("some/where/raw/date=2026-11-22/{hour}/{name}")
     }
 
     fn file(hour: u8, partition: u16, from: u64, to: u64) -> RawFile {
@@ -135,7 +115,7 @@ mod tests {
         for wrong in [path("hour=24", 0, 0, 1), path("5", 0, 0, 1), path("hour=05", 0, 1, 1)] {
             assert_eq!(RawFile::parse(wrong), None);
         }
-        assert_eq!(RawFile::parse(Path::from("raw/notes.txt")), None);
+        assert_eq!(RawFile::parse("raw/notes.txt".into()), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod raw;
 mod recount;
 
 pub use error::Error;
-pub use files::{Archive, RawFile};
+pub use files::{Archive, RawFile, raw_files};
 pub use judge::Judge;
 pub use numbers::Numbers;
 pub use raw::{Control, Event};

@@ -66,8 +66,8 @@ impl<'a> RawReader<'a> {
     ///
     /// # Errors
     /// `Archive` where it cannot be read, `Damaged` where its bytes are wrong.
-    pub(crate) fn open(archive: &Archive, file: &'a RawFile) -> Result<Self, Error> {
-        let reader = SerializedFileReader::new(archive.bytes(&file.path)?);
+    pub(crate) fn open(archive: &dyn Archive, file: &'a RawFile) -> Result<Self, Error> {
+        let reader = SerializedFileReader::new(archive.bytes(&file.name)?);
         let reader = reader.map_err(|error| damaged(file, &error))?;
         let head = read_head(reader.metadata()).map_err(|reason| damaged(file, &reason))?;
         Ok(Self { file, reader, head })
@@ -111,7 +111,7 @@ impl<'a> RawReader<'a> {
 }
 
 fn damaged(file: &RawFile, reason: &dyn std::fmt::Display) -> Error {
-    Error::Damaged { name: file.path.to_string(), reason: reason.to_string() }
+    Error::Damaged { name: file.name.clone(), reason: reason.to_string() }
 }
 
 fn read_head(metadata: &ParquetMetaData) -> Result<RawHead, String> {

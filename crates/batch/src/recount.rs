@@ -131,7 +131,7 @@ impl Recount {
     /// `TooOld` and `Gap` where nothing could be proven, `Damaged`, `Archive`; `Stopped`.
     pub fn read_archive(
         &mut self,
-        archive: &Archive,
+        archive: &dyn Archive,
         files: &[RawFile],
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<u64>, Error> {
@@ -145,7 +145,7 @@ impl Recount {
 
     fn read_file(
         &mut self,
-        archive: &Archive,
+        archive: &dyn Archive,
         file: &RawFile,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), Error> {

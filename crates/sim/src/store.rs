@@ -195,6 +195,23 @@ impl CounterSnapshot for SimSnapshot {
         self.inner.hours(partition, hours)
     }
 
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_hours(partition, hours, each)
+    }
+
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_totals(partition, each)
+    }
+
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         self.inner.repairs(partition)
     }

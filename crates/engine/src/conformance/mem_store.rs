@@ -224,6 +224,33 @@ impl CounterSnapshot for MemSnapshot {
         Ok(found)
     }
 
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for ((id, hour, event_type, item), row) in &self.0.hours {
+            if *id == partition && hours.contains(&hour.0) {
+                each(*hour, event_type, item, row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for ((id, item, event_type), row) in &self.0.totals {
+            if *id == partition {
+                each(item, event_type, row.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         Ok(self.0.repairs.get(&partition).cloned().unwrap_or_default())
     }

@@ -63,7 +63,7 @@ impl RepairNote {
         | Self::Forget { generation }) = self;
         match self {
             Self::Keep(repair) => {
-                repairs.newest_offset = Some(repair.offset);
+                repairs.newest = Some((repair.offset, *generation));
                 repairs.kept.push(repair.clone());
             }
             Self::Forget { .. } => {
@@ -76,8 +76,8 @@ impl RepairNote {
 /// The corrections of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repairs {
-    /// Where the newest of all stood, confirmed ones too.
-    pub newest_offset: Option<Offset>,
+    /// Where the newest of all stood and its generation, confirmed ones too.
+    pub newest: Option<(Offset, u64)>,
     /// Those that nobody has confirmed yet, by generation.
     pub kept: Vec<Repair>,
 }
@@ -145,6 +145,21 @@ pub trait CounterSnapshot: Send + Sync {
         hour: Hour,
         event_type: &str,
         each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// Calls `each` with hour, type, item and row of every hour row in the range, in key order.
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: std::ops::Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// Calls `each` with item, type and row of every total, in key order.
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
     ) -> Result<(), PortError>;
 
     /// The hours within the range in which the partition has any row, in order; an hour without a

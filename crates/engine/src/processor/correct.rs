@@ -24,8 +24,8 @@ type Group<'a> = BTreeMap<RowKey<'a>, StoredRow>;
 
 /// Applies the corrections that stand at the end of a frozen table to the rows as they are there.
 ///
-/// Those that were found before another correction was applied are not applied: they may have seen
-/// what it has corrected since.
+/// Those that were found before another generation was applied are not applied: they have not seen
+/// what it has corrected.
 pub(super) fn corrected<'a>(
     snapshot: &dyn CounterSnapshot,
     partition: PartitionId,
@@ -36,12 +36,14 @@ pub(super) fn corrected<'a>(
     if frozen.controls.is_empty() {
         return Ok(corrected);
     }
-    let mut newest = snapshot.repairs(partition)?.newest_offset;
+    let mut newest = snapshot.repairs(partition)?.newest;
     let mut rows = Group::new();
     for (offset, control) in &frozen.controls {
         match control {
             Control::Corrections(corrections) => {
-                let is_current = newest.is_none_or(|newest| corrections.known_offset > newest);
+                let Corrections { generation, known_offset, .. } = *corrections;
+                let is_current = newest
+                    .is_none_or(|(offset, newest)| known_offset > offset || generation == newest);
                 let kept = if is_current {
                     let mut build = Build { snapshot, partition, stamp, frozen, rows: &mut rows };
                     build.apply(corrections)?
@@ -55,7 +57,7 @@ pub(super) fn corrected<'a>(
                     refused,
                     corrections: kept,
                 }));
-                newest = Some(*offset);
+                newest = Some((*offset, generation));
             }
             Control::Confirmed { generation } => {
                 corrected.notes.push(RepairNote::Forget { generation: *generation });

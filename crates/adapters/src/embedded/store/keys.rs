@@ -111,6 +111,28 @@ pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
     key
 }
 
+/// What all totals of a partition begin with.
+pub(super) fn totals(partition: PartitionId) -> [u8; 3] {
+    tagged(TOTAL, partition)
+}
+
+/// The item and type in a total's key.
+pub(super) fn total_row(key: &[u8]) -> Result<(&str, &str), Damage> {
+    two_texts(key.get(3..).ok_or(Damage::Length)?)
+}
+
+/// The hour, type and item in an hour row's key.
+pub(super) fn hour_row(key: &[u8]) -> Result<(Hour, &str, &str), Damage> {
+    let (_, hour) = partition_and_hour(key)?;
+    let (event_type, item) = two_texts(&key[HOUR_HEAD..])?;
+    Ok((hour, event_type, item))
+}
+
+fn two_texts(bytes: &[u8]) -> Result<(&str, &str), Damage> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Damage::Text)?;
+    text.split_once('\0').ok_or(Damage::Text)
+}
+
 /// The first key after all hours of all partitions.
 pub(super) const HOURS_END: [u8; 1] = [HOUR + 1];
 
@@ -174,6 +196,11 @@ mod tests {
         let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
         assert_eq!(partition_and_hour(&key), Ok((PartitionId(7), Hour(9))));
         assert!(key[..] < after_hour(PartitionId(7), Hour(9))[..]);
+        assert_eq!(hour_row(&key), Ok((Hour(9), "t", "i")));
+        assert_eq!(hour_row(&key[..8]), Err(Damage::Text));
+        let total = bytes(7, &RowKey::Total { item: "i", event_type: "t" });
+        assert_eq!(total_row(&total), Ok(("i", "t")));
+        assert_eq!(total_row(&total[..2]), Err(Damage::Length));
         assert_eq!(partition_and_hour(&key[..6]), Err(Damage::Length));
         assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), Err(Damage::Marks));
         // Nothing was ever counted in the last hour of all: the key is damaged.

@@ -1,7 +1,7 @@
 //! Corrections that were applied, kept until somebody confirms them.
 //!
 //! ```text
-//! newest  = offset u64                       where the newest control record of corrections stood
+//! newest  = offset u64 | generation u64      of the newest control record of corrections
 //! repair  = refused u64 | corrections        under the offset of its control record
 //! ```
 //!
@@ -36,8 +36,9 @@ pub(super) fn write(
         value.extend_from_slice(&new.corrections.body());
         batch.insert(rows, keys::repair(partition, new.offset), value);
     }
-    if let Some(newest) = after.newest_offset {
-        batch.insert(rows, keys::repairs(partition), newest.0.to_be_bytes());
+    if let Some((offset, generation)) = after.newest {
+        let value = [offset.0.to_be_bytes(), generation.to_be_bytes()].concat();
+        batch.insert(rows, keys::repairs(partition), value);
     }
     Ok(())
 }
@@ -58,12 +59,17 @@ pub(super) fn read(
                 repairs.kept.push(repair);
             }
             None => {
-                let offset = value[..].try_into().map_err(|_| damaged(&key, Damage::Length))?;
-                repairs.newest_offset = Some(Offset(u64::from_be_bytes(offset)));
+                repairs.newest = Some(read_newest(&value).map_err(|d| damaged(&key, d))?);
             }
         }
     }
     Ok(repairs)
+}
+
+fn read_newest(value: &[u8]) -> Result<(Offset, u64), Damage> {
+    let (offset, generation) = value.split_first_chunk().ok_or(Damage::Length)?;
+    let generation = generation.try_into().map_err(|_| Damage::Length)?;
+    Ok((Offset(u64::from_be_bytes(*offset)), u64::from_be_bytes(generation)))
 }
 
 /// Reads the value of a repair.
