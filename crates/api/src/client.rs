@@ -6,6 +6,7 @@
 mod dead_letters;
 mod error;
 mod path;
+mod recounts;
 
 use std::time::Duration;
 

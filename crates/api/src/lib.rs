@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod problem;
+mod recounts;
 mod wire;
 
 #[cfg(feature = "client")]
@@ -11,6 +12,10 @@ pub mod client;
 
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
+pub use recounts::{
+    DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,
+    RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
+};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,
     StatsAnswer, StatsPoint, StatsSummary, TopAnswer, TopItem,

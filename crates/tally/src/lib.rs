@@ -10,6 +10,7 @@ pub mod fuzz;
 mod http;
 mod import;
 mod load;
+mod recount;
 mod telemetry;
 mod threads;
 mod wiring;

@@ -23,6 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
 use crate::http::Parts;
+use crate::recount::Recounts;
 use crate::threads::Duty;
 
 /// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
@@ -73,9 +74,11 @@ impl Tally {
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
+        let recounts = Recounts::new(log.clone(), store.clone(), None);
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let data_dir = dir.clone();
-        let parts = Parts { gateway, query, processors, admission, dead_letters, data_dir };
+        let parts =
+            Parts { gateway, query, processors, admission, dead_letters, recounts, data_dir };
         Ok(Self { parts, _lock: lock })
     }
 
@@ -89,6 +92,7 @@ impl Tally {
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.parts.recounts.stop();
         self.parts.processors.stop().context("the last flush failed; the next start repeats it")
     }
 }

@@ -16,6 +16,7 @@ mod openapi;
 mod params;
 mod problem;
 mod ranges;
+mod recounts;
 mod schemas;
 mod server;
 mod top;
@@ -41,6 +42,8 @@ use events::pool::IngestPool;
 use metrics::{Metrics, Vitals};
 use problem::Failure;
 
+use crate::recount::Recounts;
+
 pub(crate) use server::serve;
 
 /// The parts of Tally that are reached over HTTP.
@@ -51,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) processors: Arc<Processors>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) recounts: Arc<Recounts>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -74,6 +78,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let routes = dead_letters::routes(routes, &letters);
+    let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
+    let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
