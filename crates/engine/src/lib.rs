@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod ports;
 pub mod processor;
 pub mod query;
+pub mod sources;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
-pub use memory::{Frozen, Memory, Tables};
+pub use memory::{Frozen, Memory, Noted, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;

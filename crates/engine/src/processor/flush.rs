@@ -6,7 +6,7 @@ use model::{Checkpoint, Hour, PartitionId};
 
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
-use super::memory::Frozen;
+use super::memory::{Frozen, Noted};
 
 /// Rows read from the store at a time.
 const ROWS_AT_A_TIME: usize = 128;
@@ -41,7 +41,8 @@ pub fn flush(
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
     let mut rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
-    let flush = Flush { partition, dead_letters: &frozen.dead_letters, checkpoint };
+    let Noted { dead_letters, sources } = &frozen.noted;
+    let flush = Flush { partition, dead_letters, sources, checkpoint };
     match store.flush(&flush, &mut rows) {
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {

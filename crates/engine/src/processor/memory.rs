@@ -1,10 +1,11 @@
 //! The memory of one partition: a table that counts and a frozen one that is being flushed.
 //! Written by the processor, read by questions; each holds the lock for microseconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
-use model::{Checkpoint, DeadLetter, Offset};
+use model::{Checkpoint, DeadLetter, Offset, SourceMark};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -13,8 +14,17 @@ pub struct Frozen {
     pub table: MemoryTable,
     /// Progress once this is in the store.
     pub checkpoint: Checkpoint,
-    /// What could not be counted in that stretch.
+    /// What else came of that stretch.
+    pub noted: Noted,
+}
+
+/// What is to be stored beside the counts of a stretch of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
+    /// What could not be counted.
     pub dead_letters: Vec<DeadLetter>,
+    /// Sources that were heard of or forgotten; of several marks of one the last holds.
+    pub sources: Vec<SourceMark>,
 }
 
 /// The tables of one partition.
@@ -32,6 +42,7 @@ pub struct Tables {
     pub frozen: Option<Arc<Frozen>>,
     checkpoint: Checkpoint,
     dead_letters: Vec<DeadLetter>,
+    sources: BTreeMap<Arc<str>, SourceMark>,
     is_closed: bool,
 }
 
@@ -43,6 +54,7 @@ impl Memory {
             frozen: None,
             checkpoint,
             dead_letters: Vec::new(),
+            sources: BTreeMap::new(),
             is_closed: false,
         };
         Self { tables: Mutex::new(tables), changed: Condvar::new() }
@@ -52,14 +64,17 @@ impl Memory {
     pub fn commit(
         &self,
         checkpoint: &Checkpoint,
-        dead_letters: &mut Vec<DeadLetter>,
+        noted: &mut Noted,
         count: impl FnOnce(&mut MemoryTable),
     ) {
         let mut tables = self.tables.lock();
         count(&mut tables.active);
         tables.active.advance(checkpoint.next_offset);
         tables.checkpoint = *checkpoint;
-        tables.dead_letters.append(dead_letters);
+        tables.dead_letters.append(&mut noted.dead_letters);
+        for mark in noted.sources.drain(..) {
+            tables.sources.insert(mark.source.clone(), mark);
+        }
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -88,8 +103,11 @@ impl Memory {
         let checkpoint = tables.checkpoint;
         let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
-        let dead_letters = std::mem::take(&mut tables.dead_letters);
-        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, dead_letters }));
+        let noted = Noted {
+            dead_letters: std::mem::take(&mut tables.dead_letters),
+            sources: std::mem::take(&mut tables.sources).into_values().collect(),
+        };
+        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, noted }));
         self.changed.notify_all();
     }
 
