@@ -248,7 +248,8 @@ mod tests {
 
     fn write(store: &MemStore, next: u64) -> Result<(), PortError> {
         let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
-        let flush = Flush { partition: PartitionId(0), dead_letters: &[], sources: &[], checkpoint };
+        let flush =
+            Flush { partition: PartitionId(0), dead_letters: &[], sources: &[], checkpoint };
         store.flush(&flush, &mut std::iter::empty())
     }
 

@@ -65,5 +65,5 @@ mod tests {
         assert!(model::event::is_source(&source(7, "x")));
     }
 
-    const SOURCE: &str = "?";
+    const SOURCE: &str = "send:04ead1e3e8e09d3f00f0f78b5d00fdd0:7";
 }

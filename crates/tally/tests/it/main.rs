@@ -6,6 +6,7 @@ mod dead_letters;
 mod drill;
 mod log_tool;
 mod settings;
+mod sources;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
