@@ -105,7 +105,7 @@ fn run(dir: &str, codec: Codec, callers: usize, records: usize, duration: Durati
                     return;
                 }
                 let partition = PartitionId((draw.next() % u64::from(PARTITIONS)) as u16);
-                let part = AppendPart { partition, records: sample.clone() };
+                let part = AppendPart { partition, records: sample.clone(), is_control: false };
                 let results = log.append(vec![part]).expect("taken").await;
                 assert!(results[0].is_ok());
                 events.fetch_add(records as u64, Ordering::Relaxed);

@@ -132,7 +132,7 @@ impl EventBatch<'_> {
                 if let Some((turn, _)) = &self.stamp {
                     turn.announce(partition.0);
                 }
-                appends.push(AppendPart { partition, records: part.records });
+                appends.push(AppendPart { partition, records: part.records, is_control: false });
                 indexes.push(part.indexes);
             }
         }

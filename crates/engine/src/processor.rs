@@ -1,5 +1,6 @@
 //! One thread of control per partition: pulls the log, deduplicates, counts; a second one flushes.
 
+mod correct;
 mod counting;
 mod flush;
 mod memory;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
-pub use memory::{Frozen, Memory, Noted, Tables};
+pub use memory::{Beside, Frozen, Memory, SourceMarks, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use model::limits::SOURCES_MAX;
 use model::source::{Sources, Stamped};
-use model::{SourceMark, SourceState, TimestampMs};
+use model::{SourceState, TimestampMs};
 use parking_lot::RwLock;
+
+use crate::processor::SourceMarks;
 
 /// Written by one processor, read by whoever accepts stamped events.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl SourceBook {
         &self,
         records: &[Stamped<'_>],
         append_time: TimestampMs,
-        marks: &mut Vec<SourceMark>,
+        marks: &mut SourceMarks,
     ) -> Vec<bool> {
         let mut inner = self.0.write();
         let observe = |record: &Stamped<'_>| inner.heard.observe(*record, append_time);
@@ -63,17 +65,19 @@ impl SourceBook {
         let names: BTreeSet<&str> = records.iter().map(|record| record.source).collect();
         for source in names {
             inner.announced.remove(source);
-            marks.extend(inner.heard.mark(source));
+            let mark = inner.heard.mark(source);
+            marks.extend(mark.map(|mark| (mark.source.clone(), mark)));
         }
         repeats
     }
 
-    /// Gives back the memory of what is forgotten.
-    pub(crate) fn sweep(&self, now: TimestampMs) -> Vec<SourceMark> {
+    /// Gives back the memory of what is forgotten, and adds that it is.
+    pub(crate) fn sweep(&self, now: TimestampMs, marks: &mut SourceMarks) {
         if self.0.read().heard.is_empty() {
-            return Vec::new();
+            return;
         }
-        self.0.write().heard.sweep(now)
+        let gone = self.0.write().heard.sweep(now);
+        marks.extend(gone.into_iter().map(|mark| (mark.source.clone(), mark)));
     }
 }
 
@@ -98,12 +102,13 @@ mod tests {
         assert!(["0", "new", "newer"].iter().all(|source| book.has_room_for(source)));
         // What was announced is counted: the number stays.
         let record = Stamped { source: "new", sequence: 3, offset: Offset(9) };
-        let mut marks = Vec::new();
+        let mut marks = SourceMarks::new();
         assert_eq!(book.observe(&[record, record], TimestampMs(6), &mut marks), [false, true]);
         assert_eq!(marks.len(), 1);
         assert!(!book.has_room_for("newest") && book.has_room_for("new"));
         let later = TimestampMs(6 + model::limits::SOURCE_KEPT_MS);
-        assert_eq!(book.sweep(later).len(), SOURCES_MAX - 2);
+        book.sweep(later, &mut marks);
+        assert_eq!(marks.values().filter(|mark| mark.state.is_none()).count(), SOURCES_MAX - 2);
         assert!(book.has_room_for("newest"));
     }
 }

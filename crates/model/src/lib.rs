@@ -8,6 +8,7 @@ pub mod append_time;
 pub mod bucket;
 pub mod checkpoint;
 pub mod control;
+pub mod correction;
 pub mod counter;
 pub mod dedup;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod value;
 
 pub use bucket::{Granularity, Hour, Minute, TimeRange, TimestampMs};
 pub use checkpoint::Checkpoint;
+pub use correction::{Correction, Corrections, HourCell};
 pub use counter::{Cell, RowKey, Stamp, StoredRow};
 pub use event::{Event, Violation};
 pub use partition::{Offset, PartitionId};

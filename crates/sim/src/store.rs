@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Repairs,
+    Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow, Summary};
@@ -193,6 +193,27 @@ impl CounterSnapshot for SimSnapshot {
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
         self.inner.hours(partition, hours)
+    }
+
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_hours(partition, hours, each)
+    }
+
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_totals(partition, each)
+    }
+
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
+        self.inner.repairs(partition)
     }
 
     fn dead_letters(

@@ -112,7 +112,7 @@ impl World {
         };
         let checkpoint = Checkpoint { next_offset: Offset(0), ..Checkpoint::default() };
         let dead_letters = std::slice::from_ref(&letter);
-        let flush = Flush { partition: PLACE.0, dead_letters, sources: &[], checkpoint };
+        let flush = Flush { partition: PLACE.0, dead_letters, sources: &[], repairs: &[], checkpoint };
         store.flush(&flush, &mut std::iter::empty()).expect("the letter is stored");
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let mut world = Self { disk: MemDisk::new(seed), store, clock, process: None };
@@ -285,7 +285,7 @@ fn what_cannot_be_proven_is_not_replayed() {
     let (log, letters) = world.process.as_ref().expect("the process runs");
     for n in 0..40 {
         let records = event_log::records(&format!("filling-{n}-{}", "x".repeat(40)), 50);
-        let parts = vec![AppendPart { partition: PartitionId(0), records }];
+        let parts = vec![AppendPart { partition: PartitionId(0), records, is_control: false }];
         let results = block_on(log.append(parts).expect("taken"));
         assert!(results[0].is_ok(), "{results:?}");
     }

@@ -316,7 +316,7 @@ fn write(
         rows.iter().map(|(key, row)| CounterRow { key: *key, row: row.clone() }).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let checkpoint = checkpoint(log_epoch, next);
-    let flush = Flush { partition, dead_letters, sources: &[], checkpoint };
+    let flush = Flush { partition, dead_letters, sources: &[], repairs: &[], checkpoint };
     store.flush(&flush, &mut rows.into_iter().map(Ok))
 }
 

@@ -36,7 +36,7 @@ pub fn records(prefix: &str, count: usize) -> RecordBuf {
 
 /// A part with such records.
 pub fn part(partition: PartitionId, prefix: &str, count: usize) -> AppendPart {
-    AppendPart { partition, records: records(prefix, count) }
+    AppendPart { partition, records: records(prefix, count), is_control: false }
 }
 
 /// Offset and id of every record of these batches, control records left out.
@@ -207,7 +207,7 @@ pub fn refuses_what_is_invalid(log: &dyn EventLog) {
     let kind_of = |parts| log.append(parts).err().expect("refused").kind;
     assert_eq!(kind_of(vec![part(beyond, "x", 1)]), ErrorKind::Invalid);
     assert_eq!(kind_of(vec![part(FIRST, "x", 1), part(beyond, "x", 1)]), ErrorKind::Invalid);
-    let empty = AppendPart { partition: FIRST, records: RecordBuf::new() };
+    let empty = AppendPart { partition: FIRST, records: RecordBuf::new(), is_control: false };
     assert_eq!(kind_of(vec![empty]), ErrorKind::Invalid);
     let after_end = log.bounds(FIRST).durable_offset.plus(1);
     for (partition, from) in [(beyond, Offset(0)), (FIRST, after_end)] {

@@ -8,8 +8,8 @@ use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRo
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Repairs,
+    Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -41,6 +41,7 @@ struct Stored {
     hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
     sources: BTreeMap<(PartitionId, String), SourceState>,
+    repairs: BTreeMap<PartitionId, Repairs>,
 }
 
 impl MemStore {
@@ -130,6 +131,12 @@ impl Stored {
                     let key = (partition, hour, event_type.to_owned(), item.to_owned());
                     self.hours.insert(key, row);
                 }
+            }
+        }
+        if !flush.repairs.is_empty() {
+            let repairs = self.repairs.entry(partition).or_default();
+            for note in flush.repairs {
+                note.apply(repairs);
             }
         }
         for letter in flush.dead_letters {
@@ -225,6 +232,37 @@ impl CounterSnapshot for MemSnapshot {
         Ok(found)
     }
 
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for ((id, hour, event_type, item), row) in &self.0.hours {
+            if *id == partition && hours.contains(&hour.0) {
+                each(*hour, event_type, item, row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for ((id, item, event_type), row) in &self.0.totals {
+            if *id == partition {
+                each(item, event_type, row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
+        Ok(self.0.repairs.get(&partition).cloned().unwrap_or_default())
+    }
+
     fn dead_letters(
         &self,
         partition: PartitionId,
@@ -249,7 +287,7 @@ mod tests {
     fn write(store: &MemStore, next: u64) -> Result<(), PortError> {
         let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
         let flush =
-            Flush { partition: PartitionId(0), dead_letters: &[], sources: &[], checkpoint };
+            Flush { partition: PartitionId(0), dead_letters: &[], sources: &[], repairs: &[], checkpoint };
         store.flush(&flush, &mut std::iter::empty())
     }
 

@@ -1,8 +1,8 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
 use model::{
-    Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark, SourceState, StoredRow,
-    TimestampMs,
+    Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark, SourceState,
+    StoredRow, TimestampMs,
 };
 
 use super::error::PortError;
@@ -30,8 +30,59 @@ pub struct Flush<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// Sources that were heard of or forgotten, none twice.
     pub sources: &'a [SourceMark],
+    /// What corrections among the records of this flush have done.
+    pub repairs: &'a [RepairNote],
     /// Progress after this flush.
     pub checkpoint: Checkpoint,
+}
+
+/// Corrections that were applied, as they are kept until somebody confirms them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Where their control record stands.
+    pub offset: Offset,
+    /// Number of cells that were not corrected, because they had changed or were out of date.
+    pub refused: u64,
+    /// The others, with what they were.
+    pub corrections: Corrections,
+}
+
+/// What a flush notes about corrections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepairNote {
+    /// Some were applied, or at least met.
+    Keep(Repair),
+    /// What is kept of a generation is no longer needed.
+    Forget {
+        /// Which generation.
+        generation: u64,
+    },
+}
+
+impl RepairNote {
+    /// Takes the note into what is known of a partition.
+    pub fn apply(&self, repairs: &mut Repairs) {
+        let (Self::Keep(Repair { corrections: Corrections { generation, .. }, .. })
+        | Self::Forget { generation }) = self;
+        match self {
+            Self::Keep(repair) => {
+                repairs.newest = Some((repair.offset, *generation));
+                repairs.kept.push(repair.clone());
+            }
+            Self::Forget { .. } => {
+                repairs.kept.retain(|kept| kept.corrections.generation != *generation);
+            }
+        }
+    }
+}
+
+/// The corrections of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Where the newest of all stood and its generation, confirmed ones too.
+    pub newest: Option<(Offset, u64)>,
+    /// Those that nobody has confirmed yet, by generation.
+    pub kept: Vec<Repair>,
 }
 
 /// Keeps counter rows and checkpoints.
@@ -99,6 +150,21 @@ pub trait CounterSnapshot: Send + Sync {
         each: &mut dyn FnMut(&str, StoredRow),
     ) -> Result<(), PortError>;
 
+    /// Calls `each` with hour, type, item and row of every hour row in the range, in key order.
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: std::ops::Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// Calls `each` with item, type and row of every total, in key order.
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError>;
+
     /// The hours within the range in which the partition has any row, in order; an hour without a
     /// row may be among them.
     fn hours(
@@ -106,6 +172,9 @@ pub trait CounterSnapshot: Send + Sync {
         partition: PartitionId,
         hours: std::ops::Range<u32>,
     ) -> Result<Vec<Hour>, PortError>;
+
+    /// The corrections of a partition.
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError>;
 
     /// Dead letters from an offset on, at most `limit`, in offset order.
     fn dead_letters(

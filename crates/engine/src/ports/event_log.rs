@@ -14,6 +14,8 @@ pub struct AppendPart {
     pub partition: PartitionId,
     /// The records; at least one.
     pub records: RecordBuf,
+    /// Whether they are control records; those stand in batches of their own.
+    pub is_control: bool,
 }
 
 /// Where the records of a part ended up.

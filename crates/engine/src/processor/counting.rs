@@ -12,7 +12,7 @@ use model::record::{Record, RecordError, split};
 use model::source::Stamped;
 use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
 
-use super::memory::{Memory, Noted};
+use super::memory::{Beside, Memory};
 use crate::sources::SourceBook;
 
 /// Records between two looks at the memory's lock: a question waits some tens of microseconds at
@@ -81,7 +81,7 @@ struct Chunk<'a> {
     /// Those that carry a source, each with its place among the records.
     stamped: Vec<Stamped<'a>>,
     stamped_at: Vec<usize>,
-    noted: Noted,
+    beside: Beside,
 }
 
 impl<'a> Chunk<'a> {
@@ -91,7 +91,7 @@ impl<'a> Chunk<'a> {
             records: Vec::with_capacity(CHUNK_RECORDS),
             stamped: Vec::new(),
             stamped_at: Vec::new(),
-            noted: Noted::default(),
+            beside: Beside::default(),
         }
     }
 
@@ -110,7 +110,8 @@ impl<'a> Chunk<'a> {
             Err(reason) => {
                 let record = bytes.unwrap_or_default().to_vec();
                 let append_time = self.append_time;
-                self.noted.dead_letters.push(DeadLetter { offset, append_time, reason, record });
+                let dead = &mut self.beside.dead_letters;
+                dead.push(DeadLetter { offset, append_time, reason, record });
             }
         }
     }
@@ -192,9 +193,9 @@ impl Counting {
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
         let mut chunk = Chunk::new(batch.append_time);
-        self.sweep_sources(&mut chunk.noted);
+        self.sweep_sources(&mut chunk.beside);
         if batch.is_control {
-            self.control(batch)?;
+            self.control(batch, &mut chunk.beside.controls)?;
             self.commit(batch.next_offset(), &mut chunk, memory);
             return Ok(());
         }
@@ -232,37 +233,44 @@ impl Counting {
         }
     }
 
-    fn control(&mut self, batch: &Batch<impl AsRef<[u8]>>) -> Result<(), CountingError> {
+    /// Minds control records; those about rows are for the flush.
+    fn control(
+        &mut self,
+        batch: &Batch<impl AsRef<[u8]>>,
+        about_rows: &mut Vec<(Offset, Control)>,
+    ) -> Result<(), CountingError> {
+        let mut offset = batch.base_offset;
         for control in Control::read_all(batch.payload.as_ref()) {
             match control {
                 Ok(Control::Settings { dedup_minutes }) => {
                     self.dedup.set_minutes(dedup_minutes);
                     self.forget_minutes();
                 }
-                Err(reason) => {
-                    let offset = batch.base_offset;
-                    return Err(CountingError::Control { offset, reason });
-                }
+                // The start is in the middle of a batch only where the batch was judged in part.
+                Ok(control) if offset >= self.next_offset => about_rows.push((offset, control)),
+                Ok(_) => {}
+                Err(reason) => return Err(CountingError::Control { offset, reason }),
             }
+            offset = offset.plus(1);
         }
         Ok(())
     }
 
     /// Once an append hour, forgets the sources that were not heard of for long. What a source is
     /// worth does not depend on when that is done.
-    fn sweep_sources(&mut self, noted: &mut Noted) {
+    fn sweep_sources(&mut self, beside: &mut Beside) {
         let hour = self.append_time.0.div_euclid(HOUR_MS);
         if hour > self.sources_swept {
             self.sources_swept = hour;
-            noted.sources = self.sources.sweep(self.append_time);
+            self.sources.sweep(self.append_time, &mut beside.sources);
         }
     }
 
     /// Judges records of which some carry a source: each is seen by the dedup window and by its
     /// source, and counts if it is new to both.
     fn judge_stamped(&mut self, chunk: &mut Chunk<'_>) {
-        let Chunk { records, stamped, stamped_at, noted, .. } = chunk;
-        let repeats = self.sources.observe(stamped, self.append_time, &mut noted.sources);
+        let Chunk { records, stamped, stamped_at, beside, .. } = chunk;
+        let repeats = self.sources.observe(stamped, self.append_time, &mut beside.sources);
         let mut repeats = stamped_at.drain(..).zip(repeats).peekable();
         let (mut at, dedup) = (0, &mut self.dedup);
         records.retain(|(_, hash)| {
@@ -285,9 +293,9 @@ impl Counting {
         }
         self.tally.counted += chunk.records.len() as u64;
         self.tally.duplicates += (read - chunk.records.len()) as u64;
-        self.tally.dead_letters += chunk.noted.dead_letters.len() as u64;
+        self.tally.dead_letters += chunk.beside.dead_letters.len() as u64;
         self.next_offset = next;
-        memory.commit(&self.checkpoint(), &mut chunk.noted, |table| {
+        memory.commit(&self.checkpoint(), &mut chunk.beside, |table| {
             for (event, _) in chunk.records.drain(..) {
                 table.add(event.item, event.event_type, event.minute, event.value);
             }

@@ -6,7 +6,8 @@ use model::{Checkpoint, Hour, PartitionId};
 
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
-use super::memory::{Frozen, Noted};
+use super::correct::{Corrected, Merged, corrected};
+use super::memory::Frozen;
 
 /// Rows read from the store at a time.
 const ROWS_AT_A_TIME: usize = 128;
@@ -40,9 +41,11 @@ pub fn flush(
         );
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
-    let mut rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
-    let Noted { dead_letters, sources } = &frozen.noted;
-    let flush = Flush { partition, dead_letters, sources, checkpoint };
+    let Corrected { rows: corrected, notes } = corrected(&*snapshot, partition, stamp, frozen)?;
+    let rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
+    let mut rows = Merged::new(rows, corrected);
+    let Frozen { dead_letters, sources, .. } = frozen;
+    let flush = Flush { partition, dead_letters, sources, repairs: &notes, checkpoint };
     match store.flush(&flush, &mut rows) {
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
+use model::control::Control;
 use model::{Checkpoint, DeadLetter, Offset, SourceMark};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -14,17 +15,26 @@ pub struct Frozen {
     pub table: MemoryTable,
     /// Progress once this is in the store.
     pub checkpoint: Checkpoint,
-    /// What else came of that stretch.
-    pub noted: Noted,
-}
-
-/// What is to be stored beside the counts of a stretch of the log.
-#[derive(Clone, Debug, Default)]
-pub struct Noted {
     /// What could not be counted.
     pub dead_letters: Vec<DeadLetter>,
-    /// Sources that were heard of or forgotten; of several marks of one the last holds.
+    /// Control records about rows, at the end of that stretch, each with its offset.
+    pub controls: Vec<(Offset, Control)>,
+    /// Sources that were heard of or forgotten, in the order of their names.
     pub sources: Vec<SourceMark>,
+}
+
+/// Sources that are to be stored, by name: of several marks of one the last holds.
+pub type SourceMarks = BTreeMap<Arc<str>, SourceMark>;
+
+/// What a chunk of records brings beside counts.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// What could not be counted.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Control records about rows. The table is to be frozen behind them.
+    pub controls: Vec<(Offset, Control)>,
+    /// Sources that were heard of or forgotten.
+    pub sources: SourceMarks,
 }
 
 /// The tables of one partition.
@@ -41,8 +51,7 @@ pub struct Tables {
     /// What is on its way to the store.
     pub frozen: Option<Arc<Frozen>>,
     checkpoint: Checkpoint,
-    dead_letters: Vec<DeadLetter>,
-    sources: BTreeMap<Arc<str>, SourceMark>,
+    beside: Beside,
     is_closed: bool,
 }
 
@@ -53,8 +62,7 @@ impl Memory {
             active: MemoryTable::new(checkpoint.next_offset, seed),
             frozen: None,
             checkpoint,
-            dead_letters: Vec::new(),
-            sources: BTreeMap::new(),
+            beside: Beside::default(),
             is_closed: false,
         };
         Self { tables: Mutex::new(tables), changed: Condvar::new() }
@@ -64,17 +72,16 @@ impl Memory {
     pub fn commit(
         &self,
         checkpoint: &Checkpoint,
-        noted: &mut Noted,
+        beside: &mut Beside,
         count: impl FnOnce(&mut MemoryTable),
     ) {
         let mut tables = self.tables.lock();
         count(&mut tables.active);
         tables.active.advance(checkpoint.next_offset);
         tables.checkpoint = *checkpoint;
-        tables.dead_letters.append(&mut noted.dead_letters);
-        for mark in noted.sources.drain(..) {
-            tables.sources.insert(mark.source.clone(), mark);
-        }
+        tables.beside.dead_letters.append(&mut beside.dead_letters);
+        tables.beside.controls.append(&mut beside.controls);
+        tables.beside.sources.extend(std::mem::take(&mut beside.sources));
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -84,11 +91,11 @@ impl Memory {
         look(&self.tables.lock())
     }
 
-    /// Freezes the active table once it has `cells_max` cells; waits while the one before it is
+    /// Freezes the active table once it has `cells_max` cells, or ends in control records; waits while the one before it is
     /// still being flushed, so that memory stays bounded.
     pub fn freeze_when_full(&self, cells_max: usize) {
         let mut tables = self.tables.lock();
-        if tables.active.cells() < cells_max {
+        if !tables.is_due(cells_max) {
             return;
         }
         while tables.frozen.is_some() && !tables.is_closed {
@@ -103,11 +110,10 @@ impl Memory {
         let checkpoint = tables.checkpoint;
         let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
-        let noted = Noted {
-            dead_letters: std::mem::take(&mut tables.dead_letters),
-            sources: std::mem::take(&mut tables.sources).into_values().collect(),
-        };
-        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, noted }));
+        let Beside { dead_letters, controls, sources } = std::mem::take(&mut tables.beside);
+        let sources = sources.into_values().collect();
+        let frozen = Frozen { table, checkpoint, dead_letters, controls, sources };
+        tables.frozen = Some(Arc::new(frozen));
         self.changed.notify_all();
     }
 
@@ -161,6 +167,11 @@ impl Memory {
 }
 
 impl Tables {
+    /// Whether the active table is to be frozen before anything else is counted.
+    pub fn is_due(&self, cells_max: usize) -> bool {
+        self.active.cells() >= cells_max || !self.beside.controls.is_empty()
+    }
+
     /// The tables that hold what a store with this checkpoint lacks, oldest first; none when the
     /// checkpoint is older than what memory still has, and a newer snapshot is to be taken.
     pub fn since(&self, checkpoint: Offset) -> Option<Vec<&MemoryTable>> {

@@ -12,8 +12,8 @@ use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::recover::{LogFacts, resume};
 use model::{
-    Batch, Event, Minute, Offset, PartitionId, RecordBuf, RowKey, Summary, TimeRange, TimestampMs,
-    Value,
+    Batch, Correction, Corrections, Event, HourCell, Minute, Offset, PartitionId, RecordBuf,
+    RowKey, Summary, TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -47,6 +47,8 @@ enum Step {
     Poison,
     /// The window has another length from here on.
     Window(u32),
+    /// A cell and its total are found to lack these values, by a recount of all that is counted.
+    Correct(Sent, Vec<Option<i64>>),
     /// The processor counts so many batches.
     Count(usize),
     /// A flush, which may fail before or after it took effect.
@@ -60,6 +62,8 @@ enum Entry {
     Event(Sent),
     Window(u32),
     Poison,
+    /// What a recount up to an offset found missing in the cell of an event.
+    Correct(Offset, Sent, Vec<Option<i64>>),
 }
 
 type Counters = BTreeMap<(usize, usize, u32), Summary>;
@@ -70,7 +74,8 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
     let (mut counters, mut seen) = (Counters::new(), HashMap::new());
     let mut sources: HashMap<usize, (i64, u32)> = HashMap::new();
     let (mut minutes, mut start) = (10, 0);
-    for (now, entry) in log {
+    let mut corrected = None;
+    for (offset, (now, entry)) in log.iter().enumerate() {
         start = start.max(now - minutes);
         match entry {
             Entry::Event(sent) => {
@@ -93,9 +98,21 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
                 start = start.max(now - minutes);
             }
             Entry::Poison => {}
+            Entry::Correct(known, sent, missing) => {
+                if corrected.is_none_or(|newest| known.0 as usize > newest) {
+                    let key = (sent.item, sent.event_type, sent.minute);
+                    counters.entry(key).or_default().add(&sum(missing));
+                }
+                corrected = Some(offset);
+            }
         }
     }
     counters
+}
+
+fn sum(values: &[Option<i64>]) -> Summary {
+    let of = |micros: &Option<i64>| Summary::of(micros.map(|m| Value::from_micros(m).unwrap()));
+    values.iter().map(of).collect::<Vec<_>>().iter().sum()
 }
 
 struct World {
@@ -143,18 +160,51 @@ impl World {
                 let payload = Control::Settings { dedup_minutes }.payload();
                 self.append(payload, vec![Entry::Window(dedup_minutes)], true);
             }
-            Step::Count(batches) => {
-                let (counting, memory) = &mut self.running;
-                let next = counting.next_offset();
-                let rest = self.batches.iter().filter(|batch| batch.next_offset() > next);
-                for batch in rest.take(batches) {
-                    counting.apply(batch, memory).expect("batches follow each other");
-                }
-            }
+            Step::Correct(sent, missing) => self.correct(sent, missing),
+            Step::Count(batches) => self.count(batches),
             Step::Flush(failure) => self.flush(failure),
             Step::Crash => self.crash(),
         }
         self.check()
+    }
+
+    fn count(&mut self, batches: usize) {
+        let next = self.running.0.next_offset();
+        let rest = self.batches.iter().filter(|batch| batch.next_offset() > next);
+        let rest: Vec<_> = rest.take(batches).cloned().collect();
+        for batch in rest {
+            let (counting, memory) = &mut self.running;
+            counting.apply(&batch, memory).expect("batches follow each other");
+            if memory.look(|tables| tables.is_due(usize::MAX)) {
+                // The first takes what a failed one left behind.
+                self.flush(None);
+                self.flush(None);
+            }
+        }
+    }
+
+    fn correct(&mut self, sent: Sent, missing: Vec<Option<i64>>) {
+        let known_offset = self.running.0.next_offset();
+        let counters = oracle(&self.entries[..known_offset.0 as usize]);
+        let of_item = |key: &(usize, usize, u32)| (key.0, key.1) == (sent.item, sent.event_type);
+        let total = counters.iter().filter(|(key, _)| of_item(key)).map(|(_, sum)| sum).sum();
+        let cell = counters.get(&(sent.item, sent.event_type, sent.minute));
+        let correction = |place, was: Summary| {
+            let mut is = was;
+            is.add(&sum(&missing));
+            let (item, event_type) = (ITEMS[sent.item].into(), TYPES[sent.event_type].into());
+            Correction { place, event_type, item, was, is }
+        };
+        let minute = Minute(sent.minute);
+        let place = HourCell { hour: minute.hour(), slot: minute.of_hour() };
+        let cells = vec![
+            correction(None, total),
+            correction(Some(place), cell.copied().unwrap_or_default()),
+        ];
+        let generation = 1 + self.entries.len() as u64;
+        let corrections = Corrections { generation, known_offset, cells };
+        let payload = Control::Corrections(corrections).payload();
+        self.append(payload, vec![Entry::Correct(known_offset, sent, missing)], true);
     }
 
     fn flush(&mut self, failure: Option<FlushFailure>) {
@@ -266,6 +316,8 @@ fn step() -> impl Strategy<Value = Step> {
             value,
             source,
         });
+    let values = proptest::collection::vec(proptest::option::of(-9i64..9), 1..4);
+    let corrected = (sent.clone(), values).prop_map(|(sent, values)| Step::Correct(sent, values));
     let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40, 1 => FORGETTING];
     let failure = prop_oneof![
         4 => Just(None),
@@ -276,6 +328,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (passed, proptest::collection::vec(sent, 1..12)).prop_map(|(p, e)| Step::Append(p, e)),
         1 => Just(Step::Poison),
         1 => (1u32..30).prop_map(Step::Window),
+        1 => corrected,
         5 => (1usize..4).prop_map(Step::Count),
         3 => failure.prop_map(Step::Flush),
         1 => Just(Step::Crash),

@@ -48,7 +48,7 @@ fn append(data_dir: &Path, item: &str, poison: &[Vec<u8>]) {
         records.push_encoded(record);
         records.push(&event(item, &format!("behind-{n}")));
     }
-    let part = AppendPart { partition: partition_of(item), records };
+    let part = AppendPart { partition: partition_of(item), records, is_control: false };
     let results = block_on(log.append(vec![part]).expect("taken"));
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }

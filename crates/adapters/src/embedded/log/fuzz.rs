@@ -296,7 +296,7 @@ pub fn log(input: &[u8]) {
     let before = read_all(&opened);
     let mut records = RecordBuf::new();
     records.push(&event());
-    let part = AppendPart { partition: PartitionId(0), records };
+    let part = AppendPart { partition: PartitionId(0), records, is_control: false };
     let appended = opened.append(vec![part]).map(|answer| {
         while opened.step(PartitionId(0)) {}
         block_on(answer)

@@ -8,10 +8,11 @@ use super::queue::QueuedPart;
 pub(super) struct Gathered {
     pub(super) plain: Vec<u8>,
     pub(super) record_count: u32,
+    pub(super) is_control: bool,
 }
 
 /// Puts the records of all parts, in order, into as few batches as keep each at or below
-/// `batch_bytes_max` of payload. A part is divided only where it alone is larger, and then between
+/// `batch_bytes_max` of payload, and control records apart from events. A part is divided only where it alone is larger, and then between
 /// records; a record larger than the bound gets a batch of its own.
 pub(super) fn gather(parts: &[QueuedPart], batch_bytes_max: usize) -> Vec<Gathered> {
     let mut left = parts.iter().map(|part| part.payload.len()).sum();
@@ -19,6 +20,10 @@ pub(super) fn gather(parts: &[QueuedPart], batch_bytes_max: usize) -> Vec<Gather
     let mut open = Open::new(batch_bytes_max, left);
     for part in parts {
         let payload = &part.payload[..];
+        if part.is_control != open.batch.is_control {
+            batches.extend(open.close(left));
+            open.batch.is_control = part.is_control;
+        }
         if payload.len() <= batch_bytes_max {
             open.add(payload, part.record_count, left, &mut batches);
         } else {
@@ -45,7 +50,7 @@ impl Open {
         // Exactly the room that is needed where all of it fits, as it nearly always does.
         let mut plain = Vec::with_capacity(HEADER_BYTES + left.min(bytes_max));
         plain.resize(HEADER_BYTES, 0);
-        Self { batch: Gathered { plain, record_count: 0 }, bytes_max }
+        Self { batch: Gathered { plain, record_count: 0, is_control: false }, bytes_max }
     }
 
     /// Adds records; `left` bytes are still to come, these included.
@@ -58,7 +63,9 @@ impl Open {
     }
 
     fn close(&mut self, left: usize) -> Option<Gathered> {
+        let is_control = self.batch.is_control;
         let full = std::mem::replace(self, Self::new(self.bytes_max, left)).batch;
+        self.batch.is_control = is_control;
         (full.record_count > 0).then_some(full)
     }
 }
@@ -111,7 +118,7 @@ mod tests {
             payload.extend_from_slice(record);
         }
         let reply = Reply::Only(futures::channel::oneshot::channel().0);
-        QueuedPart { payload, record_count: records.len() as u32, reply }
+        QueuedPart { payload, record_count: records.len() as u32, is_control: false, reply }
     }
 
     proptest! {

@@ -281,7 +281,8 @@ impl EmbeddedLog {
 
 fn queued(part: AppendPart, reply: Reply) -> QueuedPart {
     let record_count = part.records.record_count();
-    QueuedPart { payload: part.records.into_payload(), record_count, reply }
+    let is_control = part.is_control;
+    QueuedPart { payload: part.records.into_payload(), record_count, is_control, reply }
 }
 
 /// The error for a part whose writer ended before it answered.

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(super) struct QueuedPart {
     pub(super) payload: Vec<u8>,
     pub(super) record_count: u32,
+    pub(super) is_control: bool,
     pub(super) reply: Reply,
 }
 

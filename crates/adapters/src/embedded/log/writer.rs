@@ -83,7 +83,7 @@ impl PartitionWriter {
         };
         let base_offset = self.appender.durable_offset;
         let batches = gather(&group, self.batch_bytes_max);
-        let failed = self.write(batches, append_time, false).err();
+        let failed = self.write(batches, append_time).err();
         self.answer(group, base_offset, append_time, failed.as_ref());
         match failed {
             Some(WriteError { poisons: true, act, error }) => {
@@ -102,7 +102,8 @@ impl PartitionWriter {
         let newest = self.appender.append_time;
         let append_time = self.clock.now().unwrap_or(newest).max(newest);
         let plain = [&[0; HEADER_BYTES], payload].concat();
-        self.write(vec![Gathered { plain, record_count: 1 }], append_time, true).map_err(|failed| {
+        let batch = Gathered { plain, record_count: 1, is_control: true };
+        self.write(vec![batch], append_time).map_err(|failed| {
             failed.to_port_error(ErrorKind::Unavailable, "the log cannot be opened")
         })
     }
@@ -111,9 +112,8 @@ impl PartitionWriter {
         &mut self,
         batches: Vec<Gathered>,
         append_time: TimestampMs,
-        is_control: bool,
     ) -> Result<(), WriteError> {
-        for Gathered { mut plain, record_count } in batches {
+        for Gathered { mut plain, record_count, is_control } in batches {
             let payload_len = (plain.len() - HEADER_BYTES) as u32;
             let (codec, stored) = self.compressor.store(&mut plain);
             self.appender.make_room(stored.len())?;

@@ -12,6 +12,8 @@
 //! source       51 'Q' | partition u16 | name
 //! total        54 'T' | partition u16 | item | 00 | type
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
+//! repairs      47 'G' | partition u16                  where the newest corrections stood
+//! a repair     47 'G' | partition u16 | offset u64
 //! ```
 //!
 //! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
@@ -31,6 +33,7 @@ const LETTER_STATE: u8 = b'S';
 const SOURCE: u8 = b'Q';
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
+const REPAIR: u8 = b'G';
 
 /// Bytes of an hour key before the event type: tag, partition, hour.
 const HOUR_HEAD: usize = 7;
@@ -59,6 +62,21 @@ pub(super) fn source(partition: PartitionId, name: &str) -> Vec<u8> {
 pub(super) fn source_name(key: &[u8]) -> Result<&str, Damage> {
     let name = std::str::from_utf8(key.get(3..).ok_or(Damage::Length)?);
     name.ok().filter(|name| model::event::is_source(name)).ok_or(Damage::Text)
+}
+
+/// The key of where a partition's newest corrections stood; all its repairs begin with it.
+pub(super) fn repairs(partition: PartitionId) -> [u8; 3] {
+    tagged(REPAIR, partition)
+}
+
+/// The key of a repair, by the offset of its control record.
+pub(super) fn repair(partition: PartitionId, offset: Offset) -> [u8; 11] {
+    tagged_offset(REPAIR, partition, offset)
+}
+
+/// The offset in a repair's key.
+pub(super) fn repair_offset(key: &[u8]) -> Option<Offset> {
+    dead_letter_offset(key)
 }
 
 fn tagged_offset(tag: u8, partition: PartitionId, offset: Offset) -> [u8; 11] {
@@ -104,6 +122,28 @@ pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
     key[..3].copy_from_slice(&tagged(HOUR, partition));
     key[3..].copy_from_slice(&hour.0.to_be_bytes());
     key
+}
+
+/// What all totals of a partition begin with.
+pub(super) fn totals(partition: PartitionId) -> [u8; 3] {
+    tagged(TOTAL, partition)
+}
+
+/// The item and type in a total's key.
+pub(super) fn total_row(key: &[u8]) -> Result<(&str, &str), Damage> {
+    two_texts(key.get(3..).ok_or(Damage::Length)?)
+}
+
+/// The hour, type and item in an hour row's key.
+pub(super) fn hour_row(key: &[u8]) -> Result<(Hour, &str, &str), Damage> {
+    let (_, hour) = partition_and_hour(key)?;
+    let (event_type, item) = two_texts(&key[HOUR_HEAD..])?;
+    Ok((hour, event_type, item))
+}
+
+fn two_texts(bytes: &[u8]) -> Result<(&str, &str), Damage> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Damage::Text)?;
+    text.split_once('\0').ok_or(Damage::Text)
 }
 
 /// The first key after all hours of all partitions.
@@ -157,6 +197,10 @@ mod tests {
             letter_state(PartitionId(258), Offset(0x0a0b)),
             *b"S\x01\x02\0\0\0\0\0\0\x0a\x0b"
         );
+        assert_eq!(repairs(PartitionId(258)), *b"G\x01\x02");
+        assert_eq!(repair(PartitionId(258), Offset(7)), *b"G\x01\x02\0\0\0\0\0\0\0\x07");
+        assert_eq!(repair_offset(&repair(PartitionId(258), Offset(7))), Some(Offset(7)));
+        assert_eq!(repair_offset(&repairs(PartitionId(258))), None);
         assert_eq!(FORMAT, *b"F");
         assert_eq!(source(PartitionId(258), "s 1"), b"Q\x01\x02s 1");
         assert_eq!(source_name(b"Q\x01\x02s 1"), Ok("s 1"));
@@ -169,6 +213,11 @@ mod tests {
         let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
         assert_eq!(partition_and_hour(&key), Ok((PartitionId(7), Hour(9))));
         assert!(key[..] < after_hour(PartitionId(7), Hour(9))[..]);
+        assert_eq!(hour_row(&key), Ok((Hour(9), "t", "i")));
+        assert_eq!(hour_row(&key[..8]), Err(Damage::Text));
+        let total = bytes(7, &RowKey::Total { item: "i", event_type: "t" });
+        assert_eq!(total_row(&total), Ok(("i", "t")));
+        assert_eq!(total_row(&total[..2]), Err(Damage::Length));
         assert_eq!(partition_and_hour(&key[..6]), Err(Damage::Length));
         assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), Err(Damage::Marks));
         // Nothing was ever counted in the last hour of all: the key is damaged.

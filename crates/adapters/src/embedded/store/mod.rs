@@ -11,6 +11,7 @@ pub(super) mod fuzz;
 mod keys;
 mod letters;
 mod partitions;
+mod repairs;
 mod row;
 mod snapshot;
 mod tuning;
@@ -121,6 +122,8 @@ impl EmbeddedStore {
                 None => batch.remove(&self.rows, key),
             }
         }
+        let pinned = self.pinned.read().clone();
+        repairs::write(&mut batch, &self.rows, &pinned, flush.partition, flush.repairs)?;
         let key = keys::checkpoint(flush.partition);
         batch.insert(&self.rows, key, row::write_checkpoint(&flush.checkpoint));
         Ok(batch)

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
+use engine::ports::{CounterSnapshot, PortError, Repairs, StoredDeadLetter};
 use fjall::{Guard, Keyspace, Readable, Snapshot};
 use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{damaged, failure, keys, letters};
+use super::{damaged, failure, keys, letters, repairs};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
@@ -88,6 +88,39 @@ impl CounterSnapshot for EmbeddedSnapshot {
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
         Ok(self.partitions.get(partition)?.hours(hours))
+    }
+
+    fn scan_hours(
+        &self,
+        partition: PartitionId,
+        hours: Range<u32>,
+        each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        let range = keys::hour_head(partition, Hour(hours.start))
+            ..keys::hour_head(partition, Hour(hours.end));
+        for guard in self.pinned.range(&self.rows, range) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let (hour, event_type, item) = keys::hour_row(&key).map_err(|d| damaged(&key, d))?;
+            each(hour, event_type, item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
+    }
+
+    fn scan_totals(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for guard in self.pinned.prefix(&self.rows, keys::totals(partition)) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let (item, event_type) = keys::total_row(&key).map_err(|d| damaged(&key, d))?;
+            each(item, event_type, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
+    }
+
+    fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
+        repairs::read(&self.pinned, &self.rows, partition)
     }
 
     fn dead_letters(

@@ -39,7 +39,7 @@ pub(super) fn write(
         .map(|&(source, sequence)| SourceMark { source: source.into(), state: sequence.map(state) })
         .collect();
     let checkpoint = checkpoint(1, next);
-    let flush = Flush { partition, dead_letters: &[], sources: &marks, checkpoint };
+    let flush = Flush { partition, dead_letters: &[], sources: &marks, repairs: &[], checkpoint };
     store.flush(&flush, &mut std::iter::empty())
 }
 

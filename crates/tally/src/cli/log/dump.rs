@@ -13,6 +13,7 @@ use model::record::Record;
 use model::{Batch, Offset};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use super::records::{Entry, entries};
 use super::{Outcome, WhereArgs, line};
@@ -172,9 +173,7 @@ impl Serialize for Line<'_> {
         let mut map = serializer.serialize_map(None)?;
         match &self.entry {
             Entry::Event(record) => event(record, &mut map)?,
-            Entry::Control(Control::Settings { dedup_minutes }) => {
-                map.serialize_entry("control", &Settings { dedup_minutes: *dedup_minutes })?;
-            }
+            Entry::Control(found) => map.serialize_entry("control", &control(found))?,
             Entry::Uncountable(bytes, reason) => {
                 let (reason, record) = (reason.to_string(), hex(bytes));
                 map.serialize_entry("uncountable", &Uncountable { reason, record })?;
@@ -191,9 +190,17 @@ impl Serialize for Line<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct Settings {
-    dedup_minutes: u32,
+/// What a control record says.
+fn control(control: &Control) -> serde_json::Value {
+    match control {
+        Control::Settings { dedup_minutes } => json!({ "dedup_minutes": dedup_minutes }),
+        Control::Corrections(corrections) => json!({
+            "corrections": corrections.cells.len(),
+            "generation": corrections.generation,
+            "known_offset": corrections.known_offset.0,
+        }),
+        Control::Confirmed { generation } => json!({ "confirmed_generation": generation }),
+    }
 }
 
 /// A record that is no event, with its bytes in hexadecimal.

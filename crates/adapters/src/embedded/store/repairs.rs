@@ -1,0 +1,80 @@
+//! Corrections that were applied, kept until somebody confirms them.
+//!
+//! ```text
+//! newest  = offset u64 | generation u64      of the newest control record of corrections
+//! repair  = refused u64 | corrections        under the offset of its control record
+//! ```
+//!
+//! Numbers are big-endian; the corrections are as in their control record.
+
+use engine::ports::{PortError, Repair, RepairNote, Repairs};
+use fjall::{Keyspace, OwnedWriteBatch, Readable, Snapshot};
+use model::{Corrections, Offset, PartitionId};
+
+use super::row::Damage;
+use super::{damaged, failure, keys};
+
+/// Adds notes to a batch.
+pub(super) fn write(
+    batch: &mut OwnedWriteBatch,
+    rows: &Keyspace,
+    pinned: &Snapshot,
+    partition: PartitionId,
+    notes: &[RepairNote],
+) -> Result<(), PortError> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let before = read(pinned, rows, partition)?;
+    let mut after = before.clone();
+    notes.iter().for_each(|note| note.apply(&mut after));
+    for gone in before.kept.iter().filter(|repair| !after.kept.contains(repair)) {
+        batch.remove(rows, keys::repair(partition, gone.offset));
+    }
+    for new in after.kept.iter().filter(|repair| !before.kept.contains(repair)) {
+        let mut value = new.refused.to_be_bytes().to_vec();
+        value.extend_from_slice(&new.corrections.body());
+        batch.insert(rows, keys::repair(partition, new.offset), value);
+    }
+    if let Some((offset, generation)) = after.newest {
+        let value = [offset.0.to_be_bytes(), generation.to_be_bytes()].concat();
+        batch.insert(rows, keys::repairs(partition), value);
+    }
+    Ok(())
+}
+
+/// The corrections of a partition.
+pub(super) fn read(
+    pinned: &Snapshot,
+    rows: &Keyspace,
+    partition: PartitionId,
+) -> Result<Repairs, PortError> {
+    let mut repairs = Repairs::default();
+    for guard in pinned.prefix(rows, keys::repairs(partition)) {
+        let (key, value) =
+            guard.into_inner().map_err(|error| failure("read the counter store", error))?;
+        match keys::repair_offset(&key) {
+            Some(offset) => {
+                let repair = read_repair(offset, &value).map_err(|d| damaged(&key, d))?;
+                repairs.kept.push(repair);
+            }
+            None => {
+                repairs.newest = Some(read_newest(&value).map_err(|d| damaged(&key, d))?);
+            }
+        }
+    }
+    Ok(repairs)
+}
+
+fn read_newest(value: &[u8]) -> Result<(Offset, u64), Damage> {
+    let (offset, generation) = value.split_first_chunk().ok_or(Damage::Length)?;
+    let generation = generation.try_into().map_err(|_| Damage::Length)?;
+    Ok((Offset(u64::from_be_bytes(*offset)), u64::from_be_bytes(generation)))
+}
+
+/// Reads the value of a repair.
+pub(super) fn read_repair(offset: Offset, value: &[u8]) -> Result<Repair, Damage> {
+    let (refused, body) = value.split_first_chunk().ok_or(Damage::Length)?;
+    let corrections = Corrections::read(body).map_err(|_| Damage::Marks)?;
+    Ok(Repair { offset, refused: u64::from_be_bytes(*refused), corrections })
+}

@@ -1,0 +1,142 @@
+//! Which events are repeats: the dedup rule of the design, written a second time.
+//!
+//! An event is a repeat if the same (item, type, id) was appended to its partition in the same or
+//! the last so many append minutes. A repeat counts as appended. Where the length of the window
+//! changes, what was forgotten stays forgotten.
+
+use std::hash::Hasher;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::raw::Event;
+
+/// Entries below which sweeping is not worth its while.
+const SWEEP_MIN: usize = 1 << 16;
+
+/// Tells repeats of one partition, whose events come in log order.
+pub struct Judge {
+    hash_keys: (u64, u64),
+    /// The append minute in which an id was last seen.
+    seen: HashMap<[u64; 2], u32>,
+    window_minutes: u32,
+    minute: u32,
+    /// Ids of minutes before this one are forgotten.
+    start: u32,
+    /// Number of ids after the last sweep.
+    swept: usize,
+}
+
+impl Judge {
+    /// Knows no id yet. The keys seed the hash; random ones leave nobody a choice of collisions.
+    pub fn new(hash_keys: (u64, u64)) -> Self {
+        Self { hash_keys, seen: HashMap::new(), window_minutes: 0, minute: 0, start: 0, swept: 0 }
+    }
+
+    /// The length of the window from here on.
+    pub fn set_window(&mut self, minutes: u32) {
+        self.window_minutes = minutes;
+        self.move_start();
+    }
+
+    /// Moves on to an append minute.
+    pub(crate) fn advance(&mut self, append_ms: i64) {
+        let minute = u32::try_from(append_ms / 60_000).unwrap_or(0);
+        if minute <= self.minute {
+            return;
+        }
+        self.minute = minute;
+        self.move_start();
+        if self.seen.len() > SWEEP_MIN.max(self.swept * 2) {
+            let start = self.start;
+            self.seen.retain(|_, seen| *seen >= start);
+            self.swept = self.seen.len();
+        }
+    }
+
+    fn move_start(&mut self) {
+        self.start = self.start.max(self.minute.saturating_sub(self.window_minutes));
+    }
+
+    /// Notes an event; whether it is a repeat.
+    pub(crate) fn is_repeat(&mut self, event: &Event<'_>) -> bool {
+        self.advance(event.append_ms);
+        let key = self.hash(event);
+        match self.seen.entry(key) {
+            Entry::Occupied(mut seen) => {
+                let before = seen.insert(self.minute);
+                before >= self.start
+            }
+            Entry::Vacant(new) => {
+                new.insert(self.minute);
+                false
+            }
+        }
+    }
+
+    /// 128 bits: that two of 10^8 ids share them has a chance below 2^-74.
+    fn hash(&self, event: &Event<'_>) -> [u64; 2] {
+        let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
+        for part in [event.id, event.item, event.event_type] {
+            hasher.write_u32(part.len() as u32);
+            hasher.write(part.as_bytes());
+        }
+        let hash = hasher.finish128();
+        [hash.h1, hash.h2]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(minute: i64, id: &'static str) -> Event<'static> {
+        Event { id, append_ms: minute * 60_000, item: "i", event_type: "t", ..Event::default() }
+    }
+
+    fn judge() -> Judge {
+        let mut judge = Judge::new((1, 2));
+        judge.set_window(10);
+        judge
+    }
+
+    #[test]
+    fn a_repeat_within_the_window_is_one_and_refreshes_it() {
+        let mut judge = judge();
+        let minutes = [100, 110, 120, 131];
+        assert_eq!(minutes.map(|m| judge.is_repeat(&event(m, "a"))), [false, true, true, false]);
+        assert!(!judge.is_repeat(&event(131, "b")));
+        assert!(!judge.is_repeat(&Event { item: "j", ..event(131, "a") }));
+        assert!(!judge.is_repeat(&Event { event_type: "u", ..event(131, "a") }));
+        assert!(judge.is_repeat(&event(131, "a")));
+    }
+
+    #[test]
+    fn what_a_shorter_window_forgot_stays_forgotten() {
+        let mut judge = judge();
+        assert!(!judge.is_repeat(&event(100, "a")));
+        assert!(!judge.is_repeat(&event(105, "b")));
+        judge.set_window(2);
+        judge.set_window(60);
+        assert!(!judge.is_repeat(&event(106, "a")));
+        assert!(judge.is_repeat(&event(106, "b")));
+        // Ten minutes back from 107 would reach "b", and so does the longer window.
+        assert!(judge.is_repeat(&event(150, "b")));
+    }
+
+    #[test]
+    fn sweeping_changes_nothing() {
+        let mut judge = judge();
+        let ids: Vec<&'static str> =
+            (0..SWEEP_MIN * 4).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect();
+        for (n, id) in ids.iter().enumerate() {
+            assert!(!judge.is_repeat(&event(100 + (n / SWEEP_MIN) as i64 * 6, id)), "{id}");
+        }
+        assert!(judge.seen.len() < ids.len());
+        // The last is of minute 118: what was seen from 108 on is known.
+        for (n, id) in ids.iter().enumerate().rev() {
+            assert_eq!(judge.is_repeat(&event(118, id)), n >= SWEEP_MIN * 2, "{id}");
+        }
+    }
+}
