@@ -2,10 +2,12 @@
 
 mod objects;
 mod place;
+mod raw;
 #[cfg(feature = "s3")]
 mod s3;
 mod upload;
 
 pub use objects::{Object, Objects};
-pub use place::Place;
+pub use place::{Place, PlaceError};
+pub use raw::RawFiles;
 pub use upload::Upload;

@@ -270,6 +270,30 @@ impl Objects {
         Ok(())
     }
 
+    /// Whether a folder's file system has so much room; a bucket always has.
+    ///
+    /// # Errors
+    /// `Unavailable` where it has not.
+    pub fn check_room(&self, bytes: u64) -> Result<(), PortError> {
+        let Some(root) = &self.shared.root else { return Ok(()) };
+        let failed = |error: rustix::io::Errno| {
+            let context = format!("cannot ask for the room in {}", root.display());
+            PortError::caused(ErrorKind::Unavailable, context, error)
+        };
+        let stat = rustix::fs::statvfs(root).map_err(failed)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free >= bytes {
+            return Ok(());
+        }
+        let context = format!(
+            "{} has {} MiB left and keeps {} free; make room, or shorten raw_retention",
+            root.display(),
+            free >> 20,
+            bytes >> 20
+        );
+        Err(PortError::new(ErrorKind::Unavailable, context))
+    }
+
     pub(super) fn store(&self) -> &dyn ObjectStore {
         &*self.shared.store
     }
