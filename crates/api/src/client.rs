@@ -33,6 +33,16 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: 10,000 points of a series are far below.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
 
+/// Who sends, and the place of a request's first event among all that they send: what is stamped
+/// can be repeated at any time. A source sends one request after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceStamp<'a> {
+    /// 1 to 64 printable ASCII characters.
+    pub source: &'a str,
+    /// Rises from request to request; the events count on from it.
+    pub sequence: u64,
+}
+
 /// A client of one server. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -89,7 +99,25 @@ impl Client {
         body: Bytes,
         content_encoding: Option<&str>,
     ) -> Result<AcceptedAnswer, ClientError> {
+        self.send_stamped(content_type, body, content_encoding, None).await
+    }
+
+    /// As [`Client::send`], with a stamp: the same request again is not counted again, however late.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_stamped(
+        &self,
+        content_type: &str,
+        body: Bytes,
+        content_encoding: Option<&str>,
+        stamp: Option<SourceStamp<'_>>,
+    ) -> Result<AcceptedAnswer, ClientError> {
         let mut request = self.request(Method::POST, "/v1/events", body)?;
+        if let Some(SourceStamp { source, sequence }) = stamp {
+            request.headers_mut().insert("tally-source", header(source)?);
+            request.headers_mut().insert("tally-sequence", sequence.into());
+        }
         request.headers_mut().insert(CONTENT_TYPE, header(content_type)?);
         if let Some(encoding) = content_encoding {
             request.headers_mut().insert(CONTENT_ENCODING, header(encoding)?);

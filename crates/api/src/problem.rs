@@ -121,6 +121,10 @@ problem_codes! {
     Conflict => "conflict", 409, "The request does not fit the state of things";
     /// The record cannot be read as it is; a replay needs a corrected event.
     UnreadableRecord => "unreadable_record", 422, "The record cannot be read";
+    /// Another request of the same source is under way; nothing of this one was written.
+    SourceBusy => "source_busy", 429, "Another request of this source is under way";
+    /// A partition knows as many sources as it can; nothing was written.
+    TooManySources => "too_many_sources", 429, "There is no room for another source";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

@@ -1,7 +1,13 @@
 //! Whether events may be accepted and questions answered now: written by the processors and by
 //! whoever stops the server, read by every request.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::sources::SourceBook;
 
 /// Why no event is accepted now. Each goes away by itself or with the process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +24,17 @@ pub enum Refusal {
     /// A partition stopped on damage or on a failed write.
     #[error("partition {0} has stopped; the server's log says why")]
     PartitionStopped(u16),
+    /// A request of the same source is under way: one that overtakes another would be lost.
+    #[error("another request of this source is under way; a source sends one after the other")]
+    SourceBusy,
+    /// A partition knows as many sources as it can.
+    #[error(
+        "there is no room for another source; one is forgotten 30 days after it was last heard of"
+    )]
+    TooManySources,
+    /// The partitions' state is not read yet.
+    #[error("the server is starting")]
+    Starting,
 }
 
 /// No partition has stopped.
@@ -30,6 +47,9 @@ pub struct Admission {
     dedup_bytes_max: u64,
     stopping: AtomicBool,
     stopped_partition: AtomicU64,
+    /// Of each partition, once it is open.
+    sources: Vec<OnceLock<Arc<SourceBook>>>,
+    busy_sources: Mutex<BTreeSet<String>>,
 }
 
 impl Admission {
@@ -40,6 +60,8 @@ impl Admission {
             dedup_bytes_max,
             stopping: AtomicBool::new(false),
             stopped_partition: AtomicU64::new(NONE),
+            sources: (0..partitions).map(|_| OnceLock::new()).collect(),
+            busy_sources: Mutex::default(),
         }
     }
 
@@ -77,11 +99,59 @@ impl Admission {
         }
     }
 
+    /// Takes a source's turn, until it is dropped.
+    ///
+    /// # Errors
+    /// Where another request has it, or there is no room for a source.
+    pub(crate) fn take_turn(self: &Arc<Self>, source: String) -> Result<SourceTurn, Refusal> {
+        for book in &self.sources {
+            if !book.get().ok_or(Refusal::Starting)?.has_room_for(&source) {
+                return Err(Refusal::TooManySources);
+            }
+        }
+        if !self.busy_sources.lock().insert(source.clone()) {
+            return Err(Refusal::SourceBusy);
+        }
+        Ok(SourceTurn { admission: Arc::clone(self), source })
+    }
+
+    pub(crate) fn know_sources(&self, partition: u16, sources: Arc<SourceBook>) {
+        // A partition is opened once in the life of an admission.
+        let _ = self.sources[usize::from(partition)].set(sources);
+    }
+
     pub(crate) fn set_dedup_bytes(&self, partition: u16, bytes: u64) {
         self.dedup_bytes[usize::from(partition)].store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn partition_stopped(&self, partition: u16) {
         self.stopped_partition.store(u64::from(partition), Ordering::Relaxed);
+    }
+}
+
+/// The right of one request to send for a source.
+#[derive(Debug)]
+pub(crate) struct SourceTurn {
+    admission: Arc<Admission>,
+    source: String,
+}
+
+impl SourceTurn {
+    /// Whose turn it is.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Keeps a place for the source in a partition that its records go to.
+    pub(crate) fn announce(&self, partition: u16) {
+        if let Some(book) = self.admission.sources[usize::from(partition)].get() {
+            book.announce(&self.source);
+        }
+    }
+}
+
+impl Drop for SourceTurn {
+    fn drop(&mut self) {
+        self.admission.busy_sources.lock().remove(&self.source);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::bucket::TimestampMs;
 use model::{Event, PartitionId, RecordBuf, RoutingTable, Violation};
 
-use crate::admission::{Admission, Refusal};
+use crate::admission::{Admission, Refusal, SourceTurn};
 use crate::ports::{AppendPart, Clock, ErrorKind, EventLog, PortError};
 
 /// Accepts events. Cheap to share.
@@ -44,6 +44,16 @@ pub enum Fate {
     Unknown,
 }
 
+/// Who may repeat a request after the dedup window, and where its events stand among what they
+/// send: the event offered with index `n` has the sequence `first + n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStamp {
+    /// The source, which [`model::event::is_source`] takes.
+    pub source: String,
+    /// Sequence of the first event, 0 or more.
+    pub first: i64,
+}
+
 impl Gateway {
     /// A gateway in front of a log. `max_event_age_ms` is in milliseconds.
     pub fn new(
@@ -66,7 +76,15 @@ impl Gateway {
         self.admission.check()?;
         self.log.append_time().map_err(|error| Refusal::Clock(error.to_string()))?;
         let parts = (0..self.routing.partitions).map(|_| Part::default()).collect();
-        Ok(EventBatch { gateway: self, now: self.clock.now().wall, parts })
+        Ok(EventBatch { gateway: self, now: self.clock.now().wall, parts, stamp: None })
+    }
+
+    /// Begins a batch whose events are stamped. A source has one batch at a time: events that
+    /// overtake others of the same source would make those look like repeats.
+    pub fn begin_stamped(&self, stamp: SourceStamp) -> Result<EventBatch<'_>, Refusal> {
+        let batch = self.begin()?;
+        let turn = self.admission.take_turn(stamp.source)?;
+        Ok(EventBatch { stamp: Some((turn, stamp.first)), ..batch })
     }
 }
 
@@ -82,6 +100,7 @@ pub struct EventBatch<'g> {
     gateway: &'g Gateway,
     now: TimestampMs,
     parts: Vec<Part>,
+    stamp: Option<(SourceTurn, i64)>,
 }
 
 impl EventBatch<'_> {
@@ -95,7 +114,9 @@ impl EventBatch<'_> {
         event.check()?;
         event.check_time(self.now, self.gateway.max_event_age_ms)?;
         let part = &mut self.parts[usize::from(self.gateway.routing.route(&event.item).0)];
-        part.records.push(event);
+        let stamp = self.stamp.as_ref();
+        let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
+        part.records.push_stamped(event, stamp);
         part.indexes.push(index);
         Ok(())
     }
@@ -108,6 +129,9 @@ impl EventBatch<'_> {
         let (mut appends, mut indexes) = (Vec::new(), Vec::new());
         for (partition, part) in (0..).map(PartitionId).zip(self.parts) {
             if !part.records.is_empty() {
+                if let Some((turn, _)) = &self.stamp {
+                    turn.announce(partition.0);
+                }
                 appends.push(AppendPart { partition, records: part.records, is_control: false });
                 indexes.push(part.indexes);
             }

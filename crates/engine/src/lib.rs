@@ -4,11 +4,13 @@
 //! [`ports`].
 
 pub mod admission;
+pub mod archiver;
 pub mod dead_letters;
 pub mod gateway;
 pub mod ports;
 pub mod processor;
 pub mod query;
+pub mod sources;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::bucket::TimestampMs;
 use crate::limits::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, FUTURE_SKEW_MS,
-    ID_BYTES_MAX, ITEM_BYTES_MAX, TYPE_BYTES_MAX,
+    ID_BYTES_MAX, ITEM_BYTES_MAX, SOURCE_BYTES_MAX, TYPE_BYTES_MAX,
 };
 use crate::value::Value;
 
@@ -108,6 +108,12 @@ pub fn check_id(id: &str) -> Result<(), Violation> {
     } else {
         Err(Violation::Id)
     }
+}
+
+/// Whether a text may name a source: 1 to 64 printable ASCII.
+pub fn is_source(source: &str) -> bool {
+    (1..=SOURCE_BYTES_MAX).contains(&source.len())
+        && source.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
 
 #[cfg(test)]

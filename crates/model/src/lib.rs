@@ -17,6 +17,7 @@ pub mod partition;
 pub mod record;
 pub mod recover;
 pub mod route;
+pub mod source;
 pub mod summary;
 pub mod value;
 
@@ -28,5 +29,6 @@ pub use event::{Event, Violation};
 pub use partition::{Offset, PartitionId};
 pub use record::{Batch, DeadLetter, RecordBuf};
 pub use route::RoutingTable;
+pub use source::{SourceMark, SourceState};
 pub use summary::Summary;
 pub use value::Value;

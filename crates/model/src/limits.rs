@@ -12,6 +12,13 @@ pub const ATTRIBUTES_MAX: usize = 16;
 pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
 /// Longest attribute value, in bytes.
 pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
+/// Longest source, in bytes of printable ASCII.
+pub const SOURCE_BYTES_MAX: usize = 64;
+/// How long the highest sequence of a source is kept after the last record of it, in milliseconds
+/// of append time: 30 days, far beyond any retry.
+pub const SOURCE_KEPT_MS: i64 = 30 * 86_400_000;
+/// Most sources that a partition knows at a time: some 20 MB. Beyond it new ones are refused.
+pub const SOURCES_MAX: usize = 128 << 10;
 /// How far in the future an event's time may lie, in milliseconds: clocks of clients differ.
 pub const FUTURE_SKEW_MS: i64 = 60_000;
 /// The event type of an event that names none.
@@ -28,6 +35,7 @@ const _: () = assert!(
     ITEM_BYTES_MAX
         + TYPE_BYTES_MAX
         + ID_BYTES_MAX
+        + SOURCE_BYTES_MAX
         + ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX + 8)
         + 256
         <= RECORD_BYTES_MAX

@@ -18,7 +18,7 @@
 mod glimpse;
 
 use crate::bucket::TimestampMs;
-use crate::event::{Event, check_id, check_item, check_type};
+use crate::event::{Event, check_id, check_item, check_type, is_source};
 use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
@@ -127,11 +127,17 @@ impl RecordBuf {
 
     /// Adds an event that has been checked.
     pub fn push(&mut self, event: &Event<'_>) {
+        self.push_stamped(event, None);
+    }
+
+    /// Adds an event that has been checked, with who may repeat it late and its place among what
+    /// they send.
+    pub fn push_stamped(&mut self, event: &Event<'_>, source: Option<(&str, i64)>) {
         // Most records are below 128 bytes, so that their length takes one byte: leave one, and
         // move the record up in the rare case that it takes two.
         let start = self.payload.len();
         self.payload.push(0);
-        write_event(&mut self.payload, event);
+        write_event(&mut self.payload, event, source);
         let len = self.payload.len() - start - 1;
         debug_assert!(len <= RECORD_BYTES_MAX);
         if len < 0x80 {
@@ -231,6 +237,9 @@ impl<'a> Record<'a> {
         }
         check_item(item).map_err(|_| RecordError::Rule("the item is not valid"))?;
         check_type(event_type).map_err(|_| RecordError::Rule("the type is not valid"))?;
+        if source.is_some_and(|(source, sequence)| !is_source(source) || sequence < 0) {
+            return Err(RecordError::Rule("the source or its sequence is not valid"));
+        }
         let time = time.ok_or(RecordError::Rule("the time is missing"))?;
         let time = TimestampMs(time)
             .checked()
@@ -273,7 +282,7 @@ impl<'a> Record<'a> {
     }
 }
 
-fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
+fn write_event(out: &mut Vec<u8>, event: &Event<'_>, source: Option<(&str, i64)>) {
     match uuid_bytes(&event.id) {
         Some(uuid) => {
             out.push(2);
@@ -305,7 +314,14 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
             write_text(out, value);
         }
     }
-    out.extend_from_slice(&[0, 0]);
+    match source {
+        None => out.extend_from_slice(&[0, 0]),
+        Some((source, sequence)) => {
+            out.extend_from_slice(&[0, 2]);
+            write_text(out, source);
+            write_zigzag(out, sequence);
+        }
+    }
 }
 
 /// Big-endian two's complement without the bytes that only repeat the sign.

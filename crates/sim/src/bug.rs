@@ -11,6 +11,8 @@ pub enum Bug {
     CheckpointInclusive,
     /// After a restart the dedup window is empty.
     ForgetRebuild,
+    /// After a restart it is not known how far each source had come.
+    ForgetSources,
     /// The store adds to its rows, and moves the checkpoint in a step of its own.
     WriteIncrements,
     /// The store moves the checkpoint before it writes the rows.
@@ -19,11 +21,12 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DropSync,
         Self::ApplyBeforeAppend,
         Self::CheckpointInclusive,
         Self::ForgetRebuild,
+        Self::ForgetSources,
         Self::WriteIncrements,
         Self::CheckpointFirst,
     ];

@@ -35,6 +35,8 @@ pub enum Fault {
     LostAnswer,
     /// An event is sent again after the dedup window.
     LateRepeat,
+    /// A client that stamps its requests sends an old one again.
+    StampedRepeat,
     /// The store takes nothing and says so.
     FlushRefused,
     /// The store takes a flush and its answer is lost.
@@ -49,7 +51,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ProcessDies,
         Self::PowerFails,
         Self::CrashAtOperation,
@@ -66,6 +68,7 @@ impl Fault {
         Self::RepeatedRequest,
         Self::LostAnswer,
         Self::LateRepeat,
+        Self::StampedRepeat,
         Self::FlushRefused,
         Self::FlushUnconfirmed,
         Self::StoreAway,

@@ -49,6 +49,7 @@ impl World {
             | Fault::RepeatedRequest
             | Fault::LostAnswer
             | Fault::LateRepeat
+            | Fault::StampedRepeat
             | Fault::FlushRefused
             | Fault::FlushUnconfirmed
             | Fault::LateWriterWithin => {}

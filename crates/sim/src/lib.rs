@@ -14,6 +14,7 @@ mod inject;
 mod oracle;
 mod process;
 mod settle;
+mod spool;
 mod steps;
 mod store;
 mod trace;
@@ -130,7 +131,8 @@ fn step(world: &mut World) -> Result<()> {
     }
     match world.chance.below(100) {
         0..20 => world.send(),
-        20..44 => world.deliver()?,
+        20..38 => world.deliver()?,
+        38..44 => world.spool()?,
         44..62 => {
             let id = world.any_partition();
             world.step_log(id)?;

@@ -18,12 +18,16 @@ pub(crate) struct Sent {
     pub(crate) time: TimestampMs,
     /// Its value.
     pub(crate) value: Option<Value>,
+    /// Which source sends it, and with which sequence; none is sent without a stamp.
+    pub(crate) stamp: Option<(usize, i64)>,
     /// The earliest log time at which it can have been appended; none before the first delivery.
     pub(crate) since: Option<TimestampMs>,
     /// Whether a server said that it is durable.
     pub(crate) acknowledged: bool,
     /// Whether the client heard that.
     pub(crate) known: bool,
+    /// Whether it was refused by a rule, and its source went on: sent again it is a repeat.
+    pub(crate) given_up: bool,
     in_log: bool,
     counted: bool,
 }
@@ -32,7 +36,8 @@ impl Sent {
     /// An event that was not sent yet.
     pub(crate) fn new(id: String, item: String, time: TimestampMs, value: Option<Value>) -> Self {
         let (acknowledged, known, in_log, counted) = (false, false, false, false);
-        Self { id, item, time, value, since: None, acknowledged, known, in_log, counted }
+        let (stamp, since, given_up) = (None, None, false);
+        Self { id, item, time, value, stamp, since, acknowledged, known, given_up, in_log, counted }
     }
 }
 
@@ -57,6 +62,8 @@ pub(crate) struct Oracle {
     not_written: BTreeSet<(usize, u64)>,
     /// Append minute of each event's newest record, by partition.
     newest: BTreeMap<(usize, usize), i64>,
+    /// Highest sequence of each source, by partition.
+    sources: BTreeMap<(usize, usize), i64>,
     highest: BTreeMap<String, u64>,
 }
 
@@ -69,6 +76,7 @@ impl Oracle {
             logs: vec![Vec::new(); usize::from(partitions)],
             not_written: BTreeSet::new(),
             newest: BTreeMap::new(),
+            sources: BTreeMap::new(),
             highest: BTreeMap::new(),
         }
     }
@@ -120,7 +128,7 @@ impl Oracle {
         let mut records = split(batch.payload.as_ref());
         for at in base..base + batch.record_count as usize {
             let event = match records.next().filter(|_| !batch.is_control) {
-                Some(bytes) => Some(origin(bytes?)?),
+                Some(bytes) => Some(self.origin(bytes?)?),
                 None => None,
             };
             ensure!(event.is_some() || batch.is_control, "a batch has not the records it says");
@@ -154,12 +162,19 @@ impl Oracle {
             );
             let minute = append_time.0.div_euclid(60_000);
             let before = self.newest.insert((partition, number), minute);
-            counts = before.is_none_or(|before| before < minute - self.window_minutes);
             let Some(sent) = self.sent.get_mut(number) else { bail!("nobody sent {number}") };
+            let is_new = sent.stamp.is_none_or(|(source, sequence)| {
+                let highest = self.sources.entry((partition, source)).or_insert(-1);
+                let is_new = sequence > *highest;
+                *highest = sequence.max(*highest);
+                is_new
+            });
+            counts = is_new && before.is_none_or(|before| before < minute - self.window_minutes);
             let Some(since) = sent.since else { bail!("{number} was not delivered yet") };
             let since = since.min(append_time);
             sent.since = Some(since);
-            let is_late = append_time.0 - since.0 > self.window_minutes * 60_000;
+            let is_late =
+                sent.stamp.is_none() && append_time.0 - since.0 > self.window_minutes * 60_000;
             ensure!(!counts || !sent.counted || is_late, "event {number} counts twice");
             sent.in_log = true;
             sent.counted |= counts;
@@ -222,20 +237,30 @@ impl Oracle {
     pub(crate) fn check_acknowledged(&self) -> Result<()> {
         for (number, event) in self.sent.iter().enumerate() {
             ensure!(
-                !event.acknowledged || (event.in_log && event.counted),
+                !event.acknowledged || event.given_up || (event.in_log && event.counted),
                 "event {number} was acknowledged and is lost"
             );
         }
         Ok(())
     }
+
+    /// Which event a record is, and which delivery brought it: both travel as attributes.
+    fn origin(&self, bytes: &[u8]) -> Result<(usize, u64)> {
+        let record = Record::read(bytes)?;
+        let attributes = record.attributes();
+        let [("event", event), ("delivery", delivery)] = attributes[..] else {
+            bail!("the log holds a record that nobody sent: {record:?}")
+        };
+        let (event, delivery): (usize, u64) = (event.parse()?, delivery.parse()?);
+        let stamp = self.sent.get(event).and_then(|sent| sent.stamp);
+        let name = stamp.map(|(source, sequence)| (source_name(source), sequence));
+        let expected = name.as_ref().map(|(name, sequence)| (name.as_str(), *sequence));
+        ensure!(record.source == expected, "the stamp of {record:?} is not {expected:?}");
+        Ok((event, delivery))
+    }
 }
 
-/// Which event a record is, and which delivery brought it: both travel as attributes.
-fn origin(bytes: &[u8]) -> Result<(usize, u64)> {
-    let record = Record::read(bytes)?;
-    let attributes = record.attributes();
-    match attributes[..] {
-        [("event", event), ("delivery", delivery)] => Ok((event.parse()?, delivery.parse()?)),
-        _ => bail!("the log holds a record that nobody sent: {record:?}"),
-    }
+/// The name of a source.
+pub(crate) fn source_name(source: usize) -> String {
+    format!("source-{source}")
 }

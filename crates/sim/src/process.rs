@@ -9,10 +9,11 @@ use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings};
 use adapters::embedded::mem_disk::MemDisk;
 use anyhow::{Result, ensure};
 use engine::admission::Admission;
-use engine::gateway::{Gateway, Outcome};
+use engine::gateway::{Gateway, Outcome, SourceStamp};
 use engine::ports::{CounterSnapshot, CounterStore, EventLog, PortError};
 use engine::processor::{Counting, Frozen, ProcessorSettings, Stepped};
 use engine::query::{Query, QueryError};
+use engine::sources::SourceBook;
 use futures::executor::block_on;
 use model::{
     Batch, Checkpoint, Event, Granularity, Minute, Offset, PartitionId, RecordBuf, RoutingTable,
@@ -135,10 +136,18 @@ impl Process {
     }
 
     /// Hands a request to the gateway; it is answered once the log was stepped.
-    pub(crate) fn deliver(&self, events: Vec<Event<'static>>) -> Pending {
+    pub(crate) fn deliver(
+        &self,
+        events: Vec<Event<'static>>,
+        stamp: Option<SourceStamp>,
+    ) -> Pending {
         let gateway = self.gateway.clone();
         Box::pin(async move {
-            let Ok(mut batch) = gateway.begin() else { return Answer::Refused };
+            let begun = match stamp {
+                Some(stamp) => gateway.begin_stamped(stamp),
+                None => gateway.begin(),
+            };
+            let Ok(mut batch) = begun else { return Answer::Refused };
             let refused = events
                 .iter()
                 .enumerate()
@@ -287,15 +296,19 @@ fn misremember(
     mut checkpoint: Checkpoint,
 ) -> Result<Option<Counting>, PortError> {
     match machine.bug {
-        Some(Bug::ForgetRebuild) => {}
+        Some(Bug::ForgetRebuild | Bug::ForgetSources) => {}
         Some(Bug::CheckpointInclusive) => {
             checkpoint.next_offset = Offset(checkpoint.next_offset.0.saturating_sub(1));
         }
         _ => return Ok(None),
     }
     let mut counting = Counting::new(Some(&checkpoint), machine.window_minutes, HASH_KEYS);
+    if machine.bug != Some(Bug::ForgetSources) {
+        let sources = machine.store.snapshot()?.sources(id)?;
+        counting = counting.with_sources(Arc::new(SourceBook::restored(sources)));
+    }
     let mut from = checkpoint.window_start_offset;
-    while from < checkpoint.next_offset && machine.bug == Some(Bug::CheckpointInclusive) {
+    while from < checkpoint.next_offset && machine.bug != Some(Bug::ForgetRebuild) {
         for batch in block_on(log.read(id, from, READ_BYTES))? {
             counting.rebuild(&batch, from);
             from = from.max(batch.next_offset());

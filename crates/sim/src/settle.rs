@@ -23,10 +23,14 @@ impl World {
         self.drain()?;
         let fresh: Vec<usize> = (0..10).map(|_| self.invent()).collect();
         self.bring(fresh.clone())?;
-        let unknown: Vec<usize> =
-            (0..self.oracle.sent.len()).filter(|&n| !self.oracle.sent[n].known).collect();
+        let is_open = |n: &usize| {
+            let sent = &self.oracle.sent[*n];
+            !sent.known && sent.stamp.is_none()
+        };
+        let unknown: Vec<usize> = (0..self.oracle.sent.len()).filter(is_open).collect();
         self.bring(unknown)?;
         self.drain()?;
+        self.end_spools()?;
         for number in fresh {
             let is_known = self.oracle.sent[number].known;
             ensure!(is_known, "the faults are over, and event {number} is still not accepted");
@@ -57,7 +61,7 @@ impl World {
     }
 
     /// Writes what is queued and hears all answers.
-    fn drain(&mut self) -> Result<()> {
+    pub(crate) fn drain(&mut self) -> Result<()> {
         for id in (0..PARTITIONS).map(PartitionId) {
             self.step_log(id)?;
         }

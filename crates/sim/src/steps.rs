@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use engine::conformance::mem_store::FlushFailure;
-use engine::gateway::{Fate, Outcome};
+use engine::gateway::{Fate, Outcome, SourceStamp};
 use engine::ports::{ErrorKind, PortError};
 use engine::query::QueryError;
 use model::PartitionId;
@@ -25,8 +25,10 @@ impl World {
             }
         }
         // What was not confirmed is tried again.
-        let unknown = |n: &usize| !self.oracle.sent[*n].known;
-        events.extend((0..sent - new).rev().filter(unknown).take(self.chance.index(8)));
+        events.retain(|n| self.oracle.sent[*n].stamp.is_none());
+        let is_open =
+            |n: &usize| !self.oracle.sent[*n].known && self.oracle.sent[*n].stamp.is_none();
+        events.extend((0..sent - new).rev().filter(is_open).take(self.chance.index(8)));
         self.network.push(events);
     }
 
@@ -56,9 +58,20 @@ impl World {
             let sent = &self.oracle.sent;
             request.retain(|n| sent[*n].since.is_none_or(|since| now.0 - since.0 <= window_ms));
         }
+        self.hand_over(request, None).map(drop)
+    }
+
+    /// Hands a request to the gateway, stamped where a source sends it; its number if a process
+    /// runs.
+    pub(crate) fn hand_over(
+        &mut self,
+        request: Vec<usize>,
+        stamp: Option<SourceStamp>,
+    ) -> Result<Option<u64>> {
         if request.is_empty() || self.process.is_none() {
-            return Ok(());
+            return Ok(None);
         }
+        let now = self.log_now();
         for &number in &request {
             self.oracle.sent[number].since.get_or_insert(now);
         }
@@ -66,13 +79,14 @@ impl World {
         let number = self.deliveries;
         let events: Vec<_> = request.iter().map(|&n| self.event(n, number)).collect();
         self.trace.note(format!("deliver {number}: {} events", events.len()));
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else { return Ok(None) };
         if self.machine.bug == Some(Bug::ApplyBeforeAppend) {
             process.apply_early(&events);
         }
-        let pending = process.deliver(events);
+        let pending = process.deliver(events, stamp);
         self.waiting.push(Delivery { number, events: request, pending });
-        self.answer()
+        self.answer()?;
+        Ok(Some(number))
     }
 
     /// The log writes one group of a partition.
@@ -105,9 +119,15 @@ impl World {
             Answer::Refused => ((0..delivery.events.len()).collect(), Ok(Outcome::default())),
             Answer::Committed(refused, result) => (refused, result),
         };
+        // An answer with verdicts, and not one that nothing was accepted for a while.
+        let is_judged = result.is_ok() && refused.len() < delivery.events.len();
         let told = result.as_ref().map(|outcome| outcome.accepted).map_err(|e| e.kind);
         self.trace.note(format!("delivery {}: {told:?}", delivery.number));
         for (at, &event) in delivery.events.iter().enumerate() {
+            if is_judged && !is_lost && refused.contains(&at) {
+                let sent = &mut self.oracle.sent[event];
+                sent.given_up |= sent.stamp.is_some() && !sent.known;
+            }
             let fate = match &result {
                 _ if refused.contains(&at) => Some(Fate::NotWritten),
                 Err(_) => Some(Fate::NotWritten),

@@ -12,7 +12,7 @@ use engine::ports::{
     Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
-use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
+use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow, Summary};
 use parking_lot::Mutex;
 
 use crate::bug::Bug;
@@ -223,5 +223,9 @@ impl CounterSnapshot for SimSnapshot {
         limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, PortError> {
         self.inner.dead_letters(partition, from, limit)
+    }
+
+    fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError> {
+        self.inner.sources(partition)
     }
 }

@@ -21,11 +21,15 @@ use crate::oracle::{Oracle, Sent};
 use crate::process::{
     EVENT_AGE_MS, EVENT_TYPE, Machine, PARTITIONS, Pending, Process, check_stamp, log_time, stored,
 };
+use crate::spool::Spool;
 use crate::store::SimStore;
 use crate::trace::Trace;
 
 /// Number of items that are counted.
 pub(crate) const ITEMS: usize = 6;
+
+/// Number of clients that stamp what they send.
+const SPOOLS: usize = 3;
 
 /// A delivery that waits for its answer.
 pub(crate) struct Delivery {
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub(crate) process: Option<Process>,
     /// Requests on their way.
     pub(crate) network: Vec<Vec<usize>>,
+    /// Clients that stamp what they send.
+    pub(crate) spools: Vec<Spool>,
     /// Deliveries that wait for an answer.
     pub(crate) waiting: Vec<Delivery>,
     /// The judge.
@@ -99,6 +105,7 @@ impl World {
             chance,
             process: None,
             network: Vec::new(),
+            spools: (0..SPOOLS).map(Spool::new).collect(),
             waiting: Vec::new(),
             oracle: Oracle::new(PARTITIONS, window_minutes),
             enabled,

@@ -3,6 +3,7 @@
 //! Each function takes a fresh store; [`keeps_all`] one that it may also reopen.
 
 mod letters;
+mod sources;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,7 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     scans_find_what_lies_in_range(&*fresh());
     letters::are_paged(&*fresh());
     letters::move_from_state_to_state(&*fresh());
+    sources::are_kept_and_forgotten(&*fresh());
     late_flushes_are_refused(&*fresh());
     a_snapshot_stays_as_it_was(&*fresh());
     snapshots_see_whole_flushes(fresh());
@@ -46,6 +48,7 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     let letters = [dead_letter(4)];
     {
         let store = open();
+        sources::write(&*store, P1, 4, &[("kept", Some(7))]).expect("a flush of a source");
         write(&*store, P1, 1, 5, &rows, &letters).expect("the first flush is taken");
         store.mark(P1, Offset(4), &LetterState::Open, &replaying(3)).expect("a mark");
     }
@@ -55,6 +58,7 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     let expected: Vec<_> = rows.iter().map(|(_, row)| Some(row.clone())).collect();
     assert_eq!(snapshot.get(P1, &keys).expect("rows"), expected);
     assert_eq!(scan_item(&*snapshot, P1, "b", "view", 0..u32::MAX), [(9, row(5, &[(3, 2)]))]);
+    assert_eq!(sources::read(&*snapshot, P1), [("kept".to_owned(), 7)]);
     let hours = snapshot.hours(P1, 0..u32::MAX).expect("hours");
     assert!(hours.contains(&Hour(7)) && hours.contains(&Hour(9)), "{hours:?}");
     let letters = snapshot.dead_letters(P1, Offset(0), 9).expect("letters");
@@ -311,8 +315,8 @@ fn write(
     let mut rows: Vec<_> =
         rows.iter().map(|(key, row)| CounterRow { key: *key, row: row.clone() }).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));
-    let flush =
-        Flush { partition, dead_letters, repairs: &[], checkpoint: checkpoint(log_epoch, next) };
+    let checkpoint = checkpoint(log_epoch, next);
+    let flush = Flush { partition, dead_letters, sources: &[], repairs: &[], checkpoint };
     store.flush(&flush, &mut rows.into_iter().map(Ok))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
 use parking_lot::Mutex;
 
 use crate::ports::{
@@ -40,6 +40,7 @@ struct Stored {
     totals: BTreeMap<(PartitionId, String, String), StoredRow>,
     hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
+    sources: BTreeMap<(PartitionId, String), SourceState>,
     repairs: BTreeMap<PartitionId, Repairs>,
 }
 
@@ -147,6 +148,13 @@ impl Stored {
                 state: LetterState::Open,
             };
             self.dead_letters.insert((partition, letter.offset), stored);
+        }
+        for mark in flush.sources {
+            let key = (partition, mark.source.to_string());
+            match mark.state {
+                Some(state) => self.sources.insert(key, state),
+                None => self.sources.remove(&key),
+            };
         }
         Ok(())
     }
@@ -264,6 +272,11 @@ impl CounterSnapshot for MemSnapshot {
         let range = (partition, from)..=(partition, Offset(u64::MAX));
         Ok(self.0.dead_letters.range(range).take(limit).map(|(_, letter)| letter.clone()).collect())
     }
+
+    fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError> {
+        let of_partition = self.0.sources.iter().filter(|((id, _), _)| *id == partition);
+        Ok(of_partition.map(|((_, source), state)| (source.clone(), *state)).collect())
+    }
 }
 
 #[cfg(test)]
@@ -273,8 +286,13 @@ mod tests {
 
     fn write(store: &MemStore, next: u64) -> Result<(), PortError> {
         let checkpoint = Checkpoint { next_offset: Offset(next), ..Checkpoint::default() };
-        let flush =
-            Flush { partition: PartitionId(0), dead_letters: &[], repairs: &[], checkpoint };
+        let flush = Flush {
+            partition: PartitionId(0),
+            dead_letters: &[],
+            sources: &[],
+            repairs: &[],
+            checkpoint,
+        };
         store.flush(&flush, &mut std::iter::empty())
     }
 

@@ -1,7 +1,8 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
 use model::{
-    Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs,
+    Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark,
+    SourceState, StoredRow, TimestampMs,
 };
 
 use super::error::PortError;
@@ -27,6 +28,8 @@ pub struct Flush<'a> {
     pub partition: PartitionId,
     /// What could not be counted among the records of this flush.
     pub dead_letters: &'a [DeadLetter],
+    /// Sources that were heard of or forgotten, none twice.
+    pub sources: &'a [SourceMark],
     /// What corrections among the records of this flush have done.
     pub repairs: &'a [RepairNote],
     /// Progress after this flush.
@@ -94,7 +97,7 @@ pub struct Repairs {
 /// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life. It
 ///   keeps what it sees from being cleaned up, so it is let go of after seconds at most.
 pub trait CounterStore: Send + Sync {
-    /// Writes the rows, dead letters and checkpoint of a partition. A row that is an error ends it
+    /// Writes the rows, dead letters, sources and checkpoint of a partition. A row that is an error ends it
     /// with that error, and nothing is written.
     fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError>;
 
@@ -180,6 +183,9 @@ pub trait CounterSnapshot: Send + Sync {
         from: Offset,
         limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, PortError>;
+
+    /// All sources of a partition, in the order of their names.
+    fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError>;
 }
 
 /// A dead letter as it is kept.

@@ -3,14 +3,17 @@
 //! This is where an event becomes a count. It is a pure function of the log: no clock, no chance.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use model::bucket::MINUTE_MS;
+use model::bucket::{HOUR_MS, MINUTE_MS};
 use model::control::Control;
 use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
+use model::source::Stamped;
 use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
 
 use super::memory::{Beside, Memory};
+use crate::sources::SourceBook;
 
 /// Records between two looks at the memory's lock: a question waits some tens of microseconds at
 /// most.
@@ -24,6 +27,9 @@ pub struct Counting {
     log_epoch: u32,
     next_offset: Offset,
     append_time: TimestampMs,
+    sources: Arc<SourceBook>,
+    /// The append hour in which sources were last looked through for forgotten ones.
+    sources_swept: i64,
     tally: Tally,
 }
 
@@ -32,7 +38,7 @@ pub struct Counting {
 pub struct Tally {
     /// Events that were counted.
     pub counted: u64,
-    /// Events that had been appended within the dedup window.
+    /// Events that had been appended within the dedup window, or by their source before.
     pub duplicates: u64,
     /// Records that could not be counted.
     pub dead_letters: u64,
@@ -72,20 +78,32 @@ struct Chunk<'a> {
     append_time: TimestampMs,
     /// Each with the hash of its id.
     records: Vec<(Candidate<'a>, u128)>,
+    /// Those that carry a source, each with its place among the records.
+    stamped: Vec<Stamped<'a>>,
+    stamped_at: Vec<usize>,
     beside: Beside,
 }
 
 impl<'a> Chunk<'a> {
     fn new(append_time: TimestampMs) -> Self {
-        let records = Vec::with_capacity(CHUNK_RECORDS);
-        Self { append_time, records, beside: Beside::default() }
+        Self {
+            append_time,
+            records: Vec::with_capacity(CHUNK_RECORDS),
+            stamped: Vec::new(),
+            stamped_at: Vec::new(),
+            beside: Beside::default(),
+        }
     }
 
     fn read(&mut self, offset: Offset, bytes: Result<&'a [u8], RecordError>, dedup: &DedupWindow) {
         match bytes.and_then(Record::read) {
             Ok(record) => {
                 let hash = dedup.hash(&record);
-                let Record { item, event_type, time, value, .. } = record;
+                let Record { item, event_type, time, value, source, .. } = record;
+                if let Some((source, sequence)) = source {
+                    self.stamped.push(Stamped { source, sequence, offset });
+                    self.stamped_at.push(self.records.len());
+                }
                 self.records
                     .push((Candidate { item, event_type, minute: time.minute(), value }, hash));
             }
@@ -111,8 +129,16 @@ impl Counting {
             log_epoch: from.log_epoch,
             next_offset: from.next_offset,
             append_time: from.append_time,
+            sources: Arc::default(),
+            sources_swept: i64::MIN,
             tally: Tally::default(),
         }
+    }
+
+    /// With the sources that the checkpoint goes with.
+    #[must_use]
+    pub fn with_sources(self, sources: Arc<SourceBook>) -> Self {
+        Self { sources, ..self }
     }
 
     /// Notes the ids of records below the checkpoint, without counting them again.
@@ -166,13 +192,13 @@ impl Counting {
         self.log_epoch = batch.log_epoch;
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
+        let mut chunk = Chunk::new(batch.append_time);
+        self.sweep_sources(&mut chunk.beside);
         if batch.is_control {
-            let mut chunk = Chunk::new(batch.append_time);
             self.control(batch, &mut chunk.beside.controls)?;
             self.commit(batch.next_offset(), &mut chunk, memory);
             return Ok(());
         }
-        let mut chunk = Chunk::new(batch.append_time);
         let mut offset = batch.base_offset;
         for bytes in split(batch.payload.as_ref()) {
             if offset >= self.next_offset {
@@ -230,11 +256,41 @@ impl Counting {
         Ok(())
     }
 
+    /// Once an append hour, forgets the sources that were not heard of for long. What a source is
+    /// worth does not depend on when that is done.
+    fn sweep_sources(&mut self, beside: &mut Beside) {
+        let hour = self.append_time.0.div_euclid(HOUR_MS);
+        if hour > self.sources_swept {
+            self.sources_swept = hour;
+            self.sources.sweep(self.append_time, &mut beside.sources);
+        }
+    }
+
+    /// Judges records of which some carry a source: each is seen by the dedup window and by its
+    /// source, and counts if it is new to both.
+    fn judge_stamped(&mut self, chunk: &mut Chunk<'_>) {
+        let Chunk { records, stamped, stamped_at, beside, .. } = chunk;
+        let repeats = self.sources.observe(stamped, self.append_time, &mut beside.sources);
+        let mut repeats = stamped_at.drain(..).zip(repeats).peekable();
+        let (mut at, dedup) = (0, &mut self.dedup);
+        records.retain(|(_, hash)| {
+            let by_source = repeats.next_if(|(place, _)| *place == at);
+            at += 1;
+            !dedup.observe(*hash) && !by_source.is_some_and(|(_, is_repeat)| is_repeat)
+        });
+        stamped.clear();
+    }
+
     /// Judges a chunk and counts what is no duplicate.
     fn commit(&mut self, next: Offset, chunk: &mut Chunk<'_>, memory: &Memory) {
-        let (read, dedup) = (chunk.records.len(), &mut self.dedup);
-        // In a loop of its own, so that the processor waits for many cache lines at once.
-        chunk.records.retain(|(_, hash)| !dedup.observe(*hash));
+        let read = chunk.records.len();
+        if chunk.stamped.is_empty() {
+            let dedup = &mut self.dedup;
+            // In a loop of its own, so that the processor waits for many cache lines at once.
+            chunk.records.retain(|(_, hash)| !dedup.observe(*hash));
+        } else {
+            self.judge_stamped(chunk);
+        }
         self.tally.counted += chunk.records.len() as u64;
         self.tally.duplicates += (read - chunk.records.len()) as u64;
         self.tally.dead_letters += chunk.beside.dead_letters.len() as u64;

@@ -1,11 +1,12 @@
 //! The memory of one partition: a table that counts and a frozen one that is being flushed.
 //! Written by the processor, read by questions; each holds the lock for microseconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
 use model::control::Control;
-use model::{Checkpoint, DeadLetter, Offset};
+use model::{Checkpoint, DeadLetter, Offset, SourceMark};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -14,11 +15,16 @@ pub struct Frozen {
     pub table: MemoryTable,
     /// Progress once this is in the store.
     pub checkpoint: Checkpoint,
-    /// What could not be counted in that stretch.
+    /// What could not be counted.
     pub dead_letters: Vec<DeadLetter>,
     /// Control records about rows, at the end of that stretch, each with its offset.
     pub controls: Vec<(Offset, Control)>,
+    /// Sources that were heard of or forgotten, in the order of their names.
+    pub sources: Vec<SourceMark>,
 }
+
+/// Sources that are to be stored, by name: of several marks of one the last holds.
+pub type SourceMarks = BTreeMap<Arc<str>, SourceMark>;
 
 /// What a chunk of records brings beside counts.
 #[derive(Debug, Default)]
@@ -27,6 +33,8 @@ pub struct Beside {
     pub dead_letters: Vec<DeadLetter>,
     /// Control records about rows. The table is to be frozen behind them.
     pub controls: Vec<(Offset, Control)>,
+    /// Sources that were heard of or forgotten.
+    pub sources: SourceMarks,
 }
 
 /// The tables of one partition.
@@ -73,6 +81,7 @@ impl Memory {
         tables.checkpoint = *checkpoint;
         tables.beside.dead_letters.append(&mut beside.dead_letters);
         tables.beside.controls.append(&mut beside.controls);
+        tables.beside.sources.extend(std::mem::take(&mut beside.sources));
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -101,8 +110,10 @@ impl Memory {
         let checkpoint = tables.checkpoint;
         let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
-        let Beside { dead_letters, controls } = std::mem::take(&mut tables.beside);
-        tables.frozen = Some(Arc::new(Frozen { table, checkpoint, dead_letters, controls }));
+        let Beside { dead_letters, controls, sources } = std::mem::take(&mut tables.beside);
+        let sources = sources.into_values().collect();
+        let frozen = Frozen { table, checkpoint, dead_letters, controls, sources };
+        tables.frozen = Some(Arc::new(frozen));
         self.changed.notify_all();
     }
 

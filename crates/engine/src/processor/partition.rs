@@ -17,6 +17,7 @@ use super::flush::flush;
 use super::memory::{Frozen, Memory};
 use super::{PortError, Ports};
 use crate::ports::{CounterSnapshot, ErrorKind};
+use crate::sources::SourceBook;
 
 /// Payload read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -29,6 +30,8 @@ pub(crate) struct Partition {
     pub(crate) memory: Memory,
     ports: Arc<Ports>,
     checkpoint: Option<Checkpoint>,
+    /// As the checkpoint has them, and then as they are counted.
+    sources: Arc<SourceBook>,
     resume: Resume,
     /// The end of the log when the process started: questions are answered from there on.
     replay_end: Offset,
@@ -112,12 +115,15 @@ impl Partition {
         figures.checkpoint_offset.store(resume.count_from.0, Ordering::Relaxed);
         let now = ports.clock.now().monotonic_ms as u64;
         figures.checkpoint_at.store(now, Ordering::Relaxed);
+        let sources = Arc::new(SourceBook::restored(snapshot.sources(id)?));
+        ports.admission.know_sources(id.0, sources.clone());
         let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
         Ok(Self {
             id,
             memory: Memory::new(checkpoint.unwrap_or_default(), seed),
             ports: Arc::clone(ports),
             checkpoint,
+            sources,
             resume,
             replay_end: bounds.durable_offset,
             figures,
@@ -152,7 +158,8 @@ impl Partition {
     pub(super) fn recover(&self) -> Result<Counting, PortError> {
         let settings = &self.ports.settings;
         let mut counting =
-            Counting::new(self.checkpoint.as_ref(), settings.dedup_minutes, settings.hash_keys);
+            Counting::new(self.checkpoint.as_ref(), settings.dedup_minutes, settings.hash_keys)
+                .with_sources(self.sources.clone());
         self.rebuild(&mut counting)?;
         Ok(counting)
     }

@@ -2,10 +2,12 @@
 //! ten-line oracle, at every moment and not only at the end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::CounterStore;
 use engine::processor::{Counting, Memory, flush};
+use engine::sources::SourceBook;
 use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::recover::{LogFacts, resume};
@@ -18,7 +20,12 @@ use proptest::prelude::*;
 const PARTITION: PartitionId = PartitionId(0);
 const ITEMS: [&str; 3] = ["a", "b/ü", "c?#"];
 const TYPES: [&str; 2] = ["view", "like"];
+const SOURCES: [&str; 2] = ["s", "s 2"];
 const FIRST_MINUTE: u32 = 29_000_000;
+/// For so long a source is known.
+const SOURCE_MINUTES: u32 = 30 * 24 * 60;
+/// Some of them forget sources.
+const FORGETTING: std::ops::Range<u32> = SOURCE_MINUTES - 3..SOURCE_MINUTES + 3;
 
 /// One event as a client would send it.
 #[derive(Clone, Debug)]
@@ -28,6 +35,8 @@ struct Sent {
     event_type: usize,
     minute: u32,
     value: Option<i64>,
+    /// Which source, and the sequence.
+    source: Option<(usize, i64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,9 +69,10 @@ enum Entry {
 type Counters = BTreeMap<(usize, usize, u32), Summary>;
 
 /// The definition: an event counts unless its key was appended within the window, whose start
-/// never goes back.
+/// never goes back, or its source, if heard of in the last 30 days, had come so far.
 fn oracle(log: &[(u32, Entry)]) -> Counters {
     let (mut counters, mut seen) = (Counters::new(), HashMap::new());
+    let mut sources: HashMap<usize, (i64, u32)> = HashMap::new();
     let (mut minutes, mut start) = (10, 0);
     let mut corrected = None;
     for (offset, (now, entry)) in log.iter().enumerate() {
@@ -70,7 +80,14 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
         match entry {
             Entry::Event(sent) => {
                 let key = (sent.id, sent.item, sent.event_type);
-                if seen.insert(key, *now).is_none_or(|last| last < start) {
+                let is_new = sent.source.is_none_or(|(source, sequence)| {
+                    let heard = sources.get(&source).copied();
+                    let heard = heard.filter(|(_, last)| now - last <= SOURCE_MINUTES);
+                    let highest = heard.map_or(i64::MIN, |(highest, _)| highest);
+                    sources.insert(source, (highest.max(sequence), *now));
+                    sequence > highest
+                });
+                if is_new & seen.insert(key, *now).is_none_or(|last| last < start) {
                     let value = sent.value.map(|micros| Value::from_micros(micros).unwrap());
                     let key = (sent.item, sent.event_type, sent.minute);
                     counters.entry(key).or_default().add(&Summary::of(value));
@@ -131,7 +148,10 @@ impl World {
             Step::Append(passed, events) => {
                 self.now += passed;
                 let mut records = RecordBuf::new();
-                events.iter().for_each(|sent| records.push(&event(sent)));
+                for sent in &events {
+                    let source = sent.source.map(|(source, n)| (SOURCES[source], n));
+                    records.push_stamped(&event(sent), source);
+                }
                 let entries = events.into_iter().map(Entry::Event).collect();
                 self.append(records.into_payload(), entries, false);
             }
@@ -259,7 +279,9 @@ fn start(store: &MemStore, log: &[Batch<Vec<u8>>], end: Offset) -> (Counting, Me
     let checkpoint = store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
     let facts = LogFacts { log_epoch: 1, start_offset: Offset(0), durable_offset: end };
     let resume = resume(checkpoint.as_ref(), facts).expect("log and store belong together");
-    let mut counting = Counting::new(checkpoint.as_ref(), 10, (3, 4));
+    let sources = store.snapshot().unwrap().sources(PARTITION).unwrap();
+    let sources = Arc::new(SourceBook::restored(sources));
+    let mut counting = Counting::new(checkpoint.as_ref(), 10, (3, 4)).with_sources(sources);
     for batch in log.iter().filter(|batch| batch.next_offset() > resume.window_from) {
         counting.rebuild(batch, resume.window_from);
     }
@@ -284,17 +306,19 @@ fn step() -> impl Strategy<Value = Step> {
         0..TYPES.len(),
         prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 200..FIRST_MINUTE],
         proptest::option::of(-1_000_000i64..1_000_000),
+        proptest::option::weighted(0.3, (0..SOURCES.len(), 0i64..40)),
     )
-        .prop_map(|(id, item, event_type, minute, value)| Sent {
+        .prop_map(|(id, item, event_type, minute, value, source)| Sent {
             id,
             item,
             event_type,
             minute,
             value,
+            source,
         });
     let values = proptest::collection::vec(proptest::option::of(-9i64..9), 1..4);
     let corrected = (sent.clone(), values).prop_map(|(sent, values)| Step::Correct(sent, values));
-    let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40];
+    let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40, 1 => FORGETTING];
     let failure = prop_oneof![
         4 => Just(None),
         1 => Just(Some(FlushFailure::Before)),

@@ -34,6 +34,23 @@ fn golden_bytes() {
 }
 
 #[test]
+fn a_stamp_is_read_back_and_a_wild_one_is_refused() {
+    let write = |source: &str, sequence| {
+        let mut records = RecordBuf::new();
+        records.push_stamped(&event("a"), Some((source, sequence)));
+        records.into_payload()
+    };
+    for (source, sequence) in [("s", 0), (&*"x".repeat(64), i64::MAX)] {
+        let payload = write(source, sequence);
+        assert_eq!(only(&payload).unwrap().source, Some((source, sequence)));
+    }
+    for (source, sequence) in [("", 0), ("s", -1), ("ü", 0), (&*"x".repeat(65), 0)] {
+        let refused = Err(RecordError::Rule("the source or its sequence is not valid"));
+        assert_eq!(only(&write(source, sequence)), refused);
+    }
+}
+
+#[test]
 fn only_the_usual_form_of_a_uuid_shrinks() {
     for (id, shrinks) in [
         ("0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f", true),

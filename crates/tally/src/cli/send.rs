@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::server::ServerArgs;
 use super::{Outcome, UsageError, output};
+use crate::import::lanes::Lanes;
 use crate::import::{
     AccessLogRules, FileReport, Format, Mapping, Progress, ReadOptions, Reader, Refusals,
     ResumeFile, SendError, SendOptions, Sender, Source, state_dir,
@@ -17,11 +18,12 @@ use crate::import::{
 
 /// Send files of events: NDJSON, CSV or web access logs
 ///
-/// Every event is counted once, however often the command is repeated within the dedup window of
-/// the server: where the source has no ids, they are derived from content and position. After a
-/// failure the same command goes on where it stopped; repeat it within the dedup window, for a
-/// request without an answer may have been counted. Files compressed with zstd or gzip are read as
-/// they are.
+/// Every event of a file is counted once, however often the same command is repeated: its requests
+/// are stamped with the content of the file, the options and the place of their events, and a
+/// server knows a stamp for 30 days. Where the file has no ids, they are derived from content and
+/// position. After a failure the same command goes on where it stopped. Standard input has no
+/// stamps: repeat it within the dedup window of the server. Files compressed with zstd or gzip are
+/// read as they are.
 ///
 /// CSV columns named as in the contract (id, item, type, time, value, attr.NAME), or event_id,
 /// item_id, event_type and ts, need no --map; other columns are ignored. The fields of access logs
@@ -64,10 +66,10 @@ pub(crate) struct SendArgs {
     /// Access logs: refuse requests that are not METHOD TARGET [HTTP/x.y], instead of keeping them
     #[arg(long)]
     refuse_odd: bool,
-    /// Events in a request
+    /// Events in a request; at most 2000 of them have the same stamp and go together
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
-    /// Requests under way at once
+    /// Requests under way at once; of one file at most 8
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     in_flight: u8,
     /// Compress what is sent (zstd)
@@ -174,9 +176,13 @@ impl SendArgs {
 
     /// Everything that decides which events come out of a file and where they go.
     fn resume_key(&self) -> String {
+        format!("{} {}", self.server.url, self.events_key())
+    }
+
+    /// Everything that decides which events come out of a file.
+    fn events_key(&self) -> String {
         format!(
-            "{} {:?} {:?} {:?} {} {} {} {:?} {}",
-            self.server.url,
+            "{:?} {:?} {:?} {} {} {} {:?} {}",
             self.format,
             self.map,
             self.set,
@@ -214,6 +220,7 @@ async fn send_file(
         );
     }
     let can_resume = resume.is_some();
+    let lanes = source.identity.map(|identity| Lanes::of_file(identity, &args.events_key()));
     let bar = progress_bar(&source);
     let read_bytes = Arc::clone(&source.read_bytes);
     let reader = Reader::new(source, options)?;
@@ -226,7 +233,7 @@ async fn send_file(
             std::future::pending::<()>().await;
         }
     };
-    let sent = sender.send_file(reader, earlier, resume, progress, stop).await;
+    let sent = sender.send_file(reader, earlier, resume, lanes, progress, stop).await;
     bar.finish_and_clear();
     match sent {
         Ok(report) => Ok(FileSummary { file: file.to_owned(), resumed_from, report }),

@@ -41,6 +41,13 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) log_retention_bytes: Option<String>,
+    /// Where raw events are kept for others to read: a folder, s3://bucket/prefix, or none [default:
+    /// the folder `archive` in the data folder]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) archive: Option<String>,
+    /// How long raw events stay in the archive [default: 14d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) raw_retention: Option<String>,
     /// Size of one file of the log [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
@@ -69,7 +76,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 12] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 14] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -80,6 +87,8 @@ impl Raw {
             ("flush_interval", &self.flush_interval),
             ("log_retention", &self.log_retention),
             ("log_retention_bytes", &self.log_retention_bytes),
+            ("archive", &self.archive),
+            ("raw_retention", &self.raw_retention),
             ("segment_bytes", &self.segment_bytes),
             ("log_compression", &self.log_compression),
             ("log_level", &self.log_level),

@@ -61,7 +61,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::DedupFull => ProblemCode::Overloaded,
-            Refusal::Stopping => ProblemCode::NotReady,
+            Refusal::Stopping | Refusal::Starting => ProblemCode::NotReady,
+            Refusal::SourceBusy => ProblemCode::SourceBusy,
+            Refusal::TooManySources => ProblemCode::TooManySources,
             Refusal::Clock(_) | Refusal::PartitionStopped(_) => ProblemCode::Unavailable,
         };
         Self::new(code, refusal.to_string())

@@ -112,6 +112,7 @@ impl Answer {
 fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new(|| Vitals {
         partitions: Vec::new(),
+        archive: None,
         now: NOW,
         body_memory_used: 0.0,
         disk_free_bytes: None,

@@ -46,6 +46,17 @@ pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash128 {
     finish(hasher(), parts)
 }
 
+/// Hashes all that is read.
+pub(crate) fn digest_all(mut from: impl std::io::Read) -> std::io::Result<u128> {
+    let (mut hasher, mut buffer) = (hasher(), vec![0; 256 << 10]);
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(hasher.finish128().as_u128()),
+            read => hasher.write(&buffer[..read]),
+        }
+    }
+}
+
 fn hasher() -> SipHasher13 {
     SipHasher13::new_with_keys(KEYS.0, KEYS.1)
 }

@@ -8,7 +8,8 @@ mod access_log;
 mod csv;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
-mod ids;
+pub(crate) mod ids;
+pub(crate) mod lanes;
 mod lines;
 mod ndjson;
 mod plan;

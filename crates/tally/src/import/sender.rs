@@ -1,10 +1,10 @@
 //! Sends the events of one file: batches, a bounded number of requests at once, retries with the
-//! same ids, and a progress that counts only what is settled without a gap.
+//! same ids and stamps, and a progress that counts only what is settled without a gap.
 
 mod batch;
 mod retry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::client::{Client, ClientError};
@@ -12,10 +12,12 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use super::lanes::Lanes;
 use super::reader::Reader;
 use super::report::{FileReport, Piece, Progress};
 use super::resume::ResumeFile;
 use batch::Batch;
+use retry::Delivered;
 
 /// How to send.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Sends what an earlier run has not settled of a file. `heard` is told what was settled after
+    /// Sends what an earlier run has not settled of a file, stamped where it has lanes. `heard` is told what was settled after
     /// each batch. When `stop` ends, so does sending; what was settled is kept in the progress
     /// file.
     ///
@@ -70,6 +72,7 @@ impl Sender {
         reader: Reader,
         earlier: Progress,
         resume: Option<ResumeFile>,
+        lanes: Option<Lanes>,
         heard: impl Fn(&FileReport),
         stop: impl Future<Output = ()>,
     ) -> Result<FileReport, SendError> {
@@ -81,7 +84,7 @@ impl Sender {
             batch::read_batches(reader, skip, ahead, batch_events, &sender)
         });
         let mut settled = Settled { done, waiting: BTreeMap::new(), next: 0, resume };
-        let sent = self.send_batches(batches, &mut settled, heard, stop).await;
+        let sent = self.send_batches(batches, &mut settled, lanes.as_ref(), heard, stop).await;
         // After a failure the closed channel ends the reading; standard input may keep it waiting.
         let result = match sent {
             Ok(()) => match reading.await {
@@ -106,22 +109,38 @@ impl Sender {
         &self,
         mut batches: mpsc::Receiver<Batch>,
         settled: &mut Settled,
+        lanes: Option<&Lanes>,
         progress: impl Fn(&FileReport),
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let mut in_flight = FuturesUnordered::new();
+        let mut busy = BTreeSet::new();
+        // A batch that waits for its lane: a source sends one request after the other.
+        let mut held: Option<Batch> = None;
         let mut is_read = false;
         let mut failure = None;
         tokio::pin!(stop);
-        while !(in_flight.is_empty() && (is_read || failure.is_some())) {
-            let has_room = in_flight.len() < self.options.in_flight.max(1);
+        while !(in_flight.is_empty() && (is_read && held.is_none() || failure.is_some())) {
+            let has_room = in_flight.len() < self.options.in_flight.max(1) && failure.is_none();
+            let is_free = |batch: &mut Batch| {
+                has_room && batch.lane(lanes).is_none_or(|lane| !busy.contains(&lane))
+            };
+            if let Some(batch) = held.take_if(is_free) {
+                busy.extend(batch.lane(lanes));
+                in_flight.push(retry::deliver(self, batch, lanes));
+                continue;
+            }
             tokio::select! {
-                batch = batches.recv(), if has_room && !is_read && failure.is_none() => match batch {
-                    Some(batch) => in_flight.push(retry::deliver(self, batch)),
+                batch = batches.recv(), if has_room && held.is_none() && !is_read => match batch {
+                    Some(batch) => held = Some(batch),
                     None => is_read = true,
                 },
-                Some((index, first_record, delivered)) = in_flight.next(), if !in_flight.is_empty() => {
-                    match delivered {
+                Some(delivered) = in_flight.next(), if !in_flight.is_empty() => {
+                    let Delivered { index, first_record, lane, result } = delivered;
+                    if let Some(lane) = lane {
+                        busy.remove(&lane);
+                    }
+                    match result {
                         Ok(report) => {
                             settled.add(index, Piece { first_record, report })?;
                             progress(&settled.done);

@@ -1,7 +1,7 @@
 //! Opens what is to be sent: a file or standard input, decompressed as its first bytes say.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +11,6 @@ use anyhow::Context;
 use super::ids::{self, HEAD_BYTES};
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// How much of each end of a file is in its identity.
-const IDENTITY_BYTES: usize = 64 << 10;
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -54,7 +52,7 @@ impl Source {
             anyhow::bail!("`{path}` is a folder; name the files in it");
         }
         let identity = if metadata.is_file() {
-            Some(identity(&mut file, metadata.len()).with_context(context)?)
+            Some(identity(&mut file).with_context(context)?)
         } else {
             None
         };
@@ -119,14 +117,12 @@ fn read_head(reader: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A digest of size and both ends; the file is back at its beginning afterwards.
-fn identity(file: &mut File, size: u64) -> io::Result<u128> {
-    let head = read_head(file, IDENTITY_BYTES)?;
-    file.seek(SeekFrom::Start(size.saturating_sub(IDENTITY_BYTES as u64)))?;
-    let tail = read_head(file, IDENTITY_BYTES)?;
+/// A digest of every byte: what is taken for the same file is not counted again. The file is back
+/// at its beginning afterwards.
+fn identity(file: &mut File) -> io::Result<u128> {
+    let identity = ids::digest_all(&mut *file)?;
     file.rewind()?;
-    let size = size.to_be_bytes();
-    Ok(ids::digest([size.as_slice(), head.as_slice(), tail.as_slice()]).as_u128())
+    Ok(identity)
 }
 
 struct CountingReader {

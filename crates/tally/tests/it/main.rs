@@ -1,11 +1,13 @@
 //! The program from outside: the real binary, a real port, a real data folder.
 
+mod archive;
 mod bad_input;
 mod counting;
 mod dead_letters;
 mod drill;
 mod log_tool;
 mod settings;
+mod sources;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -23,11 +23,12 @@ pub fn row(bytes: &[u8]) {
 /// Everything else the store keeps: the first byte says what the others are.
 pub fn letter(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => checkpoint(bytes),
         1 => dead_letter(bytes),
         2 => letter_state(bytes),
-        _ => key(bytes),
+        3 => key(bytes),
+        _ => source(bytes),
     }
 }
 
@@ -47,6 +48,15 @@ fn letter_state(bytes: &[u8]) {
     let Ok(state) = letters::read_state(bytes) else { return };
     assert_ne!(state, LetterState::Open, "an open letter has no bytes");
     assert_eq!(letters::write_state(&state).as_deref(), Some(bytes));
+}
+
+fn source(bytes: &[u8]) {
+    if let Ok(state) = row::read_source(bytes) {
+        assert_eq!(row::write_source(&state), bytes);
+    }
+    if let Ok(name) = keys::source_name(bytes) {
+        assert_eq!(name.as_bytes(), &bytes[3..]);
+    }
 }
 
 fn key(key: &[u8]) {

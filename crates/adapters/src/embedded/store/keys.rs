@@ -9,6 +9,7 @@
 //! checkpoint   43 'C' | partition u16
 //! dead letter  44 'D' | partition u16 | offset u64
 //! its state    53 'S' | partition u16 | offset u64     not there while the letter is open
+//! source       51 'Q' | partition u16 | name
 //! total        54 'T' | partition u16 | item | 00 | type
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
 //! repairs      47 'G' | partition u16                  where the newest corrections stood
@@ -29,6 +30,7 @@ pub(super) const FORMAT: [u8; 1] = [b'F'];
 const CHECKPOINT: u8 = b'C';
 const DEAD_LETTER: u8 = b'D';
 const LETTER_STATE: u8 = b'S';
+const SOURCE: u8 = b'Q';
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
 const REPAIR: u8 = b'G';
@@ -49,6 +51,17 @@ pub(super) fn dead_letter(partition: PartitionId, offset: Offset) -> [u8; 11] {
 /// The key of a dead letter's state.
 pub(super) fn letter_state(partition: PartitionId, offset: Offset) -> [u8; 11] {
     tagged_offset(LETTER_STATE, partition, offset)
+}
+
+/// The key of a source; with no name, what those of a partition begin with.
+pub(super) fn source(partition: PartitionId, name: &str) -> Vec<u8> {
+    [&tagged(SOURCE, partition), name.as_bytes()].concat()
+}
+
+/// The name in a source's key.
+pub(super) fn source_name(key: &[u8]) -> Result<&str, Damage> {
+    let name = std::str::from_utf8(key.get(3..).ok_or(Damage::Length)?);
+    name.ok().filter(|name| model::event::is_source(name)).ok_or(Damage::Text)
 }
 
 /// The key of where a partition's newest corrections stood; all its repairs begin with it.
@@ -189,6 +202,10 @@ mod tests {
         assert_eq!(repair_offset(&repair(PartitionId(258), Offset(7))), Some(Offset(7)));
         assert_eq!(repair_offset(&repairs(PartitionId(258))), None);
         assert_eq!(FORMAT, *b"F");
+        assert_eq!(source(PartitionId(258), "s 1"), b"Q\x01\x02s 1");
+        assert_eq!(source_name(b"Q\x01\x02s 1"), Ok("s 1"));
+        assert_eq!(source_name(b"Q\x01\x02"), Err(Damage::Text));
+        assert_eq!(source_name(b"Q\x01"), Err(Damage::Length));
     }
 
     #[test]

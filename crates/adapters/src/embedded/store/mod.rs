@@ -115,6 +115,13 @@ impl EmbeddedStore {
             let key = keys::dead_letter(flush.partition, letter.offset);
             batch.insert(&self.rows, key, row::write_dead_letter(letter));
         }
+        for mark in flush.sources {
+            let key = keys::source(flush.partition, &mark.source);
+            match &mark.state {
+                Some(state) => batch.insert(&self.rows, key, row::write_source(state)),
+                None => batch.remove(&self.rows, key),
+            }
+        }
         let pinned = self.pinned.read().clone();
         repairs::write(&mut batch, &self.rows, &pinned, flush.partition, flush.repairs)?;
         let key = keys::checkpoint(flush.partition);

@@ -17,13 +17,14 @@
 //! checkpoint = log_epoch u32 | next_offset u64 | append_time i64 | window_start_offset u64
 //!            | window_start_minute u32 | window_minutes u32, big-endian, 36 bytes
 //! dead letter = append_time i64 big-endian | length of reason varint | reason | record
+//! source     = sequence i64 | append_time i64 | since u64, big-endian
 //! format     = u32 big-endian
 //! ```
 //!
 //! Counts, offsets and spreads are LEB128 varints; `min`, `value` and `sum` (an i128) zigzag ones.
 
 use model::checkpoint::Checkpoint;
-use model::{Cell, DeadLetter, Hour, Offset, Stamp, StoredRow, Summary, TimestampMs};
+use model::{Cell, DeadLetter, Hour, Offset, SourceState, Stamp, StoredRow, Summary, TimestampMs};
 
 /// What this program writes and the only thing it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -161,6 +162,24 @@ pub(super) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
     };
     reader.end()?;
     Ok(checkpoint)
+}
+
+/// The bytes of a source; its name is in the key.
+pub(super) fn write_source(state: &SourceState) -> Vec<u8> {
+    let append_time = state.append_time.0.to_be_bytes();
+    [state.sequence.to_be_bytes(), append_time, state.since.0.to_be_bytes()].concat()
+}
+
+/// Reads a source.
+pub(super) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
+    let mut reader = Reader(bytes);
+    let state = SourceState {
+        sequence: i64::from_be_bytes(reader.chunk()?),
+        append_time: TimestampMs(i64::from_be_bytes(reader.chunk()?)),
+        since: Offset(u64::from_be_bytes(reader.chunk()?)),
+    };
+    reader.end()?;
+    Ok(state)
 }
 
 /// The bytes of a dead letter; its offset is in the key.

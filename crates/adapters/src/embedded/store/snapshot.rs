@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, PortError, Repairs, StoredDeadLetter};
-use fjall::{Keyspace, Readable, Snapshot};
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+use fjall::{Guard, Keyspace, Readable, Snapshot};
+use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
@@ -130,6 +130,16 @@ impl CounterSnapshot for EmbeddedSnapshot {
         limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, PortError> {
         letters::list(&self.pinned, &self.rows, partition, from, limit)
+    }
+
+    fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError> {
+        let read = |guard: Guard| {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let name = keys::source_name(&key).map_err(|d| damaged(&key, d))?;
+            let state = row::read_source(&value).map_err(|d| damaged(&key, d))?;
+            Ok((name.to_owned(), state))
+        };
+        self.pinned.prefix(&self.rows, keys::source(partition, "")).map(read).collect()
     }
 }
 

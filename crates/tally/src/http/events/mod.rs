@@ -5,6 +5,7 @@ pub(crate) mod fuzz;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod single;
+pub(crate) mod stamp;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use engine::gateway::{Fate, Gateway, Outcome};
+use engine::gateway::{Fate, Gateway, Outcome, SourceStamp};
 
 use super::Routes;
 use super::body::{self, BodyBudget, Encoding, ReadBody};
@@ -105,13 +106,14 @@ async fn post_events(
     let format = Format::of(request.headers())?;
     let encoding = Encoding::of(request.headers())?;
     let ids = ids(request.headers())?;
+    let stamp = stamp::stamp(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&ingest.budget, &head.headers, body).await?;
     // What a small body holds is unknown where it is compressed.
     let is_small = body.bytes.len() <= INLINE_BYTES_MAX
         && encoding == Encoding::Identity
         && format != Format::Avro;
-    let batch = ingest.clone().take(format, encoding, ids, body);
+    let batch = ingest.clone().take(format, encoding, ids, stamp, body);
     if is_small { batch.await } else { ingest.pool.run(Box::pin(batch)).await? }
 }
 
@@ -138,10 +140,11 @@ impl Ingest {
         format: Format,
         encoding: Encoding,
         ids: IdSource,
+        stamp: Option<SourceStamp>,
         body: ReadBody,
     ) -> Result<Response, Failure> {
         let body = body.decode(encoding)?;
-        let mut batch = self.gateway.begin()?;
+        let mut batch = stamp::begin(&self.gateway, stamp)?;
         let mut intake = Intake::new(&mut batch, ids);
         format.read(&body.bytes, &mut intake)?;
         let verdicts = intake.finish();
@@ -185,7 +188,7 @@ impl Ingest {
             Failure::new(code, detail)
         } else {
             let detail = "the log failed while it wrote; send the same events with the same ids \
-                          again, they never count twice";
+                          or stamp again, they never count twice";
             Failure::new(ProblemCode::OutcomeUnknown, detail)
         };
         Ok(failure.with_rejected(rejected).into_response())

@@ -12,7 +12,7 @@ use axum::http::header;
 use axum::response::Response;
 
 use super::read::{Draft, Intake};
-use super::{Ingest, ids};
+use super::{Ingest, ids, stamp};
 use crate::http::items::item_of;
 use crate::http::params::Params;
 use crate::http::problem::Failure;
@@ -55,7 +55,8 @@ pub(super) async fn post_event(
         attributes: attributes.collect(),
     };
     let ids = ids(request.headers())?;
-    let mut batch = ingest.gateway.begin()?;
+    let stamp = stamp::stamp(request.headers())?;
+    let mut batch = stamp::begin(&ingest.gateway, stamp)?;
     let mut intake = Intake::new(&mut batch, ids);
     intake.take(Ok(draft))?;
     let verdicts = intake.finish();

@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use super::super::lanes::{Lanes, lane_of, left_of_lane};
 use super::super::reader::Reader;
 use super::super::report::{FileReport, Piece};
 
@@ -15,6 +16,8 @@ pub(super) struct Batch {
     pub(super) index: u64,
     /// How many records of the file come before it.
     pub(super) first_record: u64,
+    /// How many events come before it: what its events are stamped from.
+    pub(super) first_event: u64,
     /// Events, one a line; none where an earlier run has settled all of it.
     pub(super) body: Vec<u8>,
     /// The line of the file of each event.
@@ -32,16 +35,17 @@ pub(super) fn read_batches(
     batch_events: usize,
     to: &mpsc::Sender<Batch>,
 ) -> anyhow::Result<()> {
-    skip_records(&mut reader, skip)?;
+    let first_event = skip_records(&mut reader, skip)?;
     let mut ahead = ahead.into_iter().peekable();
-    let mut batch = Batch { first_record: skip, ..Batch::default() };
+    let mut batch = Batch { first_record: skip, first_event, ..Batch::default() };
     loop {
         let place = batch.first_record + batch.report.records;
         if let Some(piece) = ahead.next_if(|piece| piece.first_record == place) {
-            skip_records(&mut reader, piece.report.records)?;
+            let events = skip_records(&mut reader, piece.report.records)?;
             let next = batch.next();
             let settled = Batch { report: piece.report, ..next };
             let next = settled.next();
+            let next = Batch { first_event: next.first_event + events, ..next };
             if !send(batch, to) || !send(settled, to) {
                 return Ok(());
             }
@@ -65,7 +69,8 @@ pub(super) fn read_batches(
             Err(refusal) => batch.report.refused.add(refusal.code, record.line, refusal.detail),
         }
         // A file of nothing but refused lines moves on too.
-        let is_full = batch.lines.len() >= batch_events.max(1)
+        let room = left_of_lane(batch.first_event).min(batch_events.max(1) as u64);
+        let is_full = batch.lines.len() as u64 >= room
             || batch.body.len() >= BODY_BYTES
             || batch.report.records >= 100_000;
         if is_full {
@@ -80,25 +85,31 @@ pub(super) fn read_batches(
 }
 
 impl Batch {
+    /// Which of the file's sources it goes with; none where there is nothing to send.
+    pub(super) fn lane(&self, lanes: Option<&Lanes>) -> Option<usize> {
+        lanes.filter(|_| !self.lines.is_empty()).map(|_| lane_of(self.first_event))
+    }
+
     /// The one behind it. An empty batch is never sent and leaves its index to the next.
     fn next(&self) -> Self {
         Self {
             index: self.index + u64::from(self.report.records > 0),
             first_record: self.first_record + self.report.records,
+            first_event: self.first_event + self.lines.len() as u64,
             ..Self::default()
         }
     }
 }
 
-fn skip_records(reader: &mut Reader, records: u64) -> anyhow::Result<()> {
-    let mut skipped = Vec::new();
+/// Gives the number of events among them.
+fn skip_records(reader: &mut Reader, records: u64) -> anyhow::Result<u64> {
+    let (mut skipped, mut events) = (Vec::new(), 0);
     for _ in 0..records {
         skipped.clear();
-        if reader.next(&mut skipped)?.is_none() {
-            break;
-        }
+        let Some(record) = reader.next(&mut skipped)? else { break };
+        events += u64::from(record.result.is_ok());
     }
-    Ok(())
+    Ok(events)
 }
 
 fn send(batch: Batch, to: &mpsc::Sender<Batch>) -> bool {

@@ -1,34 +1,44 @@
-//! Delivers one batch: sends it, and sends again what was refused for a temporary reason.
+//! Delivers one batch: sends it, and sends it again while any of it is refused for a temporary
+//! reason.
 
 use std::time::{Duration, Instant};
 
-use api::client::{ClientError, NDJSON};
-use api::{AcceptedAnswer, RejectedEvent};
+use api::AcceptedAnswer;
+use api::client::{ClientError, NDJSON, SourceStamp};
 use bytes::Bytes;
 
+use super::super::lanes::Lanes;
 use super::super::report::FileReport;
 use super::batch::Batch;
 use super::{BatchError, Sender};
 
-/// Events of one batch that have no verdict yet.
-struct Remaining {
-    body: Bytes,
+/// A body of events and how it is stamped.
+struct Body {
+    bytes: Bytes,
     /// The line of the file of each event.
     lines: Vec<u64>,
+    /// The source, and the sequence of the first event.
+    stamp: Option<(String, u64)>,
 }
 
-/// Gives the index and the place of the batch, and what became of its records.
-pub(super) async fn deliver(
-    sender: &Sender,
-    batch: Batch,
-) -> (u64, u64, Result<FileReport, BatchError>) {
-    let (index, first_record) = (batch.index, batch.first_record);
-    (index, first_record, settle_all(sender, batch).await)
+/// A batch that was delivered, or not.
+pub(super) struct Delivered {
+    pub(super) index: u64,
+    pub(super) first_record: u64,
+    /// The lane that is free again.
+    pub(super) lane: Option<usize>,
+    /// What became of its records.
+    pub(super) result: Result<FileReport, BatchError>,
 }
 
-async fn settle_all(sender: &Sender, batch: Batch) -> Result<FileReport, BatchError> {
+/// Delivers a batch, stamped where the file has lanes.
+pub(super) async fn deliver(sender: &Sender, batch: Batch, lanes: Option<&Lanes>) -> Delivered {
+    let (index, first_record, lane) = (batch.index, batch.first_record, batch.lane(lanes));
+    let stamp = lanes.zip(lane).map(|(lanes, lane)| (lanes.source(lane), batch.first_event));
     let Batch { body, lines, report, .. } = batch;
-    sender.settle(body.into(), lines, report, |_| {}).await
+    let body = Body { bytes: body.into(), lines, stamp };
+    let result = settle_all(sender, &body, report, |_| {}).await;
+    Delivered { index, first_record, lane, result }
 }
 
 impl Sender {
@@ -44,29 +54,30 @@ impl Sender {
         report: FileReport,
         attempted: impl FnMut(u64),
     ) -> Result<FileReport, BatchError> {
-        settle_remaining(self, Remaining { body, lines }, report, attempted).await
+        settle_all(self, &Body { bytes: body, lines, stamp: None }, report, attempted).await
     }
 }
 
-async fn settle_remaining(
+/// Sends the same request until no event of it is to be sent again: then its stamp and its ids say
+/// the same every time, and what had been written is not counted again.
+async fn settle_all(
     sender: &Sender,
-    mut remaining: Remaining,
+    body: &Body,
     mut report: FileReport,
     mut attempted: impl FnMut(u64),
 ) -> Result<FileReport, BatchError> {
     // Counted from the first failure: a slow batch is not a failing one.
     let mut failing_since: Option<Instant> = None;
     let mut wait = sender.options.first_wait;
-    while !remaining.lines.is_empty() {
-        attempted(remaining.lines.len() as u64);
-        let (error, asked) = match attempt(sender, &remaining.body).await {
-            Ok(answer) => match settle(answer, remaining, &mut report) {
-                Ok(()) => return Ok(report),
-                Err(again) => {
-                    let error;
-                    (remaining, error) = *again;
-                    (error, None)
+    while !body.lines.is_empty() {
+        attempted(body.lines.len() as u64);
+        let (error, asked) = match attempt(sender, body).await {
+            Ok(answer) => match still_refused(&answer) {
+                None => {
+                    add_verdicts(answer, &body.lines, &mut report);
+                    return Ok(report);
                 }
+                Some(error) => (error, None),
             },
             Err(error) => {
                 let asked = error.retry_after();
@@ -81,7 +92,7 @@ async fn settle_remaining(
         if since.elapsed() + pause > sender.options.retry_for {
             return Err(error);
         }
-        tracing::debug!(events = remaining.lines.len(), ?pause, %error, "the batch is sent again");
+        tracing::debug!(events = body.lines.len(), ?pause, %error, "the batch is sent again");
         tokio::time::sleep(pause).await;
         wait = (wait * 2).min(sender.options.longest_wait);
         report.retries += 1;
@@ -89,41 +100,32 @@ async fn settle_remaining(
     Ok(report)
 }
 
-async fn attempt(sender: &Sender, body: &Bytes) -> Result<AcceptedAnswer, ClientError> {
-    if sender.options.compress {
+async fn attempt(sender: &Sender, body: &Body) -> Result<AcceptedAnswer, ClientError> {
+    let stamp = body.stamp.as_ref();
+    let stamp = stamp.map(|(source, sequence)| SourceStamp { source, sequence: *sequence });
+    let (bytes, encoding) = match sender.options.compress {
         // Level 1: the link is to be saved, not the processor to be spent.
-        let packed = zstd::encode_all(body.as_ref(), 1).expect("memory takes any bytes");
-        return sender.client.send(NDJSON, packed.into(), Some("zstd")).await;
-    }
-    sender.client.send_ndjson(body.clone()).await
+        true => {
+            let packed = zstd::encode_all(body.bytes.as_ref(), 1).expect("memory takes any bytes");
+            (packed.into(), Some("zstd"))
+        }
+        false => (body.bytes.clone(), None),
+    };
+    sender.client.send_stamped(NDJSON, bytes, encoding, stamp).await
 }
 
-/// Takes the verdicts of an answer; what is to be sent again is the error.
-fn settle(
-    answer: AcceptedAnswer,
-    remaining: Remaining,
-    report: &mut FileReport,
-) -> Result<(), Box<(Remaining, BatchError)>> {
+/// Why the request is to be sent again, if it is.
+fn still_refused(answer: &AcceptedAnswer) -> Option<BatchError> {
+    let mut again = answer.rejected.iter().filter(|event| event.retryable);
+    let first = again.next()?;
+    let (code, detail) = (first.code.clone(), first.detail.clone());
+    Some(BatchError::StillRefused { events: 1 + again.count(), code, detail })
+}
+
+fn add_verdicts(answer: AcceptedAnswer, lines: &[u64], report: &mut FileReport) {
     report.accepted += answer.accepted;
-    let (again, refused): (Vec<RejectedEvent>, Vec<RejectedEvent>) =
-        answer.rejected.into_iter().partition(|event| event.retryable);
-    let line = |event: &RejectedEvent| {
-        usize::try_from(event.index).ok().and_then(|index| remaining.lines.get(index)).copied()
-    };
-    for event in refused {
-        report.refused.add(&event.code, line(&event).unwrap_or(0), event.detail);
+    for event in answer.rejected {
+        let line = usize::try_from(event.index).ok().and_then(|index| lines.get(index));
+        report.refused.add(&event.code, line.copied().unwrap_or(0), event.detail);
     }
-    let Some(first) = again.first().cloned() else { return Ok(()) };
-    let events: Vec<&[u8]> = remaining.body.split_inclusive(|&byte| byte == b'\n').collect();
-    let (mut body, mut lines) = (Vec::new(), Vec::new());
-    for event in &again {
-        let index = usize::try_from(event.index).unwrap_or(usize::MAX);
-        if let (Some(bytes), Some(line)) = (events.get(index), remaining.lines.get(index)) {
-            body.extend_from_slice(bytes);
-            lines.push(*line);
-        }
-    }
-    let error =
-        BatchError::StillRefused { events: lines.len(), code: first.code, detail: first.detail };
-    Err(Box::new((Remaining { body: body.into(), lines }, error)))
 }

@@ -20,9 +20,31 @@ type Script = fn(request: usize, events: &[Value]) -> Response;
 
 struct Peer {
     script: Script,
+    /// Of each source: the requests that are under way, and the next sequence.
+    sources: Mutex<HashMap<String, (usize, u64)>>,
     requests: Mutex<usize>,
     /// How often each id was accepted.
     accepted: Mutex<HashMap<String, usize>>,
+}
+
+impl Peer {
+    /// A stamped request comes: none of the same source is under way, and its sequences rise.
+    fn begin(&self, headers: &HeaderMap) -> Option<(String, u64)> {
+        let text = |name: &str| Some(headers.get(name)?.to_str().expect("ASCII").to_owned());
+        let source = text("tally-source")?;
+        let first = text("tally-sequence").expect("both").parse().expect("a number");
+        let mut sources = self.sources.lock().expect("no panic");
+        let (under_way, next) = sources.entry(source.clone()).or_default();
+        assert!(*under_way == 0 && first >= *next, "{source}: {first} after {next}");
+        *under_way += 1;
+        Some((source, first))
+    }
+
+    fn end(&self, source: &str, next: Option<u64>) {
+        let mut sources = self.sources.lock().expect("no panic");
+        let state = sources.get_mut(source).expect("it has begun");
+        *state = (state.0 - 1, next.unwrap_or(state.1));
+    }
 }
 
 async fn take(State(peer): State<Arc<Peer>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -40,7 +62,13 @@ async fn take(State(peer): State<Arc<Peer>>, headers: HeaderMap, body: Bytes) ->
         *requests += 1;
         *requests - 1
     };
+    let stamp = peer.begin(&headers);
+    tokio::task::yield_now().await;
     let response = (peer.script)(request, &events);
+    if let Some((source, first)) = stamp {
+        let is_taken = response.status() == StatusCode::ACCEPTED;
+        peer.end(&source, is_taken.then_some(first + events.len() as u64));
+    }
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("memory");
     if head.status == StatusCode::ACCEPTED {
@@ -57,7 +85,12 @@ async fn take(State(peer): State<Arc<Peer>>, headers: HeaderMap, body: Bytes) ->
 }
 
 async fn start(script: Script) -> (Sender, Arc<Peer>) {
-    let peer = Arc::new(Peer { script, requests: Mutex::default(), accepted: Mutex::default() });
+    let peer = Arc::new(Peer {
+        script,
+        sources: Mutex::default(),
+        requests: Mutex::default(),
+        accepted: Mutex::default(),
+    });
     let router = Router::new().route("/v1/events", post(take)).with_state(Arc::clone(&peer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -89,7 +122,7 @@ fn problem(status: u16, code: &str) -> Response {
 fn file() -> Reader {
     let mut text = String::from("{\"item\":\n");
     for i in 0..100 {
-        text += &format!("{{\"item\":\"{}\"}}\n", i % 7);
+        text += &format!("{{\"item\":\"{i}\"}}\n");
     }
     text += "[]\n";
     let options = ReadOptions { format: Some(Format::Ndjson), ..Default::default() };
@@ -101,7 +134,7 @@ async fn send(
     earlier: Progress,
     resume: Option<ResumeFile>,
 ) -> Result<FileReport, SendError> {
-    sender.send_file(file(), earlier, resume, |_| {}, std::future::pending()).await
+    sender.send_file(file(), earlier, resume, None, |_| {}, std::future::pending()).await
 }
 
 #[tokio::test]
@@ -130,7 +163,7 @@ async fn a_busy_server_gets_the_same_ids_again() {
 }
 
 #[tokio::test]
-async fn only_what_was_refused_for_a_while_is_sent_again() {
+async fn a_request_of_which_a_part_was_refused_for_a_while_is_sent_again() {
     let (sender, peer) = start(|request, events| match request {
         0 => accept(
             events,
@@ -138,13 +171,18 @@ async fn only_what_was_refused_for_a_while_is_sent_again() {
                    {"index": 2, "code": "event_too_old", "detail": "old"},
                    {"index": 9, "code": "outcome_unknown", "detail": "", "retryable": true}]),
         ),
+        _ if events[2]["item"] == "2" => {
+            accept(events, json!([{"index": 2, "code": "event_too_old", "detail": "old"}]))
+        }
         _ => accept(events, json!([])),
     })
     .await;
     let report = send(&sender, Progress::default(), None).await.expect("all sent");
     assert_eq!((report.accepted, report.refused.total(), report.retries), (99, 3, 1));
+    // The whole request, with the same ids: what had been written is not counted again.
     let accepted = peer.accepted.lock().expect("no panic");
-    assert!(accepted.len() == 99 && accepted.values().all(|times| *times == 1));
+    assert_eq!(accepted.len(), 99);
+    assert_eq!(accepted.values().filter(|times| **times == 2).count(), 7);
 }
 
 #[tokio::test]
@@ -211,7 +249,7 @@ async fn what_is_settled_behind_a_gap_is_not_sent_again() {
     sender.options.in_flight = 5;
     let stop = std::future::pending;
     let error = sender
-        .send_file(file(), Progress::default(), resume(), |_| {}, stop())
+        .send_file(file(), Progress::default(), resume(), None, |_| {}, stop())
         .await
         .expect_err("the second batch fails");
     assert_eq!((error.done.records, error.done.accepted), (10, 10));
@@ -221,7 +259,8 @@ async fn what_is_settled_behind_a_gap_is_not_sent_again() {
     assert_eq!(10 + ahead, accepted);
 
     let (sender, second) = start(|_, events| accept(events, json!([]))).await;
-    let report = sender.send_file(file(), earlier, None, |_| {}, stop()).await.expect("all sent");
+    let report =
+        sender.send_file(file(), earlier, None, None, |_| {}, stop()).await.expect("all sent");
     assert_eq!((report.records, report.accepted), (50, 50));
     assert_eq!(second.accepted.lock().expect("no panic").len() as u64, 50 - accepted);
 }
@@ -239,8 +278,42 @@ async fn a_server_that_stays_away_ends_the_run() {
 async fn a_stop_keeps_what_is_settled() {
     let (sender, _) = start(|_, _| problem(503, "unavailable")).await;
     let stopped = sender
-        .send_file(file(), Progress::default(), None, |_| {}, std::future::ready(()))
+        .send_file(file(), Progress::default(), None, None, |_| {}, std::future::ready(()))
         .await
         .expect_err("stopped");
     assert!(stopped.cause.to_string().contains("interrupted"));
+}
+
+#[tokio::test]
+async fn a_source_sends_one_request_after_the_other_and_events_keep_their_stamps() {
+    // Every tenth line is none, and some requests fail at first.
+    let text: String = (0..25_000)
+        .map(|i| if i % 10 == 3 { "{\n".to_owned() } else { format!("{{\"item\":\"{i}\"}}\n") })
+        .collect();
+    let script: Script = |request, events| match request % 5 {
+        2 => problem(503, "unavailable"),
+        _ => accept(events, json!([])),
+    };
+    let options = ReadOptions { format: Some(Format::Ndjson), ..Default::default() };
+    let mut ends = Vec::new();
+    for (batch_events, in_flight) in [(2_000, 4), (700, 1), (100_000, 64)] {
+        let (mut sender, peer) = start(script).await;
+        sender.options.batch_events = batch_events;
+        sender.options.in_flight = in_flight;
+        let file = Reader::new(source::from_bytes(text.clone().into_bytes()), &options);
+        let lanes = Some(Lanes::named("f"));
+        let stop = std::future::pending::<()>();
+        let report = sender
+            .send_file(file.expect("readable"), Progress::default(), None, lanes, |_| {}, stop)
+            .await
+            .expect("all sent");
+        assert_eq!((report.accepted, report.refused.total()), (22_500, 2_500));
+        let sources = peer.sources.lock().expect("no panic").clone();
+        ends.push(sources.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    }
+    let expected: Vec<_> = (0..8).map(|lane| format!("f:{lane}")).collect();
+    assert!(ends[0].keys().eq(&expected), "{ends:?}");
+    assert_eq!(ends[0]["f:3"], (0, 22_500), "the last events of the file have the lane 11 % 8");
+    assert_eq!(ends[0]["f:4"], (0, 10_000));
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
 }

@@ -50,6 +50,16 @@ fn golden_rows() {
 }
 
 #[test]
+fn golden_source() {
+    let state = SourceState { sequence: 1, append_time: TimestampMs(2), since: Offset(3) };
+    let expected = b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03";
+    assert_eq!(write_source(&state), expected);
+    assert_eq!(read_source(expected), Ok(state));
+    assert_eq!(read_source(&expected[1..]), Err(Damage::Length));
+    assert_eq!(read_source(&[&expected[..], b"\0"].concat()), Err(Damage::Length));
+}
+
+#[test]
 fn golden_checkpoint_and_dead_letter() {
     let checkpoint = Checkpoint {
         log_epoch: 1,

@@ -1,0 +1,61 @@
+//! How a store keeps what is known of sources.
+
+use model::{Offset, PartitionId, SourceMark, SourceState, TimestampMs};
+
+use super::{P0, P1, checkpoint};
+use crate::ports::{CounterSnapshot, CounterStore, Flush, PortError};
+
+/// They are written with their flush, replaced, forgotten, and apart by partition.
+pub(super) fn are_kept_and_forgotten(store: &dyn CounterStore) {
+    let longest = "~".repeat(model::limits::SOURCE_BYTES_MAX);
+    write(store, P0, 1, &[("b", Some(1)), ("a c", Some(0)), (&longest, Some(i64::MAX))])
+        .expect("a flush");
+    write(store, PartitionId(256), 1, &[("b", Some(5))]).expect("a flush");
+    let before = store.snapshot().expect("a snapshot");
+    let all = [("a c".to_owned(), 0), ("b".to_owned(), 1), (longest.clone(), i64::MAX)];
+    assert_eq!(read(&*before, P0), all);
+    assert_eq!(read(&*before, P1), []);
+    assert_eq!(read(&*before, PartitionId(256)), [("b".to_owned(), 5)]);
+    write(store, P0, 2, &[("b", Some(9)), ("a c", None), ("never heard of", None)])
+        .expect("a flush");
+    let after = store.snapshot().expect("a snapshot");
+    assert_eq!(read(&*after, P0), [("b".to_owned(), 9), (longest, i64::MAX)]);
+    assert_eq!(read(&*before, P0), all, "a snapshot stays as it was");
+    // A flush that is refused changes no source.
+    write(store, P0, 2, &[("b", Some(10))]).expect_err("it comes late");
+    let after = store.snapshot().expect("a snapshot");
+    assert_eq!(read(&*after, P0)[0].1, 9);
+}
+
+/// A flush of nothing but sources, each with its sequence or forgotten.
+pub(super) fn write(
+    store: &dyn CounterStore,
+    partition: PartitionId,
+    next: u64,
+    sources: &[(&str, Option<i64>)],
+) -> Result<(), PortError> {
+    let marks: Vec<_> = sources
+        .iter()
+        .map(|&(source, sequence)| SourceMark { source: source.into(), state: sequence.map(state) })
+        .collect();
+    let checkpoint = checkpoint(1, next);
+    let flush = Flush { partition, dead_letters: &[], sources: &marks, repairs: &[], checkpoint };
+    store.flush(&flush, &mut std::iter::empty())
+}
+
+/// The sources of a partition with their sequences; the rest of them is checked.
+pub(super) fn read(snapshot: &dyn CounterSnapshot, partition: PartitionId) -> Vec<(String, i64)> {
+    let sources = snapshot.sources(partition).expect("sources");
+    sources
+        .into_iter()
+        .map(|(source, found)| {
+            assert_eq!(found, state(found.sequence), "{source}");
+            (source, found.sequence)
+        })
+        .collect()
+}
+
+fn state(sequence: i64) -> SourceState {
+    let append_time = TimestampMs(sequence.wrapping_mul(3));
+    SourceState { sequence, append_time, since: Offset(sequence as u64 / 2) }
+}
