@@ -15,7 +15,7 @@ use engine::admission::Admission;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, CounterStore, ErrorKind, EventLog};
+use engine::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -84,7 +84,8 @@ impl Tally {
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
-        let recounts = Recounts::new(log.clone(), store.clone(), None);
+        let archive = raw_archive(settings)?;
+        let recounts = Recounts::new(log.clone(), store.clone(), archive);
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let data_dir = dir.clone();
         let parts = Parts {
@@ -183,6 +184,28 @@ fn open_archive(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<
         dedup_minutes: settings.dedup_minutes,
     };
     Ok(Some(Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?))
+}
+
+/// The archive as recounts read it.
+fn raw_archive(settings: &Resolved) -> anyhow::Result<Option<Arc<dyn batch::Archive>>> {
+    let Some(place) = &settings.archive else { return Ok(None) };
+    Ok(Some(Arc::new(ReadObjects(Objects::open(&place.parse()?)?))))
+}
+
+struct ReadObjects(Objects);
+
+impl batch::Archive for ReadObjects {
+    fn raw_names(&self) -> Result<Vec<String>, batch::Error> {
+        let objects = self.0.list("raw").map_err(|error| batch::Error::Archive(Box::new(error)))?;
+        Ok(objects.into_iter().map(|object| object.name).collect())
+    }
+
+    fn bytes(&self, name: &str) -> Result<bytes::Bytes, batch::Error> {
+        let read = self.0.get(name).and_then(|bytes| {
+            bytes.ok_or_else(|| PortError::new(ErrorKind::Unavailable, format!("{name} has gone")))
+        });
+        read.map_err(|error| batch::Error::Archive(Box::new(error)))
+    }
 }
 
 /// The name of this data folder in its archive: random, made at the first start.

@@ -6,6 +6,7 @@ mod counting;
 mod dead_letters;
 mod drill;
 mod log_tool;
+mod recount;
 mod settings;
 mod sources;
 
