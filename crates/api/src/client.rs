@@ -3,6 +3,7 @@
 //! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`]
 //! say when the same request may be sent again, and the caller knows how long that is worth it.
 
+mod backups;
 mod dead_letters;
 mod error;
 mod path;

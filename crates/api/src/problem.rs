@@ -119,6 +119,10 @@ problem_codes! {
     ReplayUnprovable => "replay_unprovable", 409, "Whether it was replayed can no longer be told";
     /// The record cannot be read as it is; a replay needs a corrected event.
     UnreadableRecord => "unreadable_record", 422, "The record cannot be read";
+    /// Another backup is being written.
+    BackupUnderWay => "backup_under_way", 409, "A backup is under way";
+    /// The folder is not absolute, not empty, within the data folder, or cannot be written.
+    InvalidFolder => "invalid_folder", 422, "The folder is not valid";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

@@ -2,6 +2,7 @@
 //!
 //! A command is a file with its arguments and a `run`; a new one adds a variant and a line here.
 
+mod backup;
 mod completions;
 mod config;
 mod count;
@@ -10,6 +11,7 @@ mod drill;
 mod load;
 mod log;
 mod output;
+mod restore;
 mod send;
 mod serve;
 mod server;
@@ -47,6 +49,8 @@ enum Command {
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Backup(Box<backup::BackupArgs>),
+    Restore(restore::RestoreArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -77,6 +81,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -3,6 +3,7 @@
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
 mod admin;
+mod backups;
 mod body;
 mod counts;
 mod dead_letters;
@@ -35,6 +36,7 @@ use engine::gateway::Gateway;
 use engine::processor::Processors;
 use engine::query::Query;
 
+use crate::backups::Backups;
 use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
@@ -51,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) processors: Arc<Processors>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) backups: Arc<Backups>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -65,6 +68,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         budget: budget.clone(),
         metrics: metrics.clone(),
     });
+    let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
@@ -74,6 +78,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let routes = dead_letters::routes(routes, &letters);
+    let routes = backups::routes(routes, &Arc::new(taking));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))

@@ -395,6 +395,7 @@ fn the_description_lists_every_path_and_no_other() {
         .collect();
     let source = [
         include_str!("admin.rs"),
+        include_str!("backups.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
         include_str!("events/mod.rs"),
