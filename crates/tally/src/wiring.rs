@@ -22,6 +22,7 @@ use model::append_time::ClockReading;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::audit::{Audits, LiveAudit};
 use crate::backups::Backups;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
@@ -62,6 +63,8 @@ impl Tally {
         let backups = backup::Embedded::new(&store, &log, dir, &clock);
         let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
         let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
+        let audits = Arc::new(Audits::open(dir));
+        let audit = Arc::new(LiveAudit::new(audits, clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
             flush_interval_ms: settings.flush_interval_ms,
@@ -79,7 +82,7 @@ impl Tally {
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let data_dir = dir.clone();
         let parts =
-            Parts { gateway, query, processors, admission, dead_letters, backups, data_dir };
+            Parts { gateway, query, processors, admission, dead_letters, backups, audit, data_dir };
         Ok(Self { parts, _lock: lock })
     }
 

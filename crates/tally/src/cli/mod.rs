@@ -2,6 +2,7 @@
 //!
 //! A command is a file with its arguments and a `run`; a new one adds a variant and a line here.
 
+mod audit;
 mod backup;
 mod completions;
 mod config;
@@ -49,6 +50,7 @@ enum Command {
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Audit(audit::AuditArgs),
     Backup(Box<backup::BackupArgs>),
     Restore(restore::RestoreArgs),
     Config(Box<config::ConfigArgs>),
@@ -81,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Config(args) => config::run(&args),

@@ -3,6 +3,7 @@
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
 mod admin;
+mod audits;
 mod backups;
 mod body;
 mod counts;
@@ -36,6 +37,7 @@ use engine::gateway::Gateway;
 use engine::processor::Processors;
 use engine::query::Query;
 
+use crate::audit::LiveAudit;
 use crate::backups::Backups;
 use body::BodyBudget;
 use events::Ingest;
@@ -54,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) backups: Arc<Backups>,
+    pub(crate) audit: Arc<LiveAudit>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -78,6 +81,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let routes = dead_letters::routes(routes, &letters);
+    let routes = audits::routes(routes, &parts.audit);
     let routes = backups::routes(routes, &Arc::new(taking));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
@@ -100,6 +104,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         dedup_bytes: parts.admission.dedup_bytes(),
+        audits: parts.audit.audits().figures(),
     }
 }
 

@@ -129,7 +129,8 @@ fn a_store_that_is_away_under_load_costs_no_event_and_no_memory() {
         Err(reason) => return println!("SKIPPED: this machine does not allow it: {reason}"),
     };
     let dedup_memory = DEDUP_MEMORY.to_string();
-    let flags = ["--flush-interval", "1s", "--dedup-memory", &dedup_memory];
+    let flags =
+        ["--flush-interval", "1s", "--dedup-memory", &dedup_memory, "--audit-interval", "off"];
     let server = Server::start_as(disk.command(TALLY), 0, &data_dir, &flags);
     let load = load(&server, seconds + LOAD_LONGER);
     server.wait_for("the store takes flushes", || {
