@@ -1,5 +1,6 @@
 //! The program from outside: the real binary, a real port, a real data folder.
 
+mod audit;
 mod backup;
 mod bad_input;
 mod counting;
