@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
+mod audits;
+mod backups;
 mod dead_letters;
 mod problem;
 mod recounts;
@@ -10,6 +12,8 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
+pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{

@@ -1,5 +1,7 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
+pub(crate) mod backup;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -22,6 +24,8 @@ use model::append_time::ClockReading;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::audit::{Audits, LiveAudit};
+use crate::backups::Backups;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
 use crate::http::Parts;
@@ -60,11 +64,13 @@ impl Tally {
             Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
             None => clock,
         };
-        let store: Arc<dyn CounterStore> = Arc::new(
-            Duty::Merge
-                .call(|| EmbeddedStore::open(&dir.join("store"), StoreSettings::default()))?,
-        );
+        let store = open_store(dir)?;
         let log = open_log(settings, &clock, &*store)?;
+        let backups = backup::Embedded::new(&store, &log, dir, &clock);
+        let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
+        let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
+        let audits = Arc::new(Audits::open(dir));
+        let audit = Arc::new(LiveAudit::new(audits, clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
             flush_interval_ms: settings.flush_interval_ms,
@@ -96,6 +102,8 @@ impl Tally {
             admission,
             dead_letters,
             recounts,
+            backups,
+            audit,
             data_dir,
         };
         Ok(Self { parts, _lock: lock })
@@ -106,11 +114,12 @@ impl Tally {
         self.parts.admission.stop();
     }
 
-    /// Counts what was accepted, flushes it and ends the threads.
+    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the threads.
     ///
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.parts.backups.stop();
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
@@ -120,12 +129,18 @@ impl Tally {
     }
 }
 
+/// Opens the counter store of a data folder.
+fn open_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
+    let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
+    Ok(Arc::new(Duty::Merge.call(open)?))
+}
+
 /// Opens the log with what the store knows to have been durable.
 fn open_log(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     store: &dyn CounterStore,
-) -> anyhow::Result<Arc<dyn EventLog>> {
+) -> anyhow::Result<Arc<EmbeddedLog>> {
     let dir = settings.data_dir.join("log");
     let disk = Arc::new(RealDisk);
     let partitions = match stored_partitions(&*disk, &dir)? {

@@ -3,6 +3,8 @@
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
 mod admin;
+mod audits;
+mod backups;
 mod body;
 mod counts;
 mod dead_letters;
@@ -37,6 +39,8 @@ use engine::gateway::Gateway;
 use engine::processor::Processors;
 use engine::query::Query;
 
+use crate::audit::LiveAudit;
+use crate::backups::Backups;
 use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
@@ -58,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) recounts: Arc<Recounts>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) audit: Arc<LiveAudit>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -72,6 +78,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         budget: budget.clone(),
         metrics: metrics.clone(),
     });
+    let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
@@ -83,6 +90,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
+    let routes = audits::routes(routes, &parts.audit);
+    let routes = backups::routes(routes, &Arc::new(taking));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
@@ -105,6 +114,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         dedup_bytes: parts.admission.dedup_bytes(),
+        audits: parts.audit.audits().figures(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The program from outside: the real binary, a real port, a real data folder.
 
 mod archive;
+mod audit;
+mod backup;
 mod bad_input;
 mod counting;
 mod dead_letters;
