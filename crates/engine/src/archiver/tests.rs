@@ -332,6 +332,45 @@ fn the_log_keeps_what_is_not_archived() {
     assert_eq!(*log.trimmed.lock(), [Offset(0), Offset(4), Offset(5)]);
 }
 
+fn record() -> impl Strategy<Value = Vec<u8>> {
+    let valid = (0u64..100).prop_map(|offset| {
+        let mut records = RecordBuf::new();
+        records.push(&event(offset));
+        records.payload()[1..].to_vec()
+    });
+    let flipped = (valid.clone(), any::<prop::sample::Index>(), any::<u8>());
+    let flipped = flipped.prop_map(|(mut record, at, byte)| {
+        *at.get_mut(&mut record) = byte;
+        record
+    });
+    prop_oneof![valid, flipped, proptest::collection::vec(any::<u8>(), 0..20)]
+}
+
+proptest! {
+    #[test]
+    fn dead_letters_are_those_of_counting(
+        records in proptest::collection::vec(record(), 1..20),
+    ) {
+        let (log, archive) = (Arc::new(FakeLog::new(0)), Arc::new(FakeArchive::default()));
+        let mut payload = RecordBuf::new();
+        records.iter().for_each(|record| payload.push_encoded(record));
+        log.append(payload.into_payload(), records.len() as u32, false);
+        log.pass(61);
+        archive_all(&shared(&log, &archive)).unwrap();
+
+        let memory = crate::processor::Memory::new(model::Checkpoint::default(), 1);
+        let mut counting = crate::processor::Counting::new(None, 10, (1, 2));
+        counting.apply(&log.batches.lock()[0], &memory).unwrap();
+        let frozen = memory.freeze_now().unwrap();
+        let dead: Vec<_> = frozen.dead_letters.iter().map(|letter| letter.offset).collect();
+        let files = archive.files.lock();
+        let (rows, head) = files.values().next().unwrap();
+        prop_assert_eq!(&head.dead_letters, &dead);
+        let tally = counting.tally();
+        prop_assert_eq!(rows.len() as u64, tally.counted + tally.duplicates);
+    }
+}
+
 /// The thread: archives, survives an archive that is away, and ends at once when told.
 #[test]
 fn the_thread_goes_on_when_the_archive_is_back() {
