@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Between two looks for files to remove, in milliseconds of append time.
 const PURGE_MS: i64 = 10 * MINUTE_MS;
+/// The same after a failure.
+const PURGE_RETRY_MS: i64 = MINUTE_MS;
 /// How long stopping waits for a call that an archive far away does not answer.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -202,7 +204,7 @@ impl Shared {
 
     /// The thread.
     fn run(&self) {
-        let mut retry = RETRY.0;
+        let mut retry = Backoff::default();
         let mut courses = loop {
             match self.recover() {
                 Ok(courses) => break courses,
@@ -212,31 +214,18 @@ impl Shared {
                         self.progress.iter().for_each(Progress::stop);
                         return;
                     }
-                    if self.wait(retry) {
+                    retry.failed();
+                    if self.wait(retry.pause) {
                         return;
                     }
-                    retry = (2 * retry).min(RETRY.1);
                 }
             }
         };
         let mut purge_at = TimestampMs(i64::MIN);
-        retry = RETRY.0;
         while !self.is_stopping() {
-            let round = self.archive_round(&mut courses);
-            let purged = self.purge_when_due(&courses, &mut purge_at);
-            let pause = match (round, purged) {
-                (Ok(true), Ok(())) => continue,
-                (Ok(false), Ok(())) => {
-                    retry = RETRY.0;
-                    LOOK
-                }
-                _ => {
-                    let pause = retry;
-                    retry = (2 * retry).min(RETRY.1);
-                    pause
-                }
-            };
-            if self.wait(pause) {
+            let has_written = self.archive_round(&mut courses);
+            self.purge_when_due(&courses, &mut purge_at);
+            if !has_written && self.wait(LOOK) {
                 return;
             }
         }
@@ -273,11 +262,12 @@ impl Shared {
         Ok(courses)
     }
 
-    /// Writes the next file of each partition that has one; whether any had.
-    fn archive_round(&self, courses: &mut Vec<Course>) -> Result<bool, ()> {
-        let (mut has_written, mut has_failed) = (false, false);
+    /// Writes the next file of each partition that has one; whether any had. A partition that
+    /// fails waits, and keeps no other from going on.
+    fn archive_round(&self, courses: &mut Vec<Course>) -> bool {
+        let mut has_written = false;
         courses.retain_mut(|course| {
-            if self.is_stopping() {
+            if self.is_stopping() || course.retry.is_waiting() {
                 return true;
             }
             match course.archive_next(&*self.log, &*self.archive, &self.is_stopping) {
@@ -286,13 +276,14 @@ impl Shared {
                     let progress = self.progress(course.id());
                     progress.archived.store(course.next().0, Ordering::Relaxed);
                     self.files.fetch_add(1, Ordering::Relaxed);
+                    course.retry = Backoff::default();
                     has_written = true;
                     true
                 }
                 Err(_) if self.is_stopping() => true,
                 Err(error) if is_temporary(&error) => {
                     self.tell(Some(course.id()), &error);
-                    has_failed = true;
+                    course.retry.failed();
                     true
                 }
                 Err(error) => {
@@ -301,15 +292,15 @@ impl Shared {
                 }
             }
         });
-        if has_failed { Err(()) } else { Ok(has_written) }
+        has_written
     }
 
     /// Removes files whose hour ended long ago by the log's clock. The newest of each partition
     /// stays: it says where to go on.
-    fn purge_when_due(&self, courses: &[Course], due: &mut TimestampMs) -> Result<(), ()> {
-        let Ok(now) = self.log.append_time() else { return Ok(()) };
+    fn purge_when_due(&self, courses: &[Course], due: &mut TimestampMs) {
+        let Ok(now) = self.log.append_time() else { return };
         if now < *due || self.is_stopping() {
-            return Ok(());
+            return;
         }
         let oldest = now.0.saturating_sub(self.settings.retention_ms).div_euclid(HOUR_MS);
         let oldest = Hour(u32::try_from(oldest).unwrap_or(0));
@@ -324,20 +315,10 @@ impl Shared {
             }
             Ok(())
         });
+        *due = TimestampMs(now.0 + if purged.is_ok() { PURGE_MS } else { PURGE_RETRY_MS });
         match purged {
-            Ok(()) => {
-                *due = TimestampMs(now.0 + PURGE_MS);
-                Ok(())
-            }
-            Err(_) if self.is_stopping() => Ok(()),
-            Err(error) => {
-                self.tell(None, &error);
-                // An error that stays is told now and then, and keeps nobody from archiving.
-                if !is_temporary(&error) {
-                    *due = TimestampMs(now.0 + PURGE_MS);
-                }
-                Err(())
-            }
+            Err(error) if !self.is_stopping() => self.tell(None, &error),
+            _ => {}
         }
     }
 
@@ -380,6 +361,24 @@ impl Shared {
             cause = error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
             "raw events of the partition are no longer archived; the log keeps them, and grows"
         );
+    }
+}
+
+/// When something that failed is tried again.
+#[derive(Default)]
+struct Backoff {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    fn failed(&mut self) {
+        self.pause = (2 * self.pause).clamp(RETRY.0, RETRY.1);
+        self.until = Some(Instant::now() + self.pause);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
     }
 }
 

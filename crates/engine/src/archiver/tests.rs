@@ -199,10 +199,11 @@ fn shared(log: &Arc<FakeLog>, archive: &Arc<FakeArchive>) -> Shared {
 }
 
 /// Archives all that can be, as the thread does, without its pauses.
-fn archive_all(shared: &Shared) -> Result<(), ()> {
-    let mut courses = shared.recover().map_err(drop)?;
-    while shared.archive_round(&mut courses)? {}
-    shared.purge_when_due(&courses, &mut TimestampMs(i64::MIN))
+fn archive_all(shared: &Shared) -> Result<(), PortError> {
+    let mut courses = shared.recover()?;
+    while shared.archive_round(&mut courses) {}
+    shared.purge_when_due(&courses, &mut TimestampMs(i64::MIN));
+    Ok(())
 }
 
 #[test]
