@@ -4,9 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use model::{Hour, Offset, PartitionId};
 
+use super::ArchiverSettings;
 use super::cut::{hour_at, next_cut};
 use super::fill::fill;
-use super::{ArchiverSettings, Backoff};
+use super::run::Backoff;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Where a partition goes on, and what is in force there.

@@ -1,16 +1,26 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::append_time::ImplausibleClock;
+use model::bucket::{HOUR_MS, MINUTE_MS};
 use model::control::Control;
-use model::{Batch, Event, RecordBuf, Value};
+use model::{Batch, Event, Hour, Offset, PartitionId, RecordBuf, TimestampMs, Value};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::*;
-use crate::ports::{AppendPart, LogBounds, PartResult, RawEvent, RawFill, RawHead};
+use super::keep::KeepUnarchived;
+use super::run::Shared;
+use super::{Archiver, ArchiverSettings, cut};
+use crate::ports::{
+    AppendPart, ErrorKind, EventLog, LogBounds, PartResult, PortError, RawArchive, RawEvent,
+    RawFile, RawFill, RawHead,
+};
 
 const ONE: PartitionId = PartitionId(0);
 const FIRST_HOUR: Hour = Hour(500_000);
