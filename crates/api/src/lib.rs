@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
+mod bulk;
 mod dead_letters;
 mod problem;
 mod wire;
@@ -9,6 +10,7 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
 pub use wire::{

@@ -1,6 +1,7 @@
 //! What `tally`, the one binary, is made of. A library only so that tests and fuzzing reach the
 //! modules; nothing else is meant to import it. Every command lives in a file of `cli/`.
 
+mod bulk;
 mod cli;
 mod config;
 mod drill;

@@ -22,6 +22,7 @@ use model::append_time::ClockReading;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
 use crate::http::Parts;
@@ -37,6 +38,9 @@ const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
 
 /// Room that an archive in a folder leaves free: the log goes before it.
 const ARCHIVE_RESERVE_BYTES: u64 = LOG_RESERVE_BYTES + (128 << 20);
+
+/// Room that the bulk lane leaves beyond that: the raw events of what it takes go before it.
+const BULK_MARGIN_BYTES: u64 = 128 << 20;
 
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
@@ -84,9 +88,10 @@ impl Tally {
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
+        let bulk = open_bulk(settings, &gateway, &processors)?;
         let data_dir = dir.clone();
         let parts =
-            Parts { gateway, query, processors, archiver, admission, dead_letters, data_dir };
+            Parts { gateway, query, processors, archiver, admission, dead_letters, bulk, data_dir };
         Ok(Self { parts, _lock: lock })
     }
 
@@ -100,6 +105,7 @@ impl Tally {
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.parts.bulk.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
         let flushed = self.parts.processors.stop();
@@ -172,6 +178,21 @@ fn open_archive(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<
         dedup_minutes: settings.dedup_minutes,
     };
     Ok(Some(Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?))
+}
+
+/// Starts the bulk lane: its files lie in the archive, or in the data folder where there is none.
+fn open_bulk(
+    settings: &Resolved,
+    gateway: &Arc<Gateway>,
+    processors: &Arc<Processors>,
+) -> anyhow::Result<Arc<BulkLane>> {
+    let place: Place = match &settings.archive {
+        Some(place) => place.parse()?,
+        None => settings.data_dir.as_path().into(),
+    };
+    let objects = Arc::new(Duty::Merge.call(|| Objects::open(&place))?);
+    let reserve = ARCHIVE_RESERVE_BYTES + BULK_MARGIN_BYTES;
+    Ok(BulkLane::start(objects, gateway.clone(), processors.clone(), reserve)?)
 }
 
 /// The name of this data folder in its archive: random, made at the first start.

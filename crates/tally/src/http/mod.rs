@@ -4,6 +4,7 @@
 
 mod admin;
 mod body;
+mod bulk;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
@@ -36,6 +37,7 @@ use engine::gateway::Gateway;
 use engine::processor::Processors;
 use engine::query::Query;
 
+use crate::bulk::BulkLane;
 use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
@@ -54,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) archiver: Option<Arc<Archiver>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) bulk: Arc<BulkLane>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
+    let routes = bulk::routes(routes, &parts.bulk);
     let routes = items::routes(routes, &parts.query);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);

@@ -2,6 +2,7 @@
 
 mod archive;
 mod bad_input;
+mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;

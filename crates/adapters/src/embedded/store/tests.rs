@@ -76,7 +76,8 @@ fn partitions_beyond_the_limit_are_refused() {
     let store = open(&scratch.path().join("store"));
     let partition = PartitionId(model::limits::PARTITIONS_MAX);
     let checkpoint = Checkpoint::default();
-    let flush = Flush { partition, dead_letters: &[], sources: &[], repairs: &[], checkpoint };
+    let flush =
+        Flush { partition, dead_letters: &[], sources: &[], bulk: &[], repairs: &[], checkpoint };
     let flushed = store.flush(&flush, &mut std::iter::empty());
     assert_eq!(flushed.unwrap_err().kind, ErrorKind::Invalid);
 }
@@ -145,6 +146,13 @@ fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
         })
         .map(Ok);
     let checkpoint = Checkpoint { log_epoch: 1, next_offset, ..Checkpoint::default() };
-    let flush = Flush { partition: PartitionId(0), dead_letters: &[], sources: &[], repairs: &[], checkpoint };
+    let flush = Flush {
+        partition: PartitionId(0),
+        dead_letters: &[],
+        sources: &[],
+        bulk: &[],
+        repairs: &[],
+        checkpoint,
+    };
     store.flush(&flush, &mut rows).expect("a flush");
 }
