@@ -13,13 +13,13 @@ mod receive;
 mod work;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use api::BulkAnswer;
-use engine::gateway::Gateway;
+use engine::gateway::{Gateway, Outcome};
 use engine::ports::{ObjectStore, PortError};
 use engine::processor::Processors;
 use model::{BulkEntry, BulkId};
@@ -29,6 +29,7 @@ pub(crate) use how::{FileFormat, How};
 pub(crate) use progress::Progress;
 pub(crate) use receive::{Piece, ReceiveError, Received};
 
+use crate::http::events::read::Rejection;
 use crate::threads::Duty;
 
 /// The folder of files that were sent.
@@ -49,7 +50,12 @@ pub(crate) struct BulkLane {
     is_stopping: AtomicBool,
     news: (Mutex<()>, Condvar),
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Hears the verdicts on every batch, for the metrics.
+    judged: OnceLock<Box<Judged>>,
 }
+
+/// Takes what became of a batch, and the refusals of the rules.
+type Judged = dyn Fn(&Outcome, &[Rejection]) + Send + Sync;
 
 /// A file and how far it is.
 #[derive(Clone)]
@@ -79,6 +85,7 @@ impl BulkLane {
             is_stopping: AtomicBool::new(false),
             news: (Mutex::new(()), Condvar::new()),
             thread: Mutex::default(),
+            judged: OnceLock::new(),
         });
         // Before anybody can send a file: what is there now is named by now, or never will be.
         let leftovers = lane.objects.list(UPLOADS).unwrap_or_default();
@@ -90,6 +97,11 @@ impl BulkLane {
         })?;
         *lane.thread.lock() = Some(thread);
         Ok(lane)
+    }
+
+    /// Lets somebody hear the verdicts on every batch; only the first one does.
+    pub(crate) fn on_judged(&self, hear: impl Fn(&Outcome, &[Rejection]) + Send + Sync + 'static) {
+        let _ = self.judged.set(Box::new(hear));
     }
 
     /// Ends the thread: what it has not settled it takes up at the next start. Call it before the

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use api::BulkState;
+use engine::admission::Refusal;
 use engine::gateway::{Outcome, SourceStamp};
 use engine::processor::PartitionStatus;
 use futures::executor::block_on;
@@ -186,6 +187,9 @@ impl BulkLane {
         while !batch.lines.is_empty() {
             self.give_way()?;
             if let Some((verdicts, outcome)) = self.attempt(id, first, &batch.body) {
+                if let Some(hear) = self.judged.get() {
+                    hear(&outcome, &verdicts.rejections);
+                }
                 batch.report.accepted += outcome.accepted;
                 for rejection in verdicts.rejections {
                     let line = batch.lines.get(rejection.index as usize).copied().unwrap_or(0);
@@ -204,7 +208,10 @@ impl BulkLane {
     fn attempt(&self, id: BulkId, first: u64, body: &[u8]) -> Option<(Verdicts, Outcome)> {
         let first = i64::try_from(first).ok()?;
         let stamp = SourceStamp { source: format!("{RESERVED_PREFIX}{id}"), first };
-        let mut batch = self.gateway.begin_stamped(stamp).ok()?;
+        let refused = |refusal: &Refusal| {
+            tracing::debug!(%id, error = refusal as &dyn std::error::Error, "a file waits");
+        };
+        let mut batch = self.gateway.begin_stamped(stamp).inspect_err(refused).ok()?;
         let mut intake = Intake::new(&mut batch, IdSource::random());
         ndjson::read(body, &mut intake).ok()?;
         let verdicts = intake.finish();

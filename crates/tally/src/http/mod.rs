@@ -75,6 +75,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
     let routes = bulk::routes(routes, &parts.bulk);
+    let judged = metrics.clone();
+    parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
     let routes = items::routes(routes, &parts.query);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);
