@@ -7,6 +7,7 @@ mod bulk;
 mod dead_letters;
 mod error;
 mod path;
+mod recounts;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 mod bulk;
 mod dead_letters;
 mod problem;
+mod recounts;
 mod wire;
 
 #[cfg(feature = "client")]
@@ -13,6 +14,10 @@ pub mod client;
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
+pub use recounts::{
+    DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,
+    RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
+};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,
     StatsAnswer, StatsPoint, StatsSummary, TopAnswer, TopItem,

@@ -117,6 +117,8 @@ problem_codes! {
     AlreadyDropped => "already_dropped", 409, "The dead letter was dropped";
     /// An earlier replay broke off, and the log no longer tells whether it was written.
     ReplayUnprovable => "replay_unprovable", 409, "Whether it was replayed can no longer be told";
+    /// What was asked for does not fit what is there; the detail says what does.
+    Conflict => "conflict", 409, "The request does not fit the state of things";
     /// The record cannot be read as it is; a replay needs a corrected event.
     UnreadableRecord => "unreadable_record", 422, "The record cannot be read";
     /// Another request of the same source is under way; nothing of this one was written.

@@ -90,10 +90,11 @@ impl Scope {
         self.start_ms - FUTURE_SKEW_MS - 2 * WINDOW_MS_MAX
     }
 
-    fn takes(&self, event: &Event<'_>) -> bool {
-        self.item.as_ref().is_none_or(|item| item == event.item)
-            && self.event_type.as_ref().is_none_or(|name| name == event.event_type)
-            && self.is_mine(event.item)
+    /// Whether an item and type are among those asked for, and in this share.
+    pub fn takes(&self, item: &str, event_type: &str) -> bool {
+        self.item.as_ref().is_none_or(|only| only == item)
+            && self.event_type.as_ref().is_none_or(|only| only == event_type)
+            && self.is_mine(item)
     }
 
     fn is_mine(&self, item: &str) -> bool {
@@ -171,7 +172,7 @@ impl Recount {
     /// Counts the next event, unless it is a repeat.
     pub fn event(&mut self, event: &Event<'_>) {
         self.judge.advance(event.append_ms);
-        if !self.scope.takes(event) {
+        if !self.scope.takes(event.item, event.event_type) {
             return;
         }
         self.events += 1;
@@ -223,9 +224,7 @@ impl Recount {
     pub fn compare(&mut self, cell: &StoredCell<'_>) -> Option<Difference> {
         let scope = &self.scope;
         let is_asked = (scope.start_ms..scope.end_ms).contains(&cell.start_ms)
-            && scope.item.as_ref().is_none_or(|item| item == cell.item)
-            && scope.event_type.as_ref().is_none_or(|name| name == cell.event_type)
-            && scope.is_mine(cell.item);
+            && scope.takes(cell.item, cell.event_type);
         if !is_asked {
             return None;
         }

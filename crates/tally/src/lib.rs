@@ -11,6 +11,7 @@ pub mod fuzz;
 mod http;
 mod import;
 mod load;
+mod recount;
 mod telemetry;
 mod threads;
 mod wiring;

@@ -26,6 +26,7 @@ use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
 use crate::http::Parts;
+use crate::recount::Recounts;
 use crate::threads::Duty;
 
 /// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
@@ -87,11 +88,21 @@ impl Tally {
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
+        let recounts = Recounts::new(log.clone(), store.clone(), None);
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let bulk = open_bulk(settings, &gateway, &processors)?;
         let data_dir = dir.clone();
-        let parts =
-            Parts { gateway, query, processors, archiver, admission, dead_letters, bulk, data_dir };
+        let parts = Parts {
+            gateway,
+            query,
+            processors,
+            archiver,
+            admission,
+            dead_letters,
+            recounts,
+            bulk,
+            data_dir,
+        };
         Ok(Self { parts, _lock: lock })
     }
 
@@ -106,6 +117,7 @@ impl Tally {
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.parts.bulk.stop();
+        self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
         let flushed = self.parts.processors.stop();

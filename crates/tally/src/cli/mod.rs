@@ -10,6 +10,7 @@ mod drill;
 mod load;
 mod log;
 mod output;
+mod recount;
 mod send;
 mod serve;
 mod server;
@@ -46,6 +47,7 @@ enum Command {
     Load(load::LoadArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
+    Recount(recount::RecountArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
@@ -76,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Recount(args) => recount::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

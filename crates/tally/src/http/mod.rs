@@ -17,6 +17,7 @@ mod openapi;
 mod params;
 mod problem;
 mod ranges;
+mod recounts;
 mod schemas;
 mod server;
 mod top;
@@ -44,6 +45,8 @@ use events::pool::IngestPool;
 use metrics::{Metrics, Vitals};
 use problem::Failure;
 
+use crate::recount::Recounts;
+
 pub(crate) use server::serve;
 
 /// The parts of Tally that are reached over HTTP.
@@ -57,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) bulk: Arc<BulkLane>,
+    pub(crate) recounts: Arc<Recounts>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -83,6 +87,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let routes = dead_letters::routes(routes, &letters);
+    let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
+    let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))

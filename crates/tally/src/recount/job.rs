@@ -1,0 +1,165 @@
+//! One recount: reads raw events and the rest of the log, compares with what is stored.
+
+use std::time::Duration;
+
+use batch::{Recount, Scope, StoredCell, raw_files};
+use engine::ports::{CounterSnapshot, ErrorKind, PortError};
+use model::{Cell, Checkpoint, Hour, Offset, PartitionId, StoredRow};
+
+use super::found::{Found, numbers};
+use super::{Job, Recounts, Stopped, tail, totals};
+
+/// Events that are judged in one go. More are gone through several times, each time with a share of
+/// the items: an event that may repeat takes some 30 bytes.
+const EVENTS_AT_A_TIME: u64 = 24_000_000;
+/// How long a recount waits for a flush that takes what it has read into the store.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
+const FLUSH_POLL: Duration = Duration::from_millis(100);
+
+impl Recounts {
+    /// Runs a job to its end; what differs, in no order.
+    pub(super) fn run(&self, job: &Job) -> anyhow::Result<Vec<Found>> {
+        let partitions = (0..self.log.partitions()).map(PartitionId);
+        let files = match &self.archive {
+            Some(archive) => raw_files(&**archive)?,
+            None => Vec::new(),
+        };
+        let mut found = Vec::new();
+        for partition in partitions {
+            let scope = job.scope(0, 1);
+            let needed = scope.needed_from_ms();
+            let mine = files.iter().filter(|file| file.partition == partition.0);
+            let of_files: u64 = mine
+                .clone()
+                .filter(|file| file.hour_ms + 3_600_000 > needed)
+                .map(|file| file.to - file.from)
+                .sum();
+            let bounds = self.log.bounds(partition);
+            let read_to = mine.map(|file| file.to).max().unwrap_or(bounds.start_offset.0);
+            let planned = of_files + bounds.durable_offset.0.saturating_sub(read_to);
+            let shares = (planned / EVENTS_AT_A_TIME + 1) as u32;
+            job.plan(planned * u64::from(shares));
+            let mut of_partition = Vec::new();
+            for share in 0..shares {
+                self.share(job, partition, &files, job.scope(share, shares), &mut of_partition)?;
+            }
+            found.append(&mut of_partition);
+        }
+        Ok(found)
+    }
+
+    fn share(
+        &self,
+        job: &Job,
+        partition: PartitionId,
+        files: &[batch::RawFile],
+        scope: Scope,
+        found: &mut Vec<Found>,
+    ) -> anyhow::Result<()> {
+        let mut go_on = |events: u64| job.go_on(events);
+        let window = self.checkpoint(partition)?.1.window_minutes;
+        let needed = scope.needed_from_ms();
+        let mut recount = Recount::new(partition.0, scope.clone(), window.max(1), rand::random());
+        let archived = match &self.archive {
+            Some(archive) => recount.read_archive(&**archive, files, &mut go_on)?,
+            None => None,
+        };
+        let mut next = match archived {
+            Some(next) => Offset(next),
+            None => {
+                if let Some(kept_ms) = tail::oldest_ms(&*self.log, partition)?
+                    && kept_ms >= needed
+                {
+                    let partition = partition.0;
+                    return Err(
+                        batch::Error::TooOld { partition, kept_ms, needed_ms: needed }.into()
+                    );
+                }
+                self.log.bounds(partition).start_offset
+            }
+        };
+        let start = self.log.bounds(partition).start_offset;
+        if next < start {
+            let (partition, from, to) = (partition.0, next.0, start.0);
+            return Err(batch::Error::Gap { partition, from, to }.into());
+        }
+        // Most of what is left is read before a snapshot is taken, which is not to live long.
+        for is_closing in [false, true] {
+            let (snapshot, checkpoint) = self.caught_up(job, partition, next)?;
+            let to = checkpoint.next_offset;
+            tail::read(&*self.log, partition, next, to, &mut recount, &mut go_on)?;
+            next = to;
+            if is_closing {
+                let cells = compare(&*snapshot, partition, &checkpoint, &mut recount, &scope)?;
+                let totals = totals::check(&*snapshot, partition, to, &scope, &cells)?;
+                found.extend(cells.into_iter().chain(totals));
+                job.compared(recount.read());
+                job.ends_at(partition, to);
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot that has counted everything below an offset.
+    fn caught_up(
+        &self,
+        job: &Job,
+        partition: PartitionId,
+        next: Offset,
+    ) -> anyhow::Result<(Box<dyn CounterSnapshot>, Checkpoint)> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let (snapshot, checkpoint) = self.checkpoint(partition)?;
+            if checkpoint.next_offset >= next {
+                return Ok((snapshot, checkpoint));
+            }
+            drop(snapshot);
+            if !job.go_on(0) {
+                return Err(Stopped.into());
+            }
+            if waited >= FLUSH_PATIENCE {
+                let context = format!(
+                    "partition {partition} is not flushed up to offset {next}: does the counter \
+                     store take flushes?"
+                );
+                return Err(PortError::new(ErrorKind::Unavailable, context).into());
+            }
+            std::thread::sleep(FLUSH_POLL);
+            waited += FLUSH_POLL;
+        }
+    }
+
+    pub(super) fn checkpoint(
+        &self,
+        partition: PartitionId,
+    ) -> Result<(Box<dyn CounterSnapshot>, Checkpoint), PortError> {
+        let snapshot = self.store.snapshot()?;
+        let checkpoint = snapshot.checkpoint(partition)?.unwrap_or_default();
+        Ok((snapshot, checkpoint))
+    }
+}
+
+/// Compares the hour rows of a range with what was counted again.
+fn compare(
+    snapshot: &dyn CounterSnapshot,
+    partition: PartitionId,
+    checkpoint: &Checkpoint,
+    recount: &mut Recount,
+    scope: &Scope,
+) -> Result<Vec<Found>, PortError> {
+    let known = checkpoint.next_offset;
+    recount.settle(i64::MIN);
+    let hour = |ms: i64| u32::try_from(ms / 3_600_000).unwrap_or(u32::MAX);
+    let mut found = Vec::new();
+    let mut each = |hour: Hour, event_type: &str, item: &str, row: StoredRow| {
+        for Cell { slot, summary } in &row.cells {
+            let start_ms = hour.minute(slot % 60).start().0;
+            let numbers = numbers(summary);
+            let cell = StoredCell { start_ms, item, event_type, numbers };
+            found.extend(recount.compare(&cell).map(|difference| Found::of(difference, known)));
+        }
+    };
+    snapshot.scan_hours(partition, hour(scope.start_ms)..hour(scope.end_ms), &mut each)?;
+    found.extend(recount.missing().into_iter().map(|difference| Found::of(difference, known)));
+    Ok(found)
+}
