@@ -97,14 +97,18 @@ impl Objects {
             let context = format!("cannot use the folder {}", path.display());
             PortError::caused(ErrorKind::Unavailable, context, error)
         };
+        let wanted = std::path::absolute(path).map_err(failed)?;
+        let known = wanted.ancestors().find_map(|dir| dir.canonicalize().ok());
         fs::create_dir_all(path).map_err(failed)?;
         let root = path.canonicalize().map_err(failed)?;
-        // The folder's own name may be new, in folders that may be new.
         for dir in root.ancestors() {
-            match File::open(dir) {
-                // Who may not read it has not made anything in it.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
-                dir => dir.and_then(|dir| dir.sync_all()).map_err(failed)?,
+            let synced = File::open(dir).and_then(|dir| dir.sync_all());
+            // Nothing was made above the first that was there; but a start that was killed may
+            // have made that one, so it is worth a try as far as it is allowed.
+            match known.as_ref().is_none_or(|known| dir.starts_with(known)) {
+                true => synced.map_err(failed)?,
+                false if synced.is_err() => break,
+                false => {}
             }
         }
         let place = Place::Folder(root.clone());

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::ports::{ErrorKind, PortError};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Name;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 /// For how long a request is tried again: callers try again themselves, and want to know.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A part of an upload has so long.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: &str = "30 seconds";
 
 /// One thread for sockets.
 pub(super) struct Runtime(Option<tokio::runtime::Runtime>);
@@ -54,19 +54,24 @@ pub(super) fn open(
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
         .into_iter()
         .find_map(|name| env::var(name).ok());
-    let mut options = ClientOptions::new()
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(Duration::from_secs(5));
-    if env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true" || allow == "1")
-        || endpoint.is_some_and(|endpoint| is_on_this_machine(&endpoint))
-    {
-        options = options.with_allow_http(true);
+    let is_http_allowed = env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true")
+        || endpoint.as_deref().is_some_and(is_on_this_machine);
+    if let Some(endpoint) = endpoint.filter(|url| url.starts_with("http://") && !is_http_allowed) {
+        let context = format!(
+            "{endpoint} would send events in clear over the network; use https, or set \
+             AWS_ALLOW_HTTP=true"
+        );
+        return Err(PortError::new(ErrorKind::Invalid, context));
     }
     let retry = RetryConfig { max_retries: 3, retry_timeout: RETRY, ..RetryConfig::default() };
     let store = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
-        .with_client_options(options)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "5 seconds")
+        .with_allow_http(is_http_allowed)
         .with_retry(retry)
+        // Many servers lack it, and here objects go one by one.
+        .with_disable_bulk_delete(true)
         .build()
         .map_err(|error| {
             let context =

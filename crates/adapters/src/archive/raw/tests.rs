@@ -35,11 +35,10 @@ fn head() -> RawHead {
     RawHead { window_minutes: 10, next_window_minutes: 10, ..RawHead::default() }
 }
 
+type Row = Vec<(String, Field)>;
+
 /// All events of a file, as Parquet's own reader sees them, and its metadata.
-fn read(
-    archive: &RawFiles,
-    file: RawFile,
-) -> (Vec<Vec<(String, Field)>>, BTreeMap<String, String>) {
+fn read(archive: &RawFiles, file: RawFile) -> (Vec<Row>, BTreeMap<String, String>) {
     let bytes = archive.objects.get(&name::object(file)).unwrap().unwrap();
     let reader = SerializedFileReader::new(bytes).unwrap();
     let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap().iter();
@@ -80,9 +79,8 @@ fn every_field_is_there_as_it_was() {
     let names: Vec<_> = rows[0].iter().map(|(name, _)| name.as_str()).collect();
     let columns = "partition offset append_time id item type time value attributes source sequence";
     assert_eq!(names.join(" "), columns);
-    let text = |row: &Vec<(String, Field)>| {
-        row.iter().map(|(_, field)| field.to_string()).collect::<Vec<_>>().join(" ")
-    };
+    let text =
+        |row: &Row| row.iter().map(|(_, field)| field.to_string()).collect::<Vec<_>>().join(" ");
     let time = "2026-11-21 10:00:00.123 +00:00";
     let hour = "2027-01-15 08:00:00.000 +00:00";
     assert_eq!(
@@ -116,8 +114,9 @@ fn the_same_events_give_the_same_bytes_in_several_row_groups() {
             for offset in 0..count {
                 let id = format!("id-{offset}");
                 let attributes = format!(r#"{{"n":"{offset}"}}"#);
-                let value = Value::from_micros(offset as i64).ok().filter(|_| offset % 3 == 0);
-                let attributes = (offset % 2 == 0).then_some(attributes.as_str());
+                let value =
+                    Value::from_micros(offset as i64).ok().filter(|_| offset.is_multiple_of(3));
+                let attributes = offset.is_multiple_of(2).then_some(attributes.as_str());
                 sink(RawEvent { value, attributes, ..event(offset, &id) })?;
             }
             Ok(head())
