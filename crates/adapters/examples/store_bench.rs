@@ -178,7 +178,8 @@ fn flush(
         append_time: TimestampMs(0),
         ..Checkpoint::default()
     };
-    let flush = Flush { partition, dead_letters: &[], sources: &[], repairs: &[], checkpoint };
+    let flush =
+        Flush { partition, dead_letters: &[], sources: &[], bulk: &[], repairs: &[], checkpoint };
     let flushing = Instant::now();
     store.flush(&flush, &mut rows.into_iter().map(Ok)).expect("a flush");
     Stages {

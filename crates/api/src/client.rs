@@ -5,6 +5,7 @@
 
 mod audits;
 mod backups;
+mod bulk;
 mod dead_letters;
 mod error;
 mod path;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, TopAnswer};
 
 pub use audits::AUDITS;
+pub use bulk::BulkFile;
 pub use error::ClientError;
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
 
@@ -61,12 +63,9 @@ impl Client {
     /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is not `http`.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
         let base = path::check_base(base_url)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(connector());
         Ok(Self { base, http, timeout: REQUEST_TIMEOUT })
     }
 
@@ -203,8 +202,17 @@ impl Client {
 
     /// The body of a good answer; a problem or anything else is an error.
     async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ClientError> {
+        self.read_answer(self.http.request(request), self.timeout).await
+    }
+
+    /// The body of a good answer to what was asked.
+    async fn read_answer(
+        &self,
+        asked: legacy::ResponseFuture,
+        timeout: Duration,
+    ) -> Result<Bytes, ClientError> {
         let exchange = async {
-            let response = self.http.request(request).await.map_err(|source| {
+            let response = asked.await.map_err(|source| {
                 if source.is_connect() {
                     ClientError::Connect { url: self.base.clone(), source: Box::new(source) }
                 } else {
@@ -218,9 +226,9 @@ impl Client {
                 .map_err(|source| ClientError::Interrupted { url: self.base.clone(), source })?;
             Ok((head, body.to_bytes()))
         };
-        let (head, body) = tokio::time::timeout(self.timeout, exchange)
+        let (head, body) = tokio::time::timeout(timeout, exchange)
             .await
-            .map_err(|_| ClientError::Timeout { url: self.base.clone(), after: self.timeout })??;
+            .map_err(|_| ClientError::Timeout { url: self.base.clone(), after: timeout })??;
         if head.status.is_success() {
             return Ok(body);
         }
@@ -256,6 +264,13 @@ impl Client {
             source,
         })
     }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector
 }
 
 fn header(text: &str) -> Result<HeaderValue, ClientError> {

@@ -4,6 +4,7 @@
 
 mod audits;
 mod backups;
+mod bulk;
 mod dead_letters;
 mod problem;
 mod recounts;
@@ -14,6 +15,7 @@ pub mod client;
 
 pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
 pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
+pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{

@@ -155,3 +155,32 @@ impl Drop for SourceTurn {
         self.admission.busy_sources.lock().remove(&self.source);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_one_turn_at_a_time_once_the_partitions_are_known() {
+        let admission = Arc::new(Admission::new(2, u64::MAX));
+        let turn = |source: &str| admission.take_turn(source.to_owned());
+        assert_eq!(turn("a").err(), Some(Refusal::Starting));
+        admission.know_sources(0, Arc::default());
+        assert_eq!(turn("a").err(), Some(Refusal::Starting));
+        let book: Arc<SourceBook> = Arc::default();
+        admission.know_sources(1, book.clone());
+        let first = turn("a").expect("its turn");
+        assert_eq!(turn("a").err(), Some(Refusal::SourceBusy));
+        let other = turn("b").expect("another source has its own turn");
+        other.announce(1);
+        drop((first, other));
+        turn("a").expect("its turn again");
+        // A partition that has no room refuses new ones and no others.
+        for n in 1..model::limits::SOURCES_MAX {
+            book.announce(&n.to_string());
+        }
+        assert_eq!(turn("c").err(), Some(Refusal::TooManySources));
+        turn("b").expect("it is announced");
+        assert!(admission.busy_sources.lock().is_empty(), "a refused turn is not kept");
+    }
+}

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use model::bucket::TimestampMs;
-use model::{Event, PartitionId, RecordBuf, RoutingTable, Violation};
+use model::control::Control;
+use model::{BulkObject, Event, PartitionId, RecordBuf, RoutingTable, Violation};
 
 use crate::admission::{Admission, Refusal, SourceTurn};
-use crate::ports::{AppendPart, Clock, ErrorKind, EventLog, PortError};
+use crate::ports::{AppendPart, Appended, Clock, ErrorKind, EventLog, PortError};
 
 /// Accepts events. Cheap to share.
 pub struct Gateway {
@@ -69,6 +70,21 @@ impl Gateway {
     /// The partition that an event goes to.
     pub fn route(&self, event: &Event<'_>) -> PartitionId {
         self.routing.route(&event.item)
+    }
+
+    /// Names a file in the log: durable when this returns, and noted by the processor of partition 0.
+    ///
+    /// # Errors
+    /// After `Unavailable` and `Overloaded` it was not named; after any other kind it may have been.
+    pub async fn name_bulk_object(&self, object: BulkObject) -> Result<Appended, PortError> {
+        let refused = |refusal: Refusal| {
+            PortError::caused(ErrorKind::Unavailable, "no file is taken now", refusal)
+        };
+        drop(self.begin().map_err(refused)?);
+        let records = Control::BulkObject(object).records();
+        let part = AppendPart { partition: PartitionId(0), records, is_control: true };
+        let result = self.log.append(vec![part])?.await.pop();
+        result.unwrap_or_else(|| Err(PortError::new(ErrorKind::Corrupt, "the log gave no answer")))
     }
 
     /// Begins a batch, unless events cannot be accepted now.

@@ -8,10 +8,11 @@ mod partition;
 #[cfg(feature = "conformance")]
 mod stepped;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use model::PartitionId;
+use model::{BulkEntry, PartitionId};
 use parking_lot::Mutex;
 
 pub use counting::{Counting, CountingError, Tally};
@@ -104,6 +105,21 @@ impl Processors {
     /// How far each partition is.
     pub fn status(&self) -> Vec<PartitionStatus> {
         self.partitions.iter().map(|partition| partition.status()).collect()
+    }
+
+    /// The files that the counted part of the log names, oldest first.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn bulk(&self) -> Result<Vec<BulkEntry>, PortError> {
+        // Memory first: what is flushed in between is in the store then, and not in neither.
+        let look = |tables: &Tables| tables.bulk().cloned().collect::<Vec<_>>();
+        let counted: Vec<_> = self.partitions.iter().flat_map(|p| p.memory.look(look)).collect();
+        let stored = self.ports.store.snapshot()?.bulk()?;
+        let by_id = stored.into_iter().chain(counted).map(|entry| (entry.object.id, entry));
+        let mut entries: Vec<_> = by_id.collect::<BTreeMap<_, _>>().into_values().collect();
+        entries.sort_by_key(|entry| entry.offset);
+        Ok(entries)
     }
 
     /// Counts to the end of the log, flushes and stops the threads. Call after the last append;

@@ -4,9 +4,11 @@
 //! payload of a control batch = record*      record = length (LEB128) | kind | body
 //! kind 1 (settings): body = dedup window in minutes, u32 little-endian
 //! kind 3 (corrections): body see `correction`
+//! kind 4 (bulk object): body see `bulk`
 //! kind 5 (confirmation): body = generation, u64 little-endian
 //! ```
 
+use crate::bulk::BulkObject;
 use crate::correction::Corrections;
 use crate::limits::DEDUP_MINUTES_MAX;
 use crate::record::{RecordBuf, RecordError, split};
@@ -21,6 +23,8 @@ pub enum Control {
     },
     /// Cells to be corrected here.
     Corrections(Corrections),
+    /// A file that is to be counted; it judges nothing.
+    BulkObject(BulkObject),
     /// What a generation of corrections replaced need not be kept any longer.
     Confirmed {
         /// Which generation.
@@ -46,6 +50,10 @@ impl Control {
                 record.push(3);
                 record.extend_from_slice(&corrections.body());
             }
+            Self::BulkObject(object) => {
+                record.push(4);
+                record.extend_from_slice(&object.body());
+            }
             Self::Confirmed { generation } => {
                 record.push(5);
                 record.extend_from_slice(&generation.to_le_bytes());
@@ -67,6 +75,7 @@ impl Control {
                 }
             }
             [3, body @ ..] => Corrections::read(body).map(Self::Corrections),
+            [4, body @ ..] => BulkObject::read(body).map(Self::BulkObject),
             [5, body @ ..] => {
                 let body = body.try_into().map_err(|_| RecordError::Length)?;
                 Ok(Self::Confirmed { generation: u64::from_le_bytes(body) })

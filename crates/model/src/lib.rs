@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod append_time;
 pub mod bucket;
+pub mod bulk;
 pub mod checkpoint;
 pub mod control;
 pub mod correction;
@@ -22,6 +23,7 @@ pub mod summary;
 pub mod value;
 
 pub use bucket::{Granularity, Hour, Minute, TimeRange, TimestampMs};
+pub use bulk::{BulkEntry, BulkId, BulkObject};
 pub use checkpoint::Checkpoint;
 pub use correction::{Correction, Corrections, HourCell};
 pub use counter::{Cell, RowKey, Stamp, StoredRow};

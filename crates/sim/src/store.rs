@@ -12,7 +12,9 @@ use engine::ports::{
     Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
-use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow, Summary};
+use model::{
+    BulkEntry, Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow, Summary,
+};
 use parking_lot::Mutex;
 
 use crate::bug::Bug;
@@ -227,5 +229,9 @@ impl CounterSnapshot for SimSnapshot {
 
     fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError> {
         self.inner.sources(partition)
+    }
+
+    fn bulk(&self) -> Result<Vec<BulkEntry>, PortError> {
+        self.inner.bulk()
     }
 }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod backups;
+mod bulk;
 mod cli;
 mod config;
 mod drill;

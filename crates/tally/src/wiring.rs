@@ -26,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::audit::{Audits, LiveAudit};
 use crate::backups::Backups;
+use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
 use crate::http::Parts;
@@ -42,6 +43,9 @@ const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
 
 /// Room that an archive in a folder leaves free: the log goes before it.
 const ARCHIVE_RESERVE_BYTES: u64 = LOG_RESERVE_BYTES + (128 << 20);
+
+/// Room that the bulk lane leaves beyond that: the raw events of what it takes go before it.
+const BULK_MARGIN_BYTES: u64 = 128 << 20;
 
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
@@ -93,6 +97,7 @@ impl Tally {
         let archive = raw_archive(settings)?;
         let recounts = Recounts::new(log.clone(), store.clone(), archive);
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
+        let bulk = open_bulk(settings, &gateway, &processors)?;
         let data_dir = dir.clone();
         let parts = Parts {
             gateway,
@@ -104,6 +109,7 @@ impl Tally {
             recounts,
             backups,
             audit,
+            bulk,
             data_dir,
         };
         Ok(Self { parts, _lock: lock })
@@ -120,6 +126,7 @@ impl Tally {
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.parts.backups.stop();
+        self.parts.bulk.stop();
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
@@ -221,6 +228,21 @@ impl batch::Archive for ReadObjects {
         });
         read.map_err(|error| batch::Error::Archive(Box::new(error)))
     }
+}
+
+/// Starts the bulk lane: its files lie in the archive, or in the data folder where there is none.
+fn open_bulk(
+    settings: &Resolved,
+    gateway: &Arc<Gateway>,
+    processors: &Arc<Processors>,
+) -> anyhow::Result<Arc<BulkLane>> {
+    let place: Place = match &settings.archive {
+        Some(place) => place.parse()?,
+        None => settings.data_dir.as_path().into(),
+    };
+    let objects = Arc::new(Duty::Merge.call(|| Objects::open(&place))?);
+    let reserve = ARCHIVE_RESERVE_BYTES + BULK_MARGIN_BYTES;
+    Ok(BulkLane::start(objects, gateway.clone(), processors.clone(), reserve)?)
 }
 
 /// The name of this data folder in its archive: random, made at the first start.

@@ -2,6 +2,7 @@
 
 mod objects;
 mod place;
+mod port;
 mod raw;
 #[cfg(feature = "s3")]
 mod s3;

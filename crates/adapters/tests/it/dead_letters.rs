@@ -112,8 +112,14 @@ impl World {
         };
         let checkpoint = Checkpoint { next_offset: Offset(0), ..Checkpoint::default() };
         let dead_letters = std::slice::from_ref(&letter);
-        let flush =
-            Flush { partition: PLACE.0, dead_letters, sources: &[], repairs: &[], checkpoint };
+        let flush = Flush {
+            partition: PLACE.0,
+            dead_letters,
+            sources: &[],
+            bulk: &[],
+            repairs: &[],
+            checkpoint,
+        };
         store.flush(&flush, &mut std::iter::empty()).expect("the letter is stored");
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let mut world = Self { disk: MemDisk::new(seed), store, clock, process: None };

@@ -33,6 +33,7 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     letters::are_paged(&*fresh());
     letters::move_from_state_to_state(&*fresh());
     sources::are_kept_and_forgotten(&*fresh());
+    sources::files_are_kept(&*fresh());
     late_flushes_are_refused(&*fresh());
     a_snapshot_stays_as_it_was(&*fresh());
     snapshots_see_whole_flushes(fresh());
@@ -316,7 +317,8 @@ fn write(
         rows.iter().map(|(key, row)| CounterRow { key: *key, row: row.clone() }).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let checkpoint = checkpoint(log_epoch, next);
-    let flush = Flush { partition, dead_letters, sources: &[], repairs: &[], checkpoint };
+    let flush =
+        Flush { partition, dead_letters, sources: &[], bulk: &[], repairs: &[], checkpoint };
     store.flush(&flush, &mut rows.into_iter().map(Ok))
 }
 

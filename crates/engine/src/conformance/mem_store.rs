@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
+use model::{
+    BulkEntry, BulkId, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
+};
 use parking_lot::Mutex;
 
 use crate::ports::{
@@ -41,6 +43,7 @@ struct Stored {
     hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
     sources: BTreeMap<(PartitionId, String), SourceState>,
+    bulk: BTreeMap<BulkId, BulkEntry>,
     repairs: BTreeMap<PartitionId, Repairs>,
 }
 
@@ -148,6 +151,9 @@ impl Stored {
                 state: LetterState::Open,
             };
             self.dead_letters.insert((partition, letter.offset), stored);
+        }
+        for entry in flush.bulk {
+            self.bulk.insert(entry.object.id, entry.clone());
         }
         for mark in flush.sources {
             let key = (partition, mark.source.to_string());
@@ -277,6 +283,10 @@ impl CounterSnapshot for MemSnapshot {
         let of_partition = self.0.sources.iter().filter(|((id, _), _)| *id == partition);
         Ok(of_partition.map(|((_, source), state)| (source.clone(), *state)).collect())
     }
+
+    fn bulk(&self) -> Result<Vec<BulkEntry>, PortError> {
+        Ok(self.0.bulk.values().cloned().collect())
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +300,7 @@ mod tests {
             partition: PartitionId(0),
             dead_letters: &[],
             sources: &[],
+            bulk: &[],
             repairs: &[],
             checkpoint,
         };

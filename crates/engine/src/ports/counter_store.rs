@@ -1,7 +1,7 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
 use model::{
-    Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark,
+    BulkEntry, Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark,
     SourceState, StoredRow, TimestampMs,
 };
 
@@ -30,6 +30,8 @@ pub struct Flush<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// Sources that were heard of or forgotten, none twice.
     pub sources: &'a [SourceMark],
+    /// Files that were named.
+    pub bulk: &'a [BulkEntry],
     /// What corrections among the records of this flush have done.
     pub repairs: &'a [RepairNote],
     /// Progress after this flush.
@@ -186,6 +188,9 @@ pub trait CounterSnapshot: Send + Sync {
 
     /// All sources of a partition, in the order of their names.
     fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError>;
+
+    /// All files that were named, in the order of their ids; of an id named again the newest.
+    fn bulk(&self) -> Result<Vec<BulkEntry>, PortError>;
 }
 
 /// A dead letter as it is kept.

@@ -6,6 +6,7 @@ mod counter_store;
 mod error;
 mod event_log;
 mod letter_state;
+mod objects;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
@@ -16,3 +17,4 @@ pub use counter_store::{
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
 pub use letter_state::{LetterState, Replay};
+pub use objects::{ObjectStore, ObjectUpload};

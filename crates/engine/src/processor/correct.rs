@@ -62,7 +62,8 @@ pub(super) fn corrected<'a>(
             Control::Confirmed { generation } => {
                 corrected.notes.push(RepairNote::Forget { generation: *generation });
             }
-            Control::Settings { .. } => {}
+            // These say nothing of rows.
+            Control::Settings { .. } | Control::BulkObject(_) => {}
         }
     }
     corrected.rows = rows.into_iter().map(|(key, row)| CounterRow { key, row }).collect();

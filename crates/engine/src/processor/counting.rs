@@ -10,7 +10,7 @@ use model::control::Control;
 use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
 use model::source::Stamped;
-use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
+use model::{Batch, BulkEntry, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
 
 use super::memory::{Beside, Memory};
 use crate::sources::SourceBook;
@@ -195,7 +195,7 @@ impl Counting {
         let mut chunk = Chunk::new(batch.append_time);
         self.sweep_sources(&mut chunk.beside);
         if batch.is_control {
-            self.control(batch, &mut chunk.beside.controls)?;
+            self.control(batch, &mut chunk.beside)?;
             self.commit(batch.next_offset(), &mut chunk, memory);
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Counting {
     fn control(
         &mut self,
         batch: &Batch<impl AsRef<[u8]>>,
-        about_rows: &mut Vec<(Offset, Control)>,
+        beside: &mut Beside,
     ) -> Result<(), CountingError> {
         let mut offset = batch.base_offset;
         for control in Control::read_all(batch.payload.as_ref()) {
@@ -246,8 +246,14 @@ impl Counting {
                     self.dedup.set_minutes(dedup_minutes);
                     self.forget_minutes();
                 }
+                Ok(Control::BulkObject(object)) if offset >= self.next_offset => {
+                    let append_time = self.append_time;
+                    beside.bulk.push(BulkEntry { offset, append_time, object });
+                }
                 // The start is in the middle of a batch only where the batch was judged in part.
-                Ok(control) if offset >= self.next_offset => about_rows.push((offset, control)),
+                Ok(control) if offset >= self.next_offset => {
+                    beside.controls.push((offset, control))
+                }
                 Ok(_) => {}
                 Err(reason) => return Err(CountingError::Control { offset, reason }),
             }

@@ -44,8 +44,8 @@ pub fn flush(
     let Corrected { rows: corrected, notes } = corrected(&*snapshot, partition, stamp, frozen)?;
     let rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
     let mut rows = Merged::new(rows, corrected);
-    let Frozen { dead_letters, sources, .. } = frozen;
-    let flush = Flush { partition, dead_letters, sources, repairs: &notes, checkpoint };
+    let Frozen { dead_letters, sources, bulk, .. } = frozen;
+    let flush = Flush { partition, dead_letters, sources, bulk, repairs: &notes, checkpoint };
     match store.flush(&flush, &mut rows) {
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {

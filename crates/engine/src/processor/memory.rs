@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
 use model::control::Control;
-use model::{Checkpoint, DeadLetter, Offset, SourceMark};
+use model::{BulkEntry, Checkpoint, DeadLetter, Offset, SourceMark};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -21,6 +21,8 @@ pub struct Frozen {
     pub controls: Vec<(Offset, Control)>,
     /// Sources that were heard of or forgotten, in the order of their names.
     pub sources: Vec<SourceMark>,
+    /// Files that were named.
+    pub bulk: Vec<BulkEntry>,
 }
 
 /// Sources that are to be stored, by name: of several marks of one the last holds.
@@ -35,6 +37,8 @@ pub struct Beside {
     pub controls: Vec<(Offset, Control)>,
     /// Sources that were heard of or forgotten.
     pub sources: SourceMarks,
+    /// Files that were named.
+    pub bulk: Vec<BulkEntry>,
 }
 
 /// The tables of one partition.
@@ -82,6 +86,7 @@ impl Memory {
         tables.beside.dead_letters.append(&mut beside.dead_letters);
         tables.beside.controls.append(&mut beside.controls);
         tables.beside.sources.extend(std::mem::take(&mut beside.sources));
+        tables.beside.bulk.append(&mut beside.bulk);
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -110,9 +115,9 @@ impl Memory {
         let checkpoint = tables.checkpoint;
         let next = tables.active.successor(checkpoint.next_offset);
         let table = std::mem::replace(&mut tables.active, next);
-        let Beside { dead_letters, controls, sources } = std::mem::take(&mut tables.beside);
+        let Beside { dead_letters, controls, sources, bulk } = std::mem::take(&mut tables.beside);
         let sources = sources.into_values().collect();
-        let frozen = Frozen { table, checkpoint, dead_letters, controls, sources };
+        let frozen = Frozen { table, checkpoint, dead_letters, controls, sources, bulk };
         tables.frozen = Some(Arc::new(frozen));
         self.changed.notify_all();
     }
@@ -167,6 +172,11 @@ impl Memory {
 }
 
 impl Tables {
+    /// Files that were named and are not known to be in the store.
+    pub fn bulk(&self) -> impl Iterator<Item = &BulkEntry> {
+        self.frozen.iter().flat_map(|frozen| &frozen.bulk).chain(&self.beside.bulk)
+    }
+
     /// Whether the active table is to be frozen before anything else is counted.
     pub fn is_due(&self, cells_max: usize) -> bool {
         self.active.cells() >= cells_max || !self.beside.controls.is_empty()

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
-use engine::ports::CounterStore;
+use engine::ports::{CounterSnapshot, CounterStore};
 use engine::processor::{Counting, Memory, flush};
 use engine::sources::SourceBook;
 use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::recover::{LogFacts, resume};
 use model::{
-    Batch, Correction, Corrections, Event, HourCell, Minute, Offset, PartitionId, RecordBuf,
-    RowKey, Summary, TimeRange, TimestampMs, Value,
+    Batch, BulkId, BulkObject, Correction, Corrections, Event, HourCell, Minute, Offset,
+    PartitionId, RecordBuf, RowKey, Summary, TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,8 @@ enum Step {
     Append(u32, Vec<Sent>),
     /// A record that nobody can read is appended.
     Poison,
+    /// A file of this id is named.
+    Name(u8),
     /// The window has another length from here on.
     Window(u32),
     /// A cell and its total are found to lack these values, by a recount of all that is counted.
@@ -61,6 +63,7 @@ enum Step {
 enum Entry {
     Event(Sent),
     Window(u32),
+    Name(u8),
     Poison,
     /// What a recount up to an offset found missing in the cell of an event.
     Correct(Offset, Sent, Vec<Option<i64>>),
@@ -97,7 +100,7 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
                 minutes = *changed;
                 start = start.max(now - minutes);
             }
-            Entry::Poison => {}
+            Entry::Poison | Entry::Name(_) => {}
             Entry::Correct(known, sent, missing) => {
                 if corrected.is_none_or(|newest| known.0 as usize > newest) {
                     let key = (sent.item, sent.event_type, sent.minute);
@@ -160,12 +163,31 @@ impl World {
                 let payload = Control::Settings { dedup_minutes }.payload();
                 self.append(payload, vec![Entry::Window(dedup_minutes)], true);
             }
+            Step::Name(id) => {
+                let payload = Control::BulkObject(object(id)).payload();
+                self.append(payload, vec![Entry::Name(id)], true);
+            }
             Step::Correct(sent, missing) => self.correct(sent, missing),
             Step::Count(batches) => self.count(batches),
             Step::Flush(failure) => self.flush(failure),
             Step::Crash => self.crash(),
         }
         self.check()
+    }
+
+    /// Store and memory together know every file that was named, and where.
+    fn check_named(&self, snapshot: &dyn CounterSnapshot) -> Result<(), TestCaseError> {
+        let (counting, memory) = &self.running;
+        let counted = self.entries[..counting.next_offset().0 as usize].iter().zip(0u64..);
+        let named = counted.filter_map(|((_, entry), offset)| match entry {
+            Entry::Name(id) => Some((object(*id).id, Offset(offset))),
+            _ => None,
+        });
+        let known = snapshot.bulk().unwrap().into_iter();
+        let known = known.chain(memory.look(|tables| tables.bulk().cloned().collect::<Vec<_>>()));
+        let known: BTreeMap<_, _> = known.map(|e| (e.object.id, e.offset)).collect();
+        prop_assert_eq!(known, named.collect::<BTreeMap<_, _>>());
+        Ok(())
     }
 
     fn count(&mut self, batches: usize) {
@@ -235,6 +257,7 @@ impl World {
         let counted = counting.next_offset().0 as usize;
         let expected = oracle(&self.entries[..counted]);
         let snapshot = self.store.snapshot().unwrap();
+        self.check_named(&*snapshot)?;
         let checkpoint = snapshot.checkpoint(PARTITION).unwrap().unwrap_or_default();
         for (item, name) in ITEMS.iter().enumerate() {
             for (kind, event_type) in TYPES.iter().enumerate() {
@@ -299,6 +322,12 @@ fn event(sent: &Sent) -> Event<'static> {
     }
 }
 
+/// A file that is named.
+fn object(id: u8) -> BulkObject {
+    let (object, how) = (format!("o{id}"), "{}".into());
+    BulkObject { id: BulkId(id.into()), bytes: 7, object, how }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let sent = (
         0u8..12,
@@ -327,6 +356,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (passed, proptest::collection::vec(sent, 1..12)).prop_map(|(p, e)| Step::Append(p, e)),
         1 => Just(Step::Poison),
+        1 => (0u8..5).prop_map(Step::Name),
         1 => (1u32..30).prop_map(Step::Window),
         1 => corrected,
         5 => (1usize..4).prop_map(Step::Count),

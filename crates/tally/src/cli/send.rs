@@ -1,5 +1,7 @@
 //! `tally send FILE…`: sends files of events, each event exactly once.
 
+mod bulk;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,12 +33,17 @@ use crate::import::{
 /// referer, user_agent; by default the item is the path, the value the bytes, and method and status
 /// are attributes.
 ///
+/// With --bulk each file (NDJSON, CSV or Parquet) goes to the server whole, is safe there when the
+/// command ends, and is counted in the server's own time, once, however often it is sent. Send an
+/// event in a file or without --bulk, not both: later than the dedup window it would count twice.
+///
 /// Refused events are counted, and told by code with the first lines. They do not fail the command,
 /// unless --strict is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tally send events.ndjson.zst\n  \
     tally send trips.csv --map item=route,time=departed,value=miles,attr.origin=from --set type=trip\n  \
     tally send access.log --type-from-method\n  \
+    tally send --bulk --wait history.parquet --map item=video,time=watched_at\n  \
     zcat old.log.gz | tally send - --format combined --shift-days 365")]
 pub(crate) struct SendArgs {
     /// The files; - is standard input
@@ -84,6 +91,15 @@ pub(crate) struct SendArgs {
     /// Exit with status 1 when any event was refused
     #[arg(long)]
     strict: bool,
+    /// Send the files whole, to be counted when the server can
+    #[arg(long)]
+    bulk: bool,
+    /// Send files of at least this size as with --bulk, such as 1GiB; keep to it when you repeat
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    bulk_above: Option<u64>,
+    /// With --bulk: wait until the server has counted them
+    #[arg(long)]
+    wait: bool,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -118,16 +134,40 @@ struct FileSummary {
 }
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<Outcome> {
+    let is_bulk = |file: &String| {
+        let least = args.bulk_above.filter(|_| file != "-");
+        let size = least.and_then(|_| std::fs::metadata(file).ok()).map(|file| file.len());
+        args.bulk || size.zip(least).is_some_and(|(size, least)| size >= least)
+    };
+    let (whole, streamed): (Vec<_>, Vec<_>) = args.files.iter().cloned().partition(is_bulk);
+    if whole.is_empty() {
+        return stream(args, &streamed);
+    }
+    let outcome = bulk::run(args, &whole)?;
+    match streamed.is_empty() {
+        true => Ok(outcome),
+        false => stream(args, &streamed).map(|streamed| match outcome {
+            Outcome::Good => streamed,
+            Outcome::Failed => Outcome::Failed,
+        }),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::config::units::parse_size(text).map_err(str::to_owned)
+}
+
+fn stream(args: &SendArgs, files: &[String]) -> anyhow::Result<Outcome> {
     let options = args.read_options()?;
     let sender = Sender { client: args.server.client()?, options: args.send_options() };
-    if args.files.iter().filter(|file| *file == "-").count() > 1 {
+    if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(UsageError("standard input (-) can be named only once".into()).into());
     }
     let runtime = super::server::runtime()?;
     let started = Instant::now();
     let mut summary = Summary::default();
     let mut outcome = Ok(Outcome::Good);
-    for file in &args.files {
+    for file in files {
         match runtime.block_on(send_file(args, &options, &sender, file)) {
             Ok(sent) => summary.add(sent),
             Err(error) => {

@@ -6,6 +6,7 @@ mod admin;
 mod audits;
 mod backups;
 mod body;
+mod bulk;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
@@ -41,6 +42,7 @@ use engine::query::Query;
 
 use crate::audit::LiveAudit;
 use crate::backups::Backups;
+use crate::bulk::BulkLane;
 use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
@@ -61,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) archiver: Option<Arc<Archiver>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) bulk: Arc<BulkLane>,
     pub(crate) recounts: Arc<Recounts>,
     pub(crate) backups: Arc<Backups>,
     pub(crate) audit: Arc<LiveAudit>,
@@ -82,6 +85,9 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
+    let routes = bulk::routes(routes, &parts.bulk);
+    let judged = metrics.clone();
+    parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
     let routes = items::routes(routes, &parts.query);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);

@@ -401,6 +401,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("backups.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
+        include_str!("bulk.rs"),
         include_str!("events/mod.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),

@@ -81,7 +81,7 @@ impl CsvReader {
     }
 }
 
-fn with_known(mapping: &Mapping, names: &[&str]) -> Mapping {
+pub(super) fn with_known(mapping: &Mapping, names: &[&str]) -> Mapping {
     let mut mapping = mapping.clone();
     for (target, known) in KNOWN {
         if let Some(name) = known.iter().find(|name| names.contains(name)) {

@@ -42,17 +42,37 @@ impl IdDeriver {
 
 /// Hashes parts with their lengths, so that moving a byte from one part to the next changes the
 /// result.
-pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash128 {
+pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash128 {
     finish(hasher(), parts)
+}
+
+/// A digest of a whole file, bit by bit.
+pub(crate) struct Digest(SipHasher13);
+
+impl Digest {
+    /// Of nothing.
+    pub(crate) fn new() -> Self {
+        Self(hasher())
+    }
+
+    /// Adds what comes next.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The digest of all that was added.
+    pub(crate) fn finish(&self) -> u128 {
+        self.0.finish128().as_u128()
+    }
 }
 
 /// Hashes all that is read.
 pub(crate) fn digest_all(mut from: impl std::io::Read) -> std::io::Result<u128> {
-    let (mut hasher, mut buffer) = (hasher(), vec![0; 256 << 10]);
+    let (mut digest, mut buffer) = (Digest::new(), vec![0; 256 << 10]);
     loop {
         match from.read(&mut buffer)? {
-            0 => return Ok(hasher.finish128().as_u128()),
-            read => hasher.write(&buffer[..read]),
+            0 => return Ok(digest.finish()),
+            read => digest.add(&buffer[..read]),
         }
     }
 }

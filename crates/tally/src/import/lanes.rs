@@ -26,6 +26,7 @@ impl Lanes {
     }
 
     /// With another name.
+    #[cfg(test)]
     pub(crate) fn named(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into() }
     }

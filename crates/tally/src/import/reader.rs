@@ -6,6 +6,7 @@ use super::access_log::{self, AccessLogReader, AccessLogRules};
 use super::csv::CsvReader;
 use super::ids::IdDeriver;
 use super::ndjson::NdjsonReader;
+use super::parquet::{self, ParquetReader};
 use super::plan::Mapping;
 use super::source::{self, Source};
 
@@ -16,6 +17,8 @@ pub(crate) enum Format {
     Ndjson,
     /// Comma-separated values, names in the first line
     Csv,
+    /// Apache Parquet, a row a record
+    Parquet,
     /// Web access log: host ident user [time] "request" status bytes
     Common,
     /// Web access log: common, then "referer" "user agent"
@@ -30,7 +33,11 @@ impl Format {
         match stem.rsplit_once('.').map(|(_, extension)| extension) {
             Some("ndjson" | "jsonl") => return Some(Self::Ndjson),
             Some("csv") => return Some(Self::Csv),
+            Some("parquet") => return Some(Self::Parquet),
             _ => {}
+        }
+        if head.starts_with(parquet::MAGIC) {
+            return Some(Self::Parquet);
         }
         if head.trim_ascii_start().first() == Some(&b'{') {
             return Some(Self::Ndjson);
@@ -66,18 +73,19 @@ impl Refusal {
 
 /// One record that was read. Where it is an event, its line of NDJSON was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Line of the file, from 1, where it begins.
-    pub(super) line: u64,
-    pub(super) result: Result<(), Refusal>,
+    pub(crate) line: u64,
+    pub(crate) result: Result<(), Refusal>,
     /// It is an event, but by a rule for odd requests.
-    pub(super) is_odd: bool,
+    pub(crate) is_odd: bool,
 }
 
 enum Kind {
     Ndjson(NdjsonReader),
     Csv(CsvReader),
     AccessLog(AccessLogReader),
+    Parquet(Box<ParquetReader>),
 }
 
 /// Reads the records of one file.
@@ -90,10 +98,10 @@ pub(crate) struct Reader {
 impl Reader {
     /// Begins to read. The error says what to change in the arguments.
     pub(crate) fn new(source: Source, options: &ReadOptions) -> anyhow::Result<Self> {
-        let Source { name, compression, head, reader, .. } = source;
+        let Source { name, compression, head, reader, anywhere, .. } = source;
         let Some(format) = options.format.or_else(|| Format::detect(&name, &head)) else {
             anyhow::bail!(
-                "cannot tell the format of `{name}`: say --format ndjson, csv, common or combined"
+                "cannot tell the format of `{name}`: say --format ndjson, csv, parquet, common or combined"
             );
         };
         let ids = IdDeriver::new(&head);
@@ -103,6 +111,16 @@ impl Reader {
             Format::Csv => match CsvReader::new(reader, ids, mapping) {
                 Ok(opened) => opened.map(Kind::Csv),
                 Err(error) => return Err(source::read_error(&name, compression, error)),
+            },
+            Format::Parquet => match anywhere {
+                None => Err(
+                    "Parquet must be a file that can be read anywhere, not a stream or compressed"
+                        .into(),
+                ),
+                Some(file) => match ParquetReader::new(file, ids, mapping) {
+                    Ok(opened) => opened.map(|reader| Kind::Parquet(Box::new(reader))),
+                    Err(error) => return Err(source::read_error(&name, compression, error)),
+                },
             },
             Format::Common | Format::Combined => {
                 let is_combined = format == Format::Combined;
@@ -115,11 +133,12 @@ impl Reader {
     }
 
     /// The next record, or none at the end.
-    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
+    pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
         let record: io::Result<_> = match &mut self.kind {
             Kind::Ndjson(reader) => reader.next(out),
             Kind::Csv(reader) => reader.next(out),
             Kind::AccessLog(reader) => reader.next(out),
+            Kind::Parquet(reader) => reader.next(out),
         };
         record.map_err(|error| source::read_error(&self.name, self.compression, error))
     }

@@ -32,7 +32,7 @@ pub(crate) struct RefusedExample {
 }
 
 impl Refusals {
-    pub(super) fn add(&mut self, code: &str, line: u64, detail: String) {
+    pub(crate) fn add(&mut self, code: &str, line: u64, detail: String) {
         let entry = self.0.entry(code.to_owned()).or_default();
         entry.count += 1;
         if entry.examples.len() < EXAMPLES {
@@ -117,7 +117,7 @@ impl Progress {
 
 impl FileReport {
     /// Adds the records that follow.
-    pub(super) fn merge(&mut self, next: Self) {
+    pub(crate) fn merge(&mut self, next: Self) {
         self.records += next.records;
         self.line = next.line;
         self.accepted += next.accepted;

@@ -1,7 +1,7 @@
 //! Opens what is to be sent: a file or standard input, decompressed as its first bytes say.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 
 use super::ids::{self, HEAD_BYTES};
+use super::parquet::ReadAt;
+use super::reader::Format;
 
 const BUFFER_BYTES: usize = 256 << 10;
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -19,7 +21,8 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(crate) struct Source {
     /// As the user wrote it; `standard input` for `-`.
     pub(crate) name: String,
-    /// Tells this content from other content; standard input has none.
+    /// A digest of every byte as stored: what is taken for the same file is not counted again.
+    /// Standard input has none.
     pub(crate) identity: Option<u128>,
     /// Size as stored, where it is known.
     pub(crate) stored_bytes: Option<u64>,
@@ -31,6 +34,8 @@ pub(crate) struct Source {
     pub(super) reader: Box<dyn BufRead + Send>,
     /// What it is compressed with.
     pub(crate) compression: Option<&'static str>,
+    /// All bytes as stored, in any order, where that is possible and they are not compressed.
+    pub(super) anywhere: Option<Arc<dyn ReadAt>>,
 }
 
 impl std::fmt::Debug for Source {
@@ -40,47 +45,76 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Opens a path; `-` is standard input.
+    /// Opens a path; `-` is standard input. Reads all of a file once, to identify it.
     pub(crate) fn open(path: &str) -> anyhow::Result<Self> {
+        let mut source = Self::open_unidentified(path)?;
+        if source.stored_bytes.is_some() {
+            let context = || format!("cannot read `{path}`");
+            let file = File::open(Path::new(path)).with_context(context)?;
+            source.identity = Some(ids::digest_all(file).with_context(context)?);
+        }
+        Ok(source)
+    }
+
+    /// How it is written, from its name and its beginning.
+    pub(crate) fn detect(&self) -> Option<Format> {
+        Format::detect(&self.name, &self.head)
+    }
+
+    /// As [`Source::open`], without an identity.
+    pub(crate) fn open_unidentified(path: &str) -> anyhow::Result<Self> {
         if path == "-" {
-            return Self::new("standard input", Box::new(io::stdin()), None, None);
+            return Self::new("standard input", Box::new(io::stdin()), u64::MAX);
         }
         let context = || format!("cannot read `{path}`");
-        let mut file = File::open(Path::new(path)).with_context(context)?;
+        let file = File::open(Path::new(path)).with_context(context)?;
         let metadata = file.metadata().with_context(context)?;
         if metadata.is_dir() {
             anyhow::bail!("`{path}` is a folder; name the files in it");
         }
-        let identity = if metadata.is_file() {
-            Some(identity(&mut file).with_context(context)?)
-        } else {
-            None
+        let stored_bytes = metadata.is_file().then_some(metadata.len());
+        let again: Option<Arc<dyn ReadAt>> = match metadata.is_file() {
+            true => Some(Arc::new(file.try_clone().with_context(context)?)),
+            false => None,
         };
-        let size = metadata.is_file().then_some(metadata.len());
-        Self::new(path, Box::new(file), identity, size).with_context(context)
+        let source = Self::new(path, Box::new(file), u64::MAX).with_context(context)?;
+        let anywhere = again.filter(|_| source.compression.is_none());
+        Ok(Self { stored_bytes, anywhere, ..source })
     }
 
-    fn new(
+    /// Something that can be read anywhere, and its reader from the front. `expanded_max` is what
+    /// it may become when it is decompressed.
+    pub(crate) fn of_object(
         name: &str,
-        raw: Box<dyn Read + Send>,
-        identity: Option<u128>,
-        stored_bytes: Option<u64>,
+        anywhere: impl ReadAt + 'static,
+        front: impl Read + Send + 'static,
+        expanded_max: u64,
     ) -> anyhow::Result<Self> {
+        let stored_bytes = Some(anywhere.size());
+        let source = Self::new(name, Box::new(front), expanded_max)?;
+        let anywhere: Option<Arc<dyn ReadAt>> =
+            source.compression.is_none().then(|| Arc::new(anywhere) as _);
+        Ok(Self { stored_bytes, anywhere, ..source })
+    }
+
+    fn new(name: &str, raw: Box<dyn Read + Send>, expanded_max: u64) -> anyhow::Result<Self> {
         let read_bytes = Arc::new(AtomicU64::new(0));
         let counted = CountingReader { inner: raw, count: Arc::clone(&read_bytes) };
         let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
         let magic = read_head(&mut raw, ZSTD_MAGIC.len())?;
         let whole = Cursor::new(magic.clone()).chain(raw);
-        let (compression, mut reader): (_, Box<dyn BufRead + Send>) =
-            if magic.starts_with(ZSTD_MAGIC) {
-                let decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
-                (Some("zstd"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
-            } else if magic.starts_with(GZIP_MAGIC) {
-                let decoder = flate2::bufread::MultiGzDecoder::new(whole);
-                (Some("gzip"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
-            } else {
-                (None, Box::new(whole))
-            };
+        let (compression, expanded): (_, Box<dyn BufRead + Send>) = if magic.starts_with(ZSTD_MAGIC)
+        {
+            let decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+            (Some("zstd"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
+        } else if magic.starts_with(GZIP_MAGIC) {
+            let decoder = flate2::bufread::MultiGzDecoder::new(whole);
+            (Some("gzip"), Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
+        } else {
+            (None, Box::new(whole))
+        };
+        let left = if compression.is_some() { expanded_max } else { u64::MAX };
+        let mut reader = Bounded { inner: expanded, left };
         let mut head = match read_head(&mut reader, HEAD_BYTES) {
             Ok(head) => head,
             Err(error) => return Err(read_error(name, compression, error)),
@@ -89,8 +123,9 @@ impl Source {
             head.drain(..BYTE_ORDER_MARK.len());
         }
         let reader = Box::new(Cursor::new(head.clone()).chain(reader));
+        let (identity, stored_bytes, anywhere) = (None, None, None);
         let name = name.to_owned();
-        Ok(Self { name, identity, stored_bytes, read_bytes, head, reader, compression })
+        Ok(Self { name, identity, stored_bytes, read_bytes, head, reader, compression, anywhere })
     }
 }
 
@@ -117,12 +152,35 @@ fn read_head(reader: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A digest of every byte: what is taken for the same file is not counted again. The file is back
-/// at its beginning afterwards.
-fn identity(file: &mut File) -> io::Result<u128> {
-    let identity = ids::digest_all(&mut *file)?;
-    file.rewind()?;
-    Ok(identity)
+/// Ends with an error where more comes out of a decoder than is allowed.
+struct Bounded {
+    inner: Box<dyn BufRead + Send>,
+    left: u64,
+}
+
+impl BufRead for Bounded {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let left = self.left;
+        let buffer = self.inner.fill_buf()?;
+        if left == 0 && !buffer.is_empty() {
+            let error = "it expands to far more than a usual file does";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(&buffer[..buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX))])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.left -= bytes as u64;
+        self.inner.consume(bytes);
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
+    }
 }
 
 struct CountingReader {
@@ -140,7 +198,8 @@ impl Read for CountingReader {
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn try_from_bytes(bytes: Vec<u8>) -> anyhow::Result<Source> {
-    Source::new("test", Box::new(Cursor::new(bytes)), None, None)
+    let bytes = bytes::Bytes::from(bytes);
+    Source::of_object("test", bytes.clone(), Cursor::new(bytes), 1 << 30)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod archive;
 mod audit;
 mod backup;
 mod bad_input;
+mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;

@@ -2,6 +2,7 @@
 //! and the commands of README.
 
 mod archive;
+mod bulk;
 mod data;
 mod drill;
 mod full;

@@ -31,6 +31,8 @@ use super::disk::{Disk, RealDisk};
 use super::log::{EmbeddedLog, PinnedLog};
 use super::store::{EmbeddedStore, FREE_BYTES_MIN};
 
+/// This data folder's name in its archive.
+const ARCHIVE_OWNER: &str = "archive-owner";
 /// How often the archive is gone through again when it changes meanwhile.
 const ARCHIVE_PASSES: usize = 8;
 
@@ -119,7 +121,7 @@ fn write(source: &Source<'_>, folder: &Path, heard: &mut Heard<'_>) -> Result<Ma
     drop(snapshot);
     copy_log(&pinned, &source.data_dir.join("log"), &mut copying)?;
     drop(pinned);
-    copy_archive(source.data_dir, &mut copying)?;
+    copy_archive(source.data_dir, &partitions, &mut copying)?;
     let mut files = copying.entries;
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     sync_folders(folder)?;
@@ -156,12 +158,24 @@ fn copy_log(
 /// Copies the archive, whose files never change but come and go, and the small ones that name them.
 /// Those that name others are taken first: what they name is there then, unless it was removed since,
 /// and then all of it is gone through again.
-fn copy_archive(data_dir: &Path, copying: &mut Copying<'_, '_>) -> Result<(), PortError> {
+///
+/// Raw events behind the end of the copied log are left out: the restored log goes on there with
+/// others.
+fn copy_archive(
+    data_dir: &Path,
+    partitions: &[PartitionEntry],
+    copying: &mut Copying<'_, '_>,
+) -> Result<(), PortError> {
+    let owner = data_dir.join(ARCHIVE_OWNER);
+    match copying.copy(&owner, ARCHIVE_OWNER, None) {
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => {}
+    }
     let archive = data_dir.join("archive");
     for _ in 0..ARCHIVE_PASSES {
         let mut paths = find(&archive)?;
         // Names that object_store has for what is being written.
-        paths.retain(|path| !path.contains('#'));
+        paths.retain(|path| !path.contains('#') && !is_behind(path, partitions));
         let names_others = |path: &str| !path.ends_with(".parquet");
         paths.sort_by_key(|path| !names_others(path));
         let mut is_whole = true;
@@ -184,6 +198,18 @@ fn copy_archive(data_dir: &Path, copying: &mut Copying<'_, '_>) -> Result<(), Po
     }
     let context = "the archive changes faster than it can be copied: try again later";
     Err(PortError::new(ErrorKind::Unavailable, context))
+}
+
+/// Whether a raw file goes on behind the end of its partition's log. Its name ends in
+/// `p<partition>-<from>-<to>.parquet`.
+fn is_behind(path: &str, partitions: &[PartitionEntry]) -> bool {
+    let name = path.rsplit('/').next().and_then(|name| name.strip_prefix('p'));
+    let name = name.filter(|_| path.starts_with("raw/"));
+    let Some(numbers) = name.and_then(|name| name.strip_suffix(".parquet")) else { return false };
+    let numbers: Vec<u64> = numbers.split('-').map_while(|number| number.parse().ok()).collect();
+    let [partition, _, to] = numbers[..] else { return false };
+    let of_it = partitions.iter().find(|entry| u64::from(entry.partition) == partition);
+    of_it.is_none_or(|entry| to > entry.durable_offset)
 }
 
 fn is_gone(error: &PortError) -> bool {
@@ -222,7 +248,7 @@ fn check_room(folder: &Path, bytes: u64) -> Result<(), PortError> {
 
 /// Removes what a backup that failed has written. Best effort: without a manifest it is no backup.
 fn clear(folder: &Path) {
-    for name in [MANIFEST, manifest::UNFINISHED] {
+    for name in [MANIFEST, manifest::UNFINISHED, ARCHIVE_OWNER] {
         let _ = std::fs::remove_file(folder.join(name));
     }
     for name in ["store", "log", "archive"] {

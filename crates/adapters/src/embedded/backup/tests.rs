@@ -80,6 +80,7 @@ impl Bench {
             dead_letters: &[],
             sources: &[],
             repairs: &[],
+            bulk: &[],
             checkpoint,
         };
         self.store.flush(&flush, &mut rows).unwrap();
@@ -116,6 +117,14 @@ fn what_is_restored_is_what_was_there() {
     fs::create_dir_all(bench.path("data/archive/raw/hour=1")).unwrap();
     fs::write(bench.path("data/archive/raw/hour=1/p0.parquet"), b"columns").unwrap();
     fs::write(bench.path("data/archive/manifest.json"), b"names").unwrap();
+    let raw_file =
+        |from: u64, to: u64| format!("archive/raw/hour=1/p0-{from:020}-{to:020}.parquet");
+    let end = bench.log.bounds(PartitionId(0)).durable_offset.0;
+    let (within, behind) = (raw_file(0, end), raw_file(end, end + 1));
+    for raw in [&within, &behind] {
+        fs::write(bench.path(&format!("data/{raw}")), b"rows").unwrap();
+    }
+    fs::write(bench.path("data/archive-owner"), b"me").unwrap();
     let before = all_ids(&bench.log, None);
     let manifest = bench.backup("backup", &mut go_on).unwrap();
     let durable = bench.log.bounds(PartitionId(0)).durable_offset;
@@ -151,6 +160,12 @@ fn what_is_restored_is_what_was_there() {
     drop(log);
     assert_eq!(fs::read(bench.path("restored/archive/raw/hour=1/p0.parquet")).unwrap(), b"columns");
     assert_eq!(fs::read(bench.path("restored/archive/manifest.json")).unwrap(), b"names");
+    assert_eq!(fs::read(bench.path("restored/archive-owner")).unwrap(), b"me");
+    assert_eq!(fs::read(bench.path(&format!("restored/{within}"))).unwrap(), b"rows");
+    assert!(
+        !bench.path(&format!("restored/{behind}")).exists(),
+        "of events that are not in the log"
+    );
     let again = restore(&bench.path("backup"), &bench.path("restored"), &mut go_on);
     assert_eq!(again.unwrap_err().kind, ErrorKind::Conflict, "never over data");
 }

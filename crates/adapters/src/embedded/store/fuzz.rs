@@ -23,12 +23,13 @@ pub fn row(bytes: &[u8]) {
 /// Everything else the store keeps: the first byte says what the others are.
 pub fn letter(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => checkpoint(bytes),
         1 => dead_letter(bytes),
         2 => letter_state(bytes),
         3 => key(bytes),
-        _ => source(bytes),
+        4 => source(bytes),
+        _ => bulk(bytes),
     }
 }
 
@@ -48,6 +49,12 @@ fn letter_state(bytes: &[u8]) {
     let Ok(state) = letters::read_state(bytes) else { return };
     assert_ne!(state, LetterState::Open, "an open letter has no bytes");
     assert_eq!(letters::write_state(&state).as_deref(), Some(bytes));
+}
+
+fn bulk(bytes: &[u8]) {
+    if let Ok(entry) = row::read_bulk(bytes) {
+        assert_eq!(row::write_bulk(&entry), bytes);
+    }
 }
 
 fn source(bytes: &[u8]) {

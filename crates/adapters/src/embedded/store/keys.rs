@@ -10,6 +10,7 @@
 //! dead letter  44 'D' | partition u16 | offset u64
 //! its state    53 'S' | partition u16 | offset u64     not there while the letter is open
 //! source       51 'Q' | partition u16 | name
+//! bulk object  42 'B' | id u128
 //! total        54 'T' | partition u16 | item | 00 | type
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
 //! repairs      47 'G' | partition u16                  where the newest corrections stood
@@ -20,7 +21,7 @@
 //! items of an hour and type are one scan.
 
 use model::bucket::TIME_MAX;
-use model::{Hour, Offset, PartitionId, RowKey};
+use model::{BulkId, Hour, Offset, PartitionId, RowKey};
 
 use super::row::Damage;
 
@@ -31,6 +32,8 @@ const CHECKPOINT: u8 = b'C';
 const DEAD_LETTER: u8 = b'D';
 const LETTER_STATE: u8 = b'S';
 const SOURCE: u8 = b'Q';
+/// What the keys of all bulk objects begin with.
+pub(super) const BULK: [u8; 1] = [b'B'];
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
 const REPAIR: u8 = b'G';
@@ -51,6 +54,13 @@ pub(super) fn dead_letter(partition: PartitionId, offset: Offset) -> [u8; 11] {
 /// The key of a dead letter's state.
 pub(super) fn letter_state(partition: PartitionId, offset: Offset) -> [u8; 11] {
     tagged_offset(LETTER_STATE, partition, offset)
+}
+
+/// The key of a bulk object.
+pub(super) fn bulk(id: BulkId) -> [u8; 17] {
+    let mut key = [BULK[0]; 17];
+    key[1..].copy_from_slice(&id.0.to_be_bytes());
+    key
 }
 
 /// The key of a source; with no name, what those of a partition begin with.
@@ -202,6 +212,7 @@ mod tests {
         assert_eq!(repair_offset(&repair(PartitionId(258), Offset(7))), Some(Offset(7)));
         assert_eq!(repair_offset(&repairs(PartitionId(258))), None);
         assert_eq!(FORMAT, *b"F");
+        assert_eq!(bulk(BulkId(0x0102)), *b"B\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02");
         assert_eq!(source(PartitionId(258), "s 1"), b"Q\x01\x02s 1");
         assert_eq!(source_name(b"Q\x01\x02s 1"), Ok("s 1"));
         assert_eq!(source_name(b"Q\x01\x02"), Err(Damage::Text));

@@ -116,6 +116,10 @@ impl EmbeddedStore {
             let key = keys::dead_letter(flush.partition, letter.offset);
             batch.insert(&self.rows, key, row::write_dead_letter(letter));
         }
+        for entry in flush.bulk {
+            let key = keys::bulk(entry.object.id);
+            batch.insert(&self.rows, key, row::write_bulk(entry));
+        }
         for mark in flush.sources {
             let key = keys::source(flush.partition, &mark.source);
             match &mark.state {

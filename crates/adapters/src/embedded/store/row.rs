@@ -18,13 +18,17 @@
 //!            | window_start_minute u32 | window_minutes u32, big-endian, 36 bytes
 //! dead letter = append_time i64 big-endian | length of reason varint | reason | record
 //! source     = sequence i64 | append_time i64 | since u64, big-endian
+//! bulk object = offset u64 | append_time i64, big-endian | the body of its control record
 //! format     = u32 big-endian
 //! ```
 //!
 //! Counts, offsets and spreads are LEB128 varints; `min`, `value` and `sum` (an i128) zigzag ones.
 
 use model::checkpoint::Checkpoint;
-use model::{Cell, DeadLetter, Hour, Offset, SourceState, Stamp, StoredRow, Summary, TimestampMs};
+use model::{
+    BulkEntry, BulkObject, Cell, DeadLetter, Hour, Offset, SourceState, Stamp, StoredRow, Summary,
+    TimestampMs,
+};
 
 /// What this program writes and the only thing it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -180,6 +184,21 @@ pub(super) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
     };
     reader.end()?;
     Ok(state)
+}
+
+/// The bytes of a bulk object.
+pub(super) fn write_bulk(entry: &BulkEntry) -> Vec<u8> {
+    let append_time = entry.append_time.0.to_be_bytes();
+    [&entry.offset.0.to_be_bytes()[..], &append_time, &entry.object.body()].concat()
+}
+
+/// Reads a bulk object.
+pub(super) fn read_bulk(bytes: &[u8]) -> Result<BulkEntry, Damage> {
+    let mut reader = Reader(bytes);
+    let offset = Offset(u64::from_be_bytes(reader.chunk()?));
+    let append_time = TimestampMs(i64::from_be_bytes(reader.chunk()?));
+    let object = BulkObject::read(reader.0).map_err(|_| Damage::Length)?;
+    Ok(BulkEntry { offset, append_time, object })
 }
 
 /// The bytes of a dead letter; its offset is in the key.

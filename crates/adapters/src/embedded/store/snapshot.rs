@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, PortError, Repairs, StoredDeadLetter};
 use fjall::{Guard, Keyspace, Readable, Snapshot};
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
+use model::{BulkEntry, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
@@ -140,6 +140,14 @@ impl CounterSnapshot for EmbeddedSnapshot {
             Ok((name.to_owned(), state))
         };
         self.pinned.prefix(&self.rows, keys::source(partition, "")).map(read).collect()
+    }
+
+    fn bulk(&self) -> Result<Vec<BulkEntry>, PortError> {
+        let read = |guard: Guard| {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            row::read_bulk(&value).map_err(|damage| damaged(&key, damage))
+        };
+        self.pinned.prefix(&self.rows, keys::BULK).map(read).collect()
     }
 }
 

@@ -76,7 +76,8 @@ fn partitions_beyond_the_limit_are_refused() {
     let store = open(&scratch.path().join("store"));
     let partition = PartitionId(model::limits::PARTITIONS_MAX);
     let checkpoint = Checkpoint::default();
-    let flush = Flush { partition, dead_letters: &[], sources: &[], repairs: &[], checkpoint };
+    let flush =
+        Flush { partition, dead_letters: &[], sources: &[], bulk: &[], repairs: &[], checkpoint };
     let flushed = store.flush(&flush, &mut std::iter::empty());
     assert_eq!(flushed.unwrap_err().kind, ErrorKind::Invalid);
 }
@@ -149,6 +150,7 @@ fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
         partition: PartitionId(0),
         dead_letters: &[],
         sources: &[],
+        bulk: &[],
         repairs: &[],
         checkpoint,
     };

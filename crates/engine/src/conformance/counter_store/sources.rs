@@ -1,6 +1,8 @@
-//! How a store keeps what is known of sources.
+//! How a store keeps what is known of sources, and which files were named.
 
-use model::{Offset, PartitionId, SourceMark, SourceState, TimestampMs};
+use model::{
+    BulkEntry, BulkId, BulkObject, Offset, PartitionId, SourceMark, SourceState, TimestampMs,
+};
 
 use super::{P0, P1, checkpoint};
 use crate::ports::{CounterSnapshot, CounterStore, Flush, PortError};
@@ -27,6 +29,29 @@ pub(super) fn are_kept_and_forgotten(store: &dyn CounterStore) {
     assert_eq!(read(&*after, P0)[0].1, 9);
 }
 
+/// They are written with their flush; one that is named again replaces the one before.
+pub(super) fn files_are_kept(store: &dyn CounterStore) {
+    let entry = |id, offset| {
+        let object = BulkObject { id: BulkId(id), bytes: 7, object: "o".into(), how: "{}".into() };
+        BulkEntry { offset: Offset(offset), append_time: TimestampMs(5), object }
+    };
+    assert_eq!(store.snapshot().expect("a snapshot").bulk().expect("none"), []);
+    for (next, bulk) in [(1, [entry(9, 0), entry(u128::MAX, 1)]), (2, [entry(3, 2), entry(9, 3)])] {
+        let (partition, checkpoint) = (P0, checkpoint(1, next));
+        let beside = Flush {
+            partition,
+            dead_letters: &[],
+            sources: &[],
+            bulk: &bulk,
+            repairs: &[],
+            checkpoint,
+        };
+        store.flush(&beside, &mut std::iter::empty()).expect("a flush");
+    }
+    let found = store.snapshot().expect("a snapshot").bulk().expect("files");
+    assert_eq!(found, [entry(3, 2), entry(9, 3), entry(u128::MAX, 1)]);
+}
+
 /// A flush of nothing but sources, each with its sequence or forgotten.
 pub(super) fn write(
     store: &dyn CounterStore,
@@ -39,7 +64,14 @@ pub(super) fn write(
         .map(|&(source, sequence)| SourceMark { source: source.into(), state: sequence.map(state) })
         .collect();
     let checkpoint = checkpoint(1, next);
-    let flush = Flush { partition, dead_letters: &[], sources: &marks, repairs: &[], checkpoint };
+    let flush = Flush {
+        partition,
+        dead_letters: &[],
+        sources: &marks,
+        bulk: &[],
+        repairs: &[],
+        checkpoint,
+    };
     store.flush(&flush, &mut std::iter::empty())
 }
 

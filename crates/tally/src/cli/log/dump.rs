@@ -199,6 +199,10 @@ fn control(control: &Control) -> serde_json::Value {
             "generation": corrections.generation,
             "known_offset": corrections.known_offset.0,
         }),
+        Control::BulkObject(object) => json!({ "bulk_object": {
+            "id": object.id.to_string(), "bytes": object.bytes, "object": object.object,
+            "how": object.how,
+        } }),
         Control::Confirmed { generation } => json!({ "confirmed_generation": generation }),
     }
 }
