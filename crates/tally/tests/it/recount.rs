@@ -59,7 +59,8 @@ fn plant(data_dir: &Path, item: &str, hour: Hour, wrong: &mut dyn FnMut(&mut Sto
         wrong(&mut row);
         Ok(CounterRow { key, row })
     });
-    let flush = Flush { partition, dead_letters: &[], sources: &[], repairs: &[], checkpoint };
+    let flush =
+        Flush { partition, dead_letters: &[], sources: &[], repairs: &[], bulk: &[], checkpoint };
     store.flush(&flush, &mut planted).expect("planted");
 }
 
