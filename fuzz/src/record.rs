@@ -23,8 +23,7 @@ pub(crate) fn record(payload: &[u8]) {
         passed_on(bytes);
     }
     assert!(held <= payload.len(), "records lie side by side");
-    for Control::Settings { dedup_minutes } in Control::read_all(payload).filter_map(Result::ok) {
-        let control = Control::Settings { dedup_minutes };
+    for control in Control::read_all(payload).filter_map(Result::ok) {
         assert!(Control::read_all(&control.payload()).eq([Ok(control)]));
     }
 }

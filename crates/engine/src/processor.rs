@@ -2,6 +2,7 @@
 
 mod counting;
 mod flush;
+mod folding;
 mod memory;
 mod partition;
 #[cfg(feature = "conformance")]

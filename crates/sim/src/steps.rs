@@ -1,15 +1,18 @@
 //! What clients, network, log, processors and questions do in one step.
 
-use anyhow::{Result, bail, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
 use engine::conformance::mem_store::FlushFailure;
 use engine::gateway::{Fate, Outcome};
 use engine::ports::{ErrorKind, PortError};
 use engine::query::QueryError;
-use model::PartitionId;
+use model::{Minute, PartitionId, Summary, TimeRange};
 
 use crate::bug::Bug;
 use crate::fault::Fault;
-use crate::process::{Answer, PARTITIONS, poll};
+use crate::oracle::Kept;
+use crate::process::{ALL_EVENTS, Answer, PARTITIONS, poll};
 use crate::world::{Delivery, ITEMS, World, item_name, partition_of};
 
 impl World {
@@ -168,10 +171,19 @@ impl World {
         let told = result.as_ref().map_err(|error| error.kind);
         self.trace.note(format!("flush {id}, {failure:?}, intruder {intrudes}: {told:?}"));
         match result {
-            Ok(_) => {}
+            Ok(_) => self.fold(id)?,
             Err(error) => self.flush_failed(failure, &error)?,
         }
         self.check_store()
+    }
+
+    /// The store folds what is old, now and then.
+    fn fold(&mut self, id: PartitionId) -> Result<()> {
+        let Some(process) = self.process.as_ref().filter(|_| self.chance.one_in(2)) else {
+            return Ok(());
+        };
+        self.trace.note(format!("fold {id}"));
+        process.fold(id).context("folding failed")
     }
 
     fn flush_failed(&mut self, failure: Option<FlushFailure>, error: &PortError) -> Result<()> {
@@ -211,13 +223,36 @@ impl World {
         ensure!(process.is_ready(), "it answers before it replayed everything");
         self.oracle.check_as_of(usize::from(id.0), next, as_of)?;
         let minutes = self.oracle.minutes(usize::from(id.0), next, &item);
+        let kept = self.oracle.horizons(usize::from(id.0), next);
         let total = minutes.values().sum();
+        let series = kept.series(ALL_EVENTS.start, &minutes);
         ensure!(
-            (numbers.total, &numbers.minutes) == (total, &minutes),
-            "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {minutes:?}"
+            (numbers.total, &numbers.minutes) == (total, &series),
+            "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {series:?}"
         );
         self.oracle.told(&item, numbers.total.count)?;
         self.trace.note(format!("{item}: {} at {next}", numbers.total.count));
+        self.ask_range(&item, kept, &minutes)
+    }
+
+    /// Somebody asks for any part of it.
+    fn ask_range(
+        &mut self,
+        item: &str,
+        kept: Kept,
+        minutes: &BTreeMap<Minute, Summary>,
+    ) -> Result<()> {
+        let all = ALL_EVENTS.end.0 - ALL_EVENTS.start.0;
+        let start = self.chance.below(all.into()) as u32;
+        let end = start + 1 + self.chance.below((all - start).into()) as u32;
+        let at = |minute: u32| Minute(ALL_EVENTS.start.0 + minute);
+        let range = TimeRange { start: at(start), end: at(end) };
+        let Some(process) = &self.process else { return Ok(()) };
+        let answer = process.count_in(item, range)?;
+        let range = kept.rounded(range);
+        let is_in = |(minute, _): &(&Minute, &Summary)| range.contains(**minute);
+        let expected = minutes.iter().filter(is_in).map(|(_, summary)| summary).sum();
+        ensure!(answer == (range, expected), "{answer:?} was told of {range:?}, not {expected:?}");
         Ok(())
     }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError,
+    Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
-use model::{Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
+use model::{Cell, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
 use parking_lot::Mutex;
 
 use crate::bug::Bug;
@@ -134,6 +134,11 @@ impl CounterStore for SimStore {
         self.inner.mark(partition, offset, from, to)
     }
 
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        self.check()?;
+        self.inner.fold(partition, rows_max)
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         self.check()?;
         let strays = self.strays.lock().clone();
@@ -193,6 +198,20 @@ impl CounterSnapshot for SimSnapshot {
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
         self.inner.hours(partition, hours)
+    }
+
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_day(partition, day, event_type, each)
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        self.inner.days(partition, days)
     }
 
     fn dead_letters(

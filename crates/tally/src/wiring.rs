@@ -126,6 +126,7 @@ fn open_log(
         segment_bytes: settings.segment_bytes,
         reserve_bytes: LOG_RESERVE_BYTES,
         dedup_minutes: settings.dedup_minutes,
+        counters: settings.counter_retention,
         retention_ms: Some(settings.log_retention_ms),
         retention_bytes: settings.log_retention_bytes,
         ..LogSettings::new(partitions)

@@ -1,15 +1,16 @@
 //! A counter store in memory, the reference for all others, with failures on order.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::Excluded;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+use model::{Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow};
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError,
+    Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -34,11 +35,16 @@ struct State {
     flushes: u64,
 }
 
+type HourKey = (PartitionId, Hour, String, String);
+
 #[derive(Clone, Debug, Default)]
 struct Stored {
     checkpoints: BTreeMap<PartitionId, Checkpoint>,
     totals: BTreeMap<(PartitionId, String, String), StoredRow>,
-    hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
+    hours: BTreeMap<HourKey, StoredRow>,
+    days: BTreeMap<(PartitionId, Day, String, String), StoredRow>,
+    /// The last row that was looked at for folding.
+    folded: BTreeMap<PartitionId, HourKey>,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
 }
 
@@ -99,6 +105,10 @@ impl CounterStore for MemStore {
         Ok(())
     }
 
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        Ok(Arc::make_mut(&mut self.0.lock().stored).fold(partition, rows_max))
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         Ok(Box::new(MemSnapshot(self.0.lock().stored.clone())))
     }
@@ -129,6 +139,10 @@ impl Stored {
                     let key = (partition, hour, event_type.to_owned(), item.to_owned());
                     self.hours.insert(key, row);
                 }
+                RowKey::Day { day, event_type, item } => {
+                    let key = (partition, day, event_type.to_owned(), item.to_owned());
+                    self.days.insert(key, row);
+                }
             }
         }
         for letter in flush.dead_letters {
@@ -144,6 +158,25 @@ impl Stored {
         Ok(())
     }
 
+    fn fold(&mut self, partition: PartitionId, rows_max: usize) -> Folded {
+        let horizons = self.checkpoints.get(&partition).copied().unwrap_or_default().horizons;
+        let begin = |hour| (partition, hour, String::new(), String::new());
+        let from = self.folded.get(&partition).cloned().unwrap_or_else(|| begin(Hour(0)));
+        let until = begin(horizons.minute());
+        if from >= until {
+            return Folded { rows: 0, is_done: true };
+        }
+        let (mut rows, mut last) = (0, None);
+        let mut left = self.hours.range_mut((Excluded(&from), Excluded(&until)));
+        for (key, row) in left.by_ref().take(rows_max) {
+            rows += u64::from(row.fold());
+            last = Some(key.clone());
+        }
+        let is_done = left.next().is_none();
+        self.folded.insert(partition, if is_done { until } else { last.unwrap_or(from) });
+        Folded { rows, is_done }
+    }
+
     fn get(&self, partition: PartitionId, key: &RowKey<'_>) -> Option<StoredRow> {
         match *key {
             RowKey::Total { item, event_type } => {
@@ -151,6 +184,9 @@ impl Stored {
             }
             RowKey::Hour { hour, event_type, item } => {
                 self.hours.get(&(partition, hour, event_type.to_owned(), item.to_owned()))
+            }
+            RowKey::Day { day, event_type, item } => {
+                self.days.get(&(partition, day, event_type.to_owned(), item.to_owned()))
             }
         }
         .cloned()
@@ -213,6 +249,31 @@ impl CounterSnapshot for MemSnapshot {
             .filter(|(p, hour, ..)| *p == partition && hours.contains(&hour.0))
             .map(|(_, hour, ..)| *hour)
             .collect();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let first = (partition, day, event_type.to_owned(), String::new());
+        for ((p, d, t, item), row) in self.0.days.range(first..) {
+            if (*p, *d, t.as_str()) != (partition, day, event_type) {
+                break;
+            }
+            each(item, row.clone());
+        }
+        Ok(())
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        let mine =
+            self.0.days.keys().filter(|(p, day, ..)| *p == partition && days.contains(&day.0));
+        let mut found: Vec<Day> = mine.map(|(_, day, ..)| *day).collect();
         found.dedup();
         Ok(found)
     }

@@ -1,6 +1,8 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
-use model::{Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs};
+use model::{
+    Checkpoint, Day, DeadLetter, Hour, Offset, PartitionId, RowKey, StoredRow, TimestampMs,
+};
 
 use super::error::PortError;
 use super::letter_state::LetterState;
@@ -27,6 +29,15 @@ pub struct Flush<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// Progress after this flush.
     pub checkpoint: Checkpoint,
+}
+
+/// What one turn of folding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Rows that became shorter.
+    pub rows: u64,
+    /// Whether all rows below the horizon are folded.
+    pub is_done: bool,
 }
 
 /// Keeps counter rows and checkpoints.
@@ -56,6 +67,14 @@ pub trait CounterStore: Send + Sync {
         from: &LetterState,
         to: &LetterState,
     ) -> Result<(), PortError>;
+
+    /// Goes on folding: makes one cell of the minutes of hour rows that lie below the stored
+    /// checkpoint's minute horizon, and looks at `rows_max` rows at most. Sums and stamps stay.
+    ///
+    /// It fails as a flush does, and a repeat goes on where the last one that succeeded ended, after
+    /// a restart too; what was folded is not looked at again. Snapshots taken afterwards see it. The
+    /// caller does not flush the partition meanwhile.
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError>;
 
     /// Pins what is stored now.
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError>;
@@ -101,6 +120,23 @@ pub trait CounterSnapshot: Send + Sync {
         partition: PartitionId,
         hours: std::ops::Range<u32>,
     ) -> Result<Vec<Hour>, PortError>;
+
+    /// Calls `each` with the item and row of every row of one day and type, in item order.
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// The days within the range of which the partition has a day row, in order; a day without one
+    /// may be among them.
+    fn days(
+        &self,
+        partition: PartitionId,
+        days: std::ops::Range<u32>,
+    ) -> Result<Vec<Day>, PortError>;
 
     /// Dead letters from an offset on, at most `limit`, in offset order.
     fn dead_letters(

@@ -9,7 +9,9 @@ mod letter_state;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawHead, RawSink};
 pub use clock::Clock;
-pub use counter_store::{CounterRow, CounterSnapshot, CounterStore, Flush, Rows, StoredDeadLetter};
+pub use counter_store::{
+    CounterRow, CounterSnapshot, CounterStore, Flush, Folded, Rows, StoredDeadLetter,
+};
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
 pub use letter_state::{LetterState, Replay};

@@ -8,7 +8,9 @@ use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
-use model::{Batch, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
+use model::{
+    Batch, Checkpoint, DeadLetter, Horizons, Minute, Offset, Retention, TimestampMs, Value,
+};
 
 use super::memory::Memory;
 
@@ -24,6 +26,8 @@ pub struct Counting {
     log_epoch: u32,
     next_offset: Offset,
     append_time: TimestampMs,
+    retention: Retention,
+    horizons: Horizons,
     tally: Tally,
 }
 
@@ -109,6 +113,8 @@ impl Counting {
             log_epoch: from.log_epoch,
             next_offset: from.next_offset,
             append_time: from.append_time,
+            retention: from.retention,
+            horizons: from.horizons,
             tally: Tally::default(),
         }
     }
@@ -164,6 +170,7 @@ impl Counting {
         self.log_epoch = batch.log_epoch;
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
+        self.horizons.advance(self.append_time, self.retention);
         if batch.is_control {
             self.control(batch)?;
             self.commit(batch.next_offset(), &mut Chunk::new(batch.append_time), memory);
@@ -211,6 +218,10 @@ impl Counting {
                     self.dedup.set_minutes(dedup_minutes);
                     self.forget_minutes();
                 }
+                Ok(Control::Retention(retention)) => {
+                    self.retention = retention;
+                    self.horizons.advance(self.append_time, retention);
+                }
                 Err(reason) => {
                     let offset = batch.base_offset;
                     return Err(CountingError::Control { offset, reason });
@@ -229,9 +240,11 @@ impl Counting {
         self.tally.duplicates += (read - chunk.records.len()) as u64;
         self.tally.dead_letters += chunk.dead.len() as u64;
         self.next_offset = next;
+        let horizons = self.horizons;
         memory.commit(&self.checkpoint(), &mut chunk.dead, |table| {
             for (event, _) in chunk.records.drain(..) {
-                table.add(event.item, event.event_type, event.minute, event.value);
+                let slot = horizons.slot(event.minute);
+                table.add(event.item, event.event_type, slot, event.value);
             }
         });
         self.dedup.sweep_a_shard();
@@ -249,6 +262,8 @@ impl Counting {
                 .map_or(self.next_offset, |(_, offset)| *offset),
             window_start_minute: self.dedup.start_minute(),
             window_minutes: self.dedup.minutes(),
+            retention: self.retention,
+            horizons: self.horizons,
         }
     }
 

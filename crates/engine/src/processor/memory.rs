@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
-use model::{Checkpoint, DeadLetter, Offset};
+use model::{Checkpoint, DeadLetter, Horizons, Offset};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -113,6 +113,13 @@ impl Memory {
         (tables.frozen.clone(), tables.is_closed)
     }
 
+    /// Waits for the time to pass, or until a table is frozen or the memory is closed; whether
+    /// neither came.
+    pub fn stays_idle(&self, pause: std::time::Duration) -> bool {
+        let (frozen, is_closed) = self.wait_frozen(pause);
+        frozen.is_none() && !is_closed
+    }
+
     /// Waits for the time to pass, or until the memory is closed; whether it is.
     pub fn wait_closed(&self, timeout: std::time::Duration) -> bool {
         let mut tables = self.tables.lock();
@@ -143,6 +150,11 @@ impl Memory {
 }
 
 impl Tables {
+    /// The horizons by which the newest event was judged.
+    pub fn horizons(&self) -> Horizons {
+        self.checkpoint.horizons
+    }
+
     /// The tables that hold what a store with this checkpoint lacks, oldest first; none when the
     /// checkpoint is older than what memory still has, and a newer snapshot is to be taken.
     pub fn since(&self, checkpoint: Offset) -> Option<Vec<&MemoryTable>> {

@@ -10,8 +10,8 @@ use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::recover::{LogFacts, resume};
 use model::{
-    Batch, Event, Minute, Offset, PartitionId, RecordBuf, RowKey, Summary, TimeRange, TimestampMs,
-    Value,
+    Batch, Cell, Event, Minute, Offset, PartitionId, RecordBuf, Retention, RowKey, SlotPlace,
+    Summary, TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -38,10 +38,14 @@ enum Step {
     Poison,
     /// The window has another length from here on.
     Window(u32),
+    /// From here on minutes and hours are kept for so many minutes.
+    Retention(u32, u32),
     /// The processor counts so many batches.
     Count(usize),
     /// A flush, which may fail before or after it took effect.
     Flush(Option<FlushFailure>),
+    /// The store folds so many rows.
+    Fold(usize),
     /// The process ends without warning and starts again.
     Crash,
 }
@@ -50,15 +54,42 @@ enum Step {
 enum Entry {
     Event(Sent),
     Window(u32),
+    Retention(u32, u32),
     Poison,
+}
+
+/// The first minutes whose minutes and whose hours are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Kept {
+    minutes_from: u32,
+    hours_from: u32,
+}
+
+impl Kept {
+    /// The definition: what is older than it is kept for, in whole hours and days; never back.
+    fn advance(&mut self, now: u32, (minutes, hours): (u32, u32)) {
+        self.minutes_from = self.minutes_from.max((now - minutes) / 60 * 60);
+        self.hours_from = self.hours_from.max((now - hours) / 1_440 * 1_440);
+    }
+
+    /// The first minute of what a minute is kept in, and how many that are.
+    fn bucket(self, minute: u32) -> (u32, u32) {
+        let length = match () {
+            () if minute >= self.minutes_from => 1,
+            () if minute >= self.hours_from => 60,
+            () => 1_440,
+        };
+        (minute / length * length, length)
+    }
 }
 
 type Counters = BTreeMap<(usize, usize, u32), Summary>;
 
 /// The definition: an event counts unless its key was appended within the window, whose start
 /// never goes back.
-fn oracle(log: &[(u32, Entry)]) -> Counters {
+fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
     let (mut counters, mut seen) = (Counters::new(), HashMap::new());
+    let (mut kept, mut retention) = (Kept::default(), (FIRST_MINUTE, FIRST_MINUTE));
     let (mut minutes, mut start) = (10, 0);
     for (now, entry) in log {
         start = start.max(now - minutes);
@@ -75,10 +106,12 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
                 minutes = *changed;
                 start = start.max(now - minutes);
             }
+            Entry::Retention(minutes, hours) => retention = (*minutes, *hours),
             Entry::Poison => {}
         }
+        kept.advance(*now, retention);
     }
-    counters
+    (counters, kept)
 }
 
 struct World {
@@ -123,6 +156,12 @@ impl World {
                 let payload = Control::Settings { dedup_minutes }.payload();
                 self.append(payload, vec![Entry::Window(dedup_minutes)], true);
             }
+            Step::Retention(minutes, hours) => {
+                let millis = |minutes: u32| i64::from(minutes) * MINUTE_MS;
+                let kept = Retention::new(millis(minutes), millis(hours)).unwrap();
+                let payload = Control::Retention(kept).payload();
+                self.append(payload, vec![Entry::Retention(minutes, hours)], true);
+            }
             Step::Count(batches) => {
                 let (counting, memory) = &mut self.running;
                 let next = counting.next_offset();
@@ -132,6 +171,7 @@ impl World {
                 }
             }
             Step::Flush(failure) => self.flush(failure),
+            Step::Fold(rows) => drop(self.store.fold(PARTITION, rows).unwrap()),
             Step::Crash => self.crash(),
         }
         self.check()
@@ -159,23 +199,24 @@ impl World {
         self.running = start(&self.store, &self.batches, Offset(self.entries.len() as u64));
     }
 
-    /// Store and memory together are the oracle's counters of what has been counted.
+    /// Store and memory together are the oracle's counters of what has been counted, in the buckets
+    /// that are still kept.
     fn check(&self) -> Result<(), TestCaseError> {
         let (counting, memory) = &self.running;
         let counted = counting.next_offset().0 as usize;
-        let expected = oracle(&self.entries[..counted]);
+        let (expected, kept) = oracle(&self.entries[..counted]);
         let snapshot = self.store.snapshot().unwrap();
         let checkpoint = snapshot.checkpoint(PARTITION).unwrap().unwrap_or_default();
         for (item, name) in ITEMS.iter().enumerate() {
             for (kind, event_type) in TYPES.iter().enumerate() {
-                let mut by_minute: BTreeMap<u32, Summary> = BTreeMap::new();
+                let mut slots: Vec<(SlotPlace, Summary)> = Vec::new();
                 let mut total = Summary::EMPTY;
                 memory.look(|tables| {
                     let tables = tables.since(checkpoint.next_offset).expect("they meet");
                     for table in tables {
                         total.add(&table.summary(name, event_type, TimeRange::ALL));
-                        table.for_each_minute(name, event_type, TimeRange::ALL, |minute, sum| {
-                            by_minute.entry(minute.0).or_default().add(sum);
+                        table.for_each_slot(name, event_type, TimeRange::ALL, |slot, sum| {
+                            slots.push((slot.place(), *sum));
                         });
                     }
                 });
@@ -186,22 +227,47 @@ impl World {
                 }
                 let mut add = |hour: model::Hour, row: model::StoredRow| {
                     for cell in row.cells {
-                        let minute = hour.minute(cell.slot).0;
-                        by_minute.entry(minute).or_default().add(&cell.summary);
+                        slots.push((SlotPlace::Hour(hour, cell.slot), cell.summary));
                     }
                 };
                 snapshot.scan_item(PARTITION, name, event_type, 0..u32::MAX, &mut add).unwrap();
-                let of_item: BTreeMap<u32, Summary> = expected
-                    .iter()
-                    .filter(|((i, k, _), _)| (*i, *k) == (item, kind))
-                    .map(|((_, _, minute), summary)| (*minute, *summary))
-                    .collect();
+                for day in snapshot.days(PARTITION, 0..u32::MAX).unwrap() {
+                    let key = RowKey::Day { day, event_type, item: name };
+                    for row in snapshot.get(PARTITION, &[key]).unwrap().into_iter().flatten() {
+                        slots.push((SlotPlace::Day(day), row.summary()));
+                    }
+                }
+                let mut of_item: BTreeMap<u32, Summary> = BTreeMap::new();
+                for ((i, k, minute), summary) in &expected {
+                    if (*i, *k) == (item, kind) {
+                        of_item.entry(kept.bucket(*minute).0).or_default().add(summary);
+                    }
+                }
                 prop_assert_eq!(total, of_item.values().sum::<Summary>());
-                prop_assert_eq!(by_minute, of_item);
+                prop_assert_eq!(buckets(&slots, kept)?, of_item);
             }
         }
         Ok(())
     }
+}
+
+/// What is stored by the buckets that are kept: nothing is kept more coarsely than that.
+fn buckets(
+    slots: &[(SlotPlace, Summary)],
+    kept: Kept,
+) -> Result<BTreeMap<u32, Summary>, TestCaseError> {
+    let mut buckets: BTreeMap<u32, Summary> = BTreeMap::new();
+    for (place, summary) in slots {
+        let (minute, length) = match *place {
+            SlotPlace::Hour(hour, Cell::WHOLE) => (hour.0 * 60, 60),
+            SlotPlace::Hour(hour, slot) => (hour.minute(slot).0, 1),
+            SlotPlace::Day(day) => (day.0 * 1_440, 1_440),
+        };
+        let (start, kept_length) = kept.bucket(minute);
+        prop_assert!(length <= kept_length, "{place:?} is more than {kept:?}");
+        buckets.entry(start).or_default().add(summary);
+    }
+    Ok(buckets)
 }
 
 /// What a process does when it starts on this store and log.
@@ -232,7 +298,7 @@ fn step() -> impl Strategy<Value = Step> {
         0u8..12,
         0..ITEMS.len(),
         0..TYPES.len(),
-        prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 200..FIRST_MINUTE],
+        prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 2_000..FIRST_MINUTE],
         proptest::option::of(-1_000_000i64..1_000_000),
     )
         .prop_map(|(id, item, event_type, minute, value)| Sent {
@@ -242,7 +308,7 @@ fn step() -> impl Strategy<Value = Step> {
             minute,
             value,
         });
-    let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40];
+    let passed = prop_oneof![12 => Just(0u32), 6 => 1u32..4, 2 => 4u32..40, 1 => 40u32..2_000];
     let failure = prop_oneof![
         4 => Just(None),
         1 => Just(Some(FlushFailure::Before)),
@@ -252,8 +318,10 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (passed, proptest::collection::vec(sent, 1..12)).prop_map(|(p, e)| Step::Append(p, e)),
         1 => Just(Step::Poison),
         1 => (1u32..30).prop_map(Step::Window),
+        1 => (0u32..300, 0u32..2_000).prop_map(|(m, more)| Step::Retention(m, m + more)),
         5 => (1usize..4).prop_map(Step::Count),
         3 => failure.prop_map(Step::Flush),
+        2 => (1usize..5).prop_map(Step::Fold),
         1 => Just(Step::Crash),
     ]
 }
@@ -271,6 +339,7 @@ proptest! {
         // The first takes what a failed one left behind, the second what has come since.
         world.take(Step::Flush(None))?;
         world.take(Step::Flush(None))?;
+        world.take(Step::Fold(usize::MAX))?;
         world.take(Step::Crash)?;
         prop_assert_eq!(world.running.0.next_offset().0 as usize, world.entries.len());
         let poisoned = world.entries.iter().filter(|entry| matches!(entry.1, Entry::Poison)).count();

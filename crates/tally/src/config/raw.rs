@@ -41,6 +41,12 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) log_retention_bytes: Option<String>,
+    /// How long counts by the minute are kept; raise it to load history [default: 7d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention_minute: Option<String>,
+    /// How long counts by the hour are kept, days are for ever [default: 90d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention_hour: Option<String>,
     /// Size of one file of the log [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
@@ -69,7 +75,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 12] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 14] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -80,6 +86,8 @@ impl Raw {
             ("flush_interval", &self.flush_interval),
             ("log_retention", &self.log_retention),
             ("log_retention_bytes", &self.log_retention_bytes),
+            ("retention_minute", &self.retention_minute),
+            ("retention_hour", &self.retention_hour),
             ("segment_bytes", &self.segment_bytes),
             ("log_compression", &self.log_compression),
             ("log_level", &self.log_level),

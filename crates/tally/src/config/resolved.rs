@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use model::Retention;
 use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX};
 
 use super::raw::Raw;
@@ -101,6 +102,8 @@ pub(crate) struct Resolved {
     pub(crate) flush_interval_ms: u64,
     pub(crate) log_retention_ms: i64,
     pub(crate) log_retention_bytes: Option<u64>,
+    /// How long counts by the minute and by the hour are kept.
+    pub(crate) counter_retention: Retention,
     pub(crate) segment_bytes: u64,
     pub(crate) log_compression: Compression,
     pub(crate) log_level: String,
@@ -167,7 +170,7 @@ impl Resolved {
             settings.push(Setting { name, text, origin });
         }
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 12] =
+        let settings: [Setting; 14] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -179,6 +182,8 @@ impl Resolved {
             flush_interval,
             log_retention,
             log_retention_bytes,
+            retention_minute,
+            retention_hour,
             segment_bytes,
             log_compression,
             log_level,
@@ -201,6 +206,7 @@ impl Resolved {
                 "none" => None,
                 _ => Some(log_retention_bytes.size(SEGMENT_BYTES_MIN..=1 << 60)?),
             },
+            counter_retention: counter_retention(&retention_minute, &retention_hour)?,
             segment_bytes: segment_bytes.size(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
             log_compression: match log_compression.text.as_str() {
                 "none" => Compression::None,
@@ -233,13 +239,15 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         flush_interval: get("flush_interval"),
         log_retention: get("log_retention"),
         log_retention_bytes: get("log_retention_bytes"),
+        retention_minute: get("retention_minute"),
+        retention_hour: get("retention_hour"),
         segment_bytes: get("segment_bytes"),
         log_compression: get("log_compression"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 12] {
+fn defaults(machine: Machine) -> [(&'static str, String); 14] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -251,6 +259,8 @@ fn defaults(machine: Machine) -> [(&'static str, String); 12] {
         ("flush_interval", "10s".into()),
         ("log_retention", "14d".into()),
         ("log_retention_bytes", "none".into()),
+        ("retention_minute", "7d".into()),
+        ("retention_hour", "90d".into()),
         ("segment_bytes", "64MiB".into()),
         ("log_compression", "lz4".into()),
         ("log_level", "info".into()),
@@ -272,6 +282,15 @@ fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
             Err(setting.refuse(&allowed))
         }
     }
+}
+
+fn counter_retention(minute: &Setting, hour: &Setting) -> Result<Retention, SettingError> {
+    let minute_ms = minute.duration_ms(i64::MAX as u64)? as i64;
+    let hour_ms = hour.duration_ms(i64::MAX as u64)? as i64;
+    Retention::new(minute_ms, hour_ms).ok_or_else(|| {
+        let text = &minute.text;
+        hour.refuse(&format!("it must be at least as long as `retention_minute`, {text}"))
+    })
 }
 
 fn dedup_minutes(setting: &Setting) -> Result<u32, SettingError> {
@@ -303,6 +322,8 @@ mod tests {
         assert_eq!(resolved.dedup_bytes, 2 << 30);
         assert_eq!(resolved.dedup_minutes, 10);
         assert_eq!(resolved.max_event_age_ms, 7 * 86_400_000);
+        let kept = Retention::new(7 * 86_400_000, 90 * 86_400_000);
+        assert_eq!(Some(resolved.counter_retention), kept);
         assert!(resolved.shown.iter().all(|(_, _, origin)| *origin == Origin::Default));
     }
 
@@ -326,7 +347,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 15] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -336,6 +357,9 @@ mod tests {
             ("flush_interval", |raw| raw.flush_interval = Some("1d".into())),
             ("log_retention", |raw| raw.log_retention = Some("0d".into())),
             ("log_retention_bytes", |raw| raw.log_retention_bytes = Some("some".into())),
+            ("retention_minute", |raw| raw.retention_minute = Some("7".into())),
+            ("retention_hour", |raw| raw.retention_hour = Some("long".into())),
+            ("retention_hour", |raw| raw.retention_hour = Some("6d".into())),
             ("segment_bytes", |raw| raw.segment_bytes = Some("1B".into())),
             ("log_compression", |raw| raw.log_compression = Some("zip".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),

@@ -74,7 +74,7 @@ async fn count(
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let counted =
         ask(&query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
-    let (start, end) = match range {
+    let (start, end) = match counted.range {
         Some(range) => {
             let (start, end) = ranges::bounds(range, counted.quality.as_of);
             (Some(start.to_string()), Some(end.to_string()))
@@ -126,7 +126,7 @@ async fn stats(
             event_type,
             start: start.to_string(),
             end: end.to_string(),
-            step: step.as_str().into(),
+            step: series.step.as_str().into(),
             total: functions.of_summary(&series.total),
             series: points.collect(),
             as_of: series.quality.as_of.to_string(),

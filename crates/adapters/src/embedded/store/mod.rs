@@ -6,6 +6,7 @@
 //! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
+mod fold;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 mod keys;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::ports::{
-    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
+    CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
 };
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
 use model::{Offset, PartitionId, RowKey};
@@ -94,7 +95,7 @@ impl EmbeddedStore {
             .durability(Some(PersistMode::SyncData));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut before = None;
-        let mut newest_hour = None;
+        let (mut newest_hour, mut newest_day) = (None, None);
         for counter in rows {
             let counter = counter?;
             debug_assert!(before < Some(counter.key), "rows come in key order, no key twice");
@@ -103,11 +104,16 @@ impl EmbeddedStore {
             value.clear();
             row::write_row(&mut value, &counter.row);
             batch.insert(&self.rows, &key[..], &value[..]);
-            if let RowKey::Hour { hour, .. } = counter.key
-                && newest_hour != Some(hour)
-            {
-                partition.add_hour(hour);
-                newest_hour = Some(hour);
+            match counter.key {
+                RowKey::Hour { hour, .. } if newest_hour != Some(hour) => {
+                    partition.add_hour(hour);
+                    newest_hour = Some(hour);
+                }
+                RowKey::Day { day, .. } if newest_day != Some(day) => {
+                    partition.add_day(day);
+                    newest_day = Some(day);
+                }
+                _ => {}
             }
         }
         for letter in flush.dead_letters {
@@ -185,6 +191,10 @@ impl CounterStore for EmbeddedStore {
         to: &LetterState,
     ) -> Result<(), PortError> {
         self.mark_letter(partition, offset, from, to)
+    }
+
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        self.fold_rows(partition, rows_max)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
 use fjall::{Keyspace, Readable, Snapshot};
-use model::{Checkpoint, Hour, Offset, PartitionId, RowKey, StoredRow};
+use model::{Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
@@ -14,7 +14,7 @@ use super::{damaged, failure, keys, letters};
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
     pub(super) rows: Keyspace,
-    /// Hours that were added since the moment are among them, and have no rows yet here.
+    /// Hours and days that were added since the moment are among them, and have no rows yet here.
     pub(super) partitions: Arc<Partitions>,
 }
 
@@ -24,6 +24,17 @@ impl EmbeddedSnapshot {
             Some(bytes) => row::read_row(&bytes).map(Some).map_err(|d| damaged(key, d)),
             None => Ok(None),
         }
+    }
+
+    /// Calls `each` with the rows of a prefix, which the item follows.
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&str, StoredRow)) -> Result<(), PortError> {
+        for guard in self.pinned.prefix(&self.rows, prefix) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let item = std::str::from_utf8(&key[prefix.len()..]);
+            let item = item.map_err(|_| damaged(&key, Damage::Text))?;
+            each(item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
     }
 }
 
@@ -76,18 +87,28 @@ impl CounterSnapshot for EmbeddedSnapshot {
         each: &mut dyn FnMut(&str, StoredRow),
     ) -> Result<(), PortError> {
         let mut prefix = Vec::new();
-        keys::hour_type(&mut prefix, partition, hour, event_type);
-        for guard in self.pinned.prefix(&self.rows, &prefix) {
-            let (key, value) = guard.into_inner().map_err(read_failure)?;
-            let item = std::str::from_utf8(&key[prefix.len()..]);
-            let item = item.map_err(|_| damaged(&key, Damage::Text))?;
-            each(item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
-        }
-        Ok(())
+        keys::head_type(&mut prefix, &keys::hour_head(partition, hour), event_type);
+        self.scan(&prefix, each)
     }
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
         Ok(self.partitions.get(partition)?.hours(hours))
+    }
+
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let mut prefix = Vec::new();
+        keys::head_type(&mut prefix, &keys::day_head(partition, day), event_type);
+        self.scan(&prefix, each)
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        Ok(self.partitions.get(partition)?.days(days))
     }
 
     fn dead_letters(

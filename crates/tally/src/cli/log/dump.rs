@@ -175,6 +175,11 @@ impl Serialize for Line<'_> {
             Entry::Control(Control::Settings { dedup_minutes }) => {
                 map.serialize_entry("control", &Settings { dedup_minutes: *dedup_minutes })?;
             }
+            Entry::Control(Control::Retention(retention)) => {
+                let (minute_ms, hour_ms) = (retention.minute_ms(), retention.hour_ms());
+                let kept = Kept { retention_minute_ms: minute_ms, retention_hour_ms: hour_ms };
+                map.serialize_entry("control", &kept)?;
+            }
             Entry::Uncountable(bytes, reason) => {
                 let (reason, record) = (reason.to_string(), hex(bytes));
                 map.serialize_entry("uncountable", &Uncountable { reason, record })?;
@@ -194,6 +199,12 @@ impl Serialize for Line<'_> {
 #[derive(Serialize)]
 struct Settings {
     dedup_minutes: u32,
+}
+
+#[derive(Serialize)]
+struct Kept {
+    retention_minute_ms: i64,
+    retention_hour_ms: i64,
 }
 
 /// A record that is no event, with its bytes in hexadecimal.
