@@ -3,6 +3,7 @@
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
 mod dead_letters;
+mod explain;
 mod problem;
 mod wire;
 
@@ -10,6 +11,7 @@ mod wire;
 pub mod client;
 
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
+pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
 pub use problem::{Problem, ProblemCode};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,

@@ -1,6 +1,7 @@
 //! Questions: the store and the memory tables added, so that each event is seen exactly once.
 
 mod cover;
+mod explain;
 mod quality;
 mod top;
 
@@ -15,6 +16,7 @@ use model::{Granularity, Minute, RoutingTable, Slot, StoredRow, Summary, TimeRan
 use crate::ports::{CounterStore, EventLog, PortError};
 use crate::processor::{Partition, Processors};
 
+pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
 pub use top::Top;
 

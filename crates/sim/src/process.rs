@@ -235,6 +235,20 @@ impl Process {
         let counted = self.query.count(item, EVENT_TYPE, Some(range))?;
         Ok((counted.range.unwrap_or(range), counted.summary))
     }
+
+    /// The sum of the parts that are told of an item's numbers in a range, or of its total.
+    pub(crate) fn explained(
+        &self,
+        item: &str,
+        range: Option<TimeRange>,
+    ) -> Result<Summary, QueryError> {
+        let explained = self.query.explain(item, EVENT_TYPE, range)?;
+        let parts = explained.partitions.iter().flat_map(|partition| {
+            let rows = partition.rows.iter().map(|part| &part.summary);
+            rows.chain(partition.memory.iter().map(|part| &part.summary))
+        });
+        Ok(parts.sum())
+    }
 }
 
 /// What is known of an item.

@@ -249,6 +249,9 @@ impl World {
         let range = TimeRange { start: at(start), end: at(end) };
         let Some(process) = &self.process else { return Ok(()) };
         let answer = process.count_in(item, range)?;
+        let parts = [process.explained(item, None)?, process.explained(item, Some(range))?];
+        let whole = [minutes.values().sum(), answer.1];
+        ensure!(parts == whole, "the parts of {whole:?} add up to {parts:?}");
         let range = kept.rounded(range);
         let is_in = |(minute, _): &(&Minute, &Summary)| range.contains(**minute);
         let expected = minutes.iter().filter(is_in).map(|(_, summary)| summary).sum();

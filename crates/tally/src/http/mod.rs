@@ -7,6 +7,7 @@ mod body;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
+mod explain;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
@@ -69,6 +70,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
     let routes = items::routes(routes, &parts.query);
+    let routes = explain::routes(routes, &parts.query);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);

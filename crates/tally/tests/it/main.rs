@@ -5,6 +5,7 @@ mod counting;
 mod dead_letters;
 mod drill;
 mod log_tool;
+mod retention;
 mod settings;
 
 use std::io::{BufRead, BufReader, Read, Write};
