@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve test test-fast check bench sim fuzz
+.PHONY: serve test test-fast test-s3 test-spark check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -9,9 +9,16 @@ serve: ## build and start Tally on http://127.0.0.1:8080
 
 test: test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
+	@$(MAKE) -s test-s3 test-spark
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
+
+test-s3: ## the archive in a bucket, on a server of S3 that this installs
+	@scripts/test-s3
+
+test-spark: ## Spark, which this installs, counts raw events as Tally does
+	@scripts/toolchain && cargo test --release --locked -p tally --test real spark -- --ignored
 
 check: ## format, lints and tests
 	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace --all-features

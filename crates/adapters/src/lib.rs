@@ -1,4 +1,6 @@
 //! One folder per outside thing, each behind its own feature.
 
+#[cfg(feature = "archive")]
+pub mod archive;
 #[cfg(feature = "embedded")]
 pub mod embedded;

@@ -4,6 +4,7 @@
 //! [`ports`].
 
 pub mod admission;
+pub mod archiver;
 pub mod dead_letters;
 pub mod gateway;
 pub mod ports;

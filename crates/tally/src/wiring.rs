@@ -6,14 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use adapters::archive::{Objects, Place, RawFiles};
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
 use engine::admission::Admission;
+use engine::archiver::{Archiver, ArchiverSettings};
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, CounterStore, EventLog};
+use engine::ports::{Clock, CounterStore, ErrorKind, EventLog};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -32,6 +34,9 @@ const TABLE_CELLS_MAX: usize = 80_000;
 /// Room that the log leaves free on the disk: what is accepted can then be counted and written down
 /// even when nothing more can be accepted.
 const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
+
+/// Room that an archive in a folder leaves free: the log goes before it.
+const ARCHIVE_RESERVE_BYTES: u64 = LOG_RESERVE_BYTES + (128 << 20);
 
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
@@ -66,8 +71,13 @@ impl Tally {
             hash_keys: rand::random(),
             dedup_minutes: settings.dedup_minutes,
         };
+        let archiver = Duty::Merge.call(|| open_archive(settings, &log))?.map(Arc::new);
         let processors = Duty::Count.call(|| {
-            let (log, store) = (log.clone(), store.clone());
+            let store = store.clone();
+            let log = match &archiver {
+                Some(archiver) => archiver.keep_unarchived(log.clone()),
+                None => log.clone(),
+            };
             Processors::start(log, store, clock.clone(), admission.clone(), processor_settings)
         })?;
         let age = settings.max_event_age_ms;
@@ -75,7 +85,8 @@ impl Tally {
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let data_dir = dir.clone();
-        let parts = Parts { gateway, query, processors, admission, dead_letters, data_dir };
+        let parts =
+            Parts { gateway, query, processors, archiver, admission, dead_letters, data_dir };
         Ok(Self { parts, _lock: lock })
     }
 
@@ -89,7 +100,11 @@ impl Tally {
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        self.parts.processors.stop().context("the last flush failed; the next start repeats it")
+        let archiver = self.parts.archiver.as_deref();
+        archiver.inspect(|archiver| archiver.ask_to_stop());
+        let flushed = self.parts.processors.stop();
+        archiver.inspect(|archiver| archiver.stop());
+        flushed.context("the last flush failed; the next start repeats it")
     }
 }
 
@@ -133,6 +148,48 @@ fn open_log(
     };
     let log = EmbeddedLog::open(disk, &dir, &log_settings, clock.clone(), &known_durable)?;
     Ok(Arc::new(log))
+}
+
+/// Starts to archive raw events, where that is wanted.
+fn open_archive(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<Option<Archiver>> {
+    let Some(place) = &settings.archive else { return Ok(None) };
+    let place: Place =
+        place.parse().with_context(|| format!("the setting `archive` is `{place}`"))?;
+    let owner = archive_owner(&settings.data_dir)?;
+    let objects = Objects::open(&place)?;
+    let archive = RawFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
+    match archive.claim() {
+        Ok(()) => objects.remove_leftovers()?,
+        // One that is away now is claimed by the first write.
+        Err(error) if error.kind == ErrorKind::Unavailable => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            cause = error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
+            "the archive does not answer; the log keeps what it should have"
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    let archiver_settings = ArchiverSettings {
+        retention_ms: settings.raw_retention_ms,
+        dedup_minutes: settings.dedup_minutes,
+    };
+    Ok(Some(Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?))
+}
+
+/// The name of this data folder in its archive: random, made at the first start.
+fn archive_owner(dir: &Path) -> anyhow::Result<String> {
+    const NAME: &str = "archive-owner";
+    let objects = Objects::open(&dir.into())?;
+    let made = format!("{:032x}", rand::random::<u128>());
+    objects.create(NAME, made)?;
+    let found = objects.get(NAME)?.unwrap_or_default();
+    let found = String::from_utf8_lossy(&found).trim().to_owned();
+    if found.is_empty() || !found.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        bail!(
+            "{} is damaged; it holds what the object `tally-archive` of its archive says",
+            dir.join(NAME).display()
+        );
+    }
+    Ok(found)
 }
 
 /// The clocks of this machine.

@@ -1,5 +1,7 @@
 //! The archive of raw events: what was appended, in files that others can read.
 
+use std::ops::Range;
+
 use model::{Hour, Offset, PartitionId, TimestampMs, Value};
 
 use super::error::PortError;
@@ -46,6 +48,8 @@ pub struct RawEvent<'a> {
 pub struct RawHead {
     /// Length of the dedup window at the file's first offset, in append minutes.
     pub window_minutes: u32,
+    /// Length of the dedup window at the first offset after the file, in append minutes.
+    pub next_window_minutes: u32,
     /// Control records and where they stand, as in the log without their length.
     pub controls: Vec<(Offset, Vec<u8>)>,
     /// Offsets of records that became dead letters.
@@ -55,23 +59,31 @@ pub struct RawHead {
 /// Takes the events of a file one after the other, in offset order.
 pub type RawSink<'a> = dyn FnMut(RawEvent<'_>) -> Result<(), PortError> + 'a;
 
+/// Gives the events of a file into a sink, and then what the file says beside them.
+pub type RawFill<'a> = dyn FnMut(&mut RawSink<'_>) -> Result<RawHead, PortError> + 'a;
+
 /// Keeps raw events.
 ///
 /// - **Atomicity and durability.** A file is whole and durable when `write_raw` returns, or not
 ///   there. A repeat replaces it by the same bytes.
+/// - **Ownership.** One server writes to an archive. Who finds it to be another's gets `Conflict`
+///   and has changed nothing.
 /// - **Failure.** After `Unavailable` it may be tried again.
 /// - **Reading** is not for the engine: who counts again does so by code of its own.
 pub trait RawArchive: Send + Sync {
     /// Writes a file of what `fill` gives into the sink; with the head that it returns, those are as
     /// many as the file has offsets. Where `fill` fails nothing is written.
-    fn write_raw(
+    fn write_raw(&self, file: RawFile, fill: &mut RawFill<'_>) -> Result<(), PortError>;
+
+    /// Shows all files of these hours of append time, hour by hour, until `visit` fails.
+    fn list_raw(
         &self,
-        file: RawFile,
-        fill: &mut dyn FnMut(&mut RawSink<'_>) -> Result<RawHead, PortError>,
+        hours: Range<Hour>,
+        visit: &mut dyn FnMut(RawFile) -> Result<(), PortError>,
     ) -> Result<(), PortError>;
 
-    /// All files, in order of partition and offset.
-    fn list_raw(&self) -> Result<Vec<RawFile>, PortError>;
+    /// [`RawHead::next_window_minutes`] of a file that was listed: who goes on after it needs it.
+    fn next_window_minutes(&self, file: RawFile) -> Result<u32, PortError>;
 
     /// Removes a file; one that is not there is no error.
     fn remove_raw(&self, file: RawFile) -> Result<(), PortError>;

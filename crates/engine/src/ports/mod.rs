@@ -7,7 +7,7 @@ mod error;
 mod event_log;
 mod letter_state;
 
-pub use archive::{RawArchive, RawEvent, RawFile, RawHead, RawSink};
+pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
 pub use counter_store::{
     CounterRow, CounterSnapshot, CounterStore, Flush, Folded, Rows, StoredDeadLetter,

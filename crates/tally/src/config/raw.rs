@@ -47,6 +47,13 @@ pub(crate) struct Raw {
     /// How long counts by the hour are kept, days are for ever [default: 90d]
     #[arg(long, value_name = "DURATION")]
     pub(crate) retention_hour: Option<String>,
+    /// Where raw events are kept for others to read: a folder, s3://bucket/prefix, or none [default:
+    /// the folder `archive` in the data folder]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) archive: Option<String>,
+    /// How long raw events stay in the archive [default: 14d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) raw_retention: Option<String>,
     /// Size of one file of the log [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
@@ -75,7 +82,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 14] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 16] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -88,6 +95,8 @@ impl Raw {
             ("log_retention_bytes", &self.log_retention_bytes),
             ("retention_minute", &self.retention_minute),
             ("retention_hour", &self.retention_hour),
+            ("archive", &self.archive),
+            ("raw_retention", &self.raw_retention),
             ("segment_bytes", &self.segment_bytes),
             ("log_compression", &self.log_compression),
             ("log_level", &self.log_level),

@@ -104,6 +104,9 @@ pub(crate) struct Resolved {
     pub(crate) log_retention_bytes: Option<u64>,
     /// How long counts by the minute and by the hour are kept.
     pub(crate) counter_retention: Retention,
+    /// None keeps no raw events.
+    pub(crate) archive: Option<String>,
+    pub(crate) raw_retention_ms: i64,
     pub(crate) segment_bytes: u64,
     pub(crate) log_compression: Compression,
     pub(crate) log_level: String,
@@ -169,8 +172,9 @@ impl Resolved {
             let (text, origin) = set.unwrap_or((default, Origin::Default));
             settings.push(Setting { name, text, origin });
         }
+        place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 14] =
+        let settings: [Setting; 16] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -184,6 +188,8 @@ impl Resolved {
             log_retention_bytes,
             retention_minute,
             retention_hour,
+            archive,
+            raw_retention,
             segment_bytes,
             log_compression,
             log_level,
@@ -207,6 +213,8 @@ impl Resolved {
                 _ => Some(log_retention_bytes.size(SEGMENT_BYTES_MIN..=1 << 60)?),
             },
             counter_retention: counter_retention(&retention_minute, &retention_hour)?,
+            archive: archive_place(&archive)?,
+            raw_retention_ms: raw_retention.duration_ms(i64::MAX as u64)? as i64,
             segment_bytes: segment_bytes.size(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
             log_compression: match log_compression.text.as_str() {
                 "none" => Compression::None,
@@ -241,13 +249,15 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         log_retention_bytes: get("log_retention_bytes"),
         retention_minute: get("retention_minute"),
         retention_hour: get("retention_hour"),
+        archive: get("archive"),
+        raw_retention: get("raw_retention"),
         segment_bytes: get("segment_bytes"),
         log_compression: get("log_compression"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 14] {
+fn defaults(machine: Machine) -> [(&'static str, String); 16] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -261,6 +271,8 @@ fn defaults(machine: Machine) -> [(&'static str, String); 14] {
         ("log_retention_bytes", "none".into()),
         ("retention_minute", "7d".into()),
         ("retention_hour", "90d".into()),
+        ("archive", String::new()), // see `place_archive`
+        ("raw_retention", "14d".into()),
         ("segment_bytes", "64MiB".into()),
         ("log_compression", "lz4".into()),
         ("log_level", "info".into()),
@@ -272,6 +284,33 @@ fn folder(setting: &Setting) -> Result<PathBuf, SettingError> {
         return Err(setting.refuse("it must name a folder"));
     }
     Ok(PathBuf::from(&setting.text))
+}
+
+/// The archive that nobody placed is a folder in the data folder.
+fn place_archive(settings: &mut [Setting]) {
+    let text = |name| settings.iter().find(|s: &&Setting| s.name == name).map(|s| s.text.clone());
+    let Some(data_dir) = text("data_dir") else { return };
+    let archive = settings.iter_mut().find(|setting| setting.name == "archive");
+    if let Some(archive) = archive.filter(|archive| archive.origin == Origin::Default) {
+        archive.text = Path::new(&data_dir).join("archive").display().to_string();
+    }
+}
+
+/// The place of the archive as text, whose scheme is known.
+fn archive_place(setting: &Setting) -> Result<Option<String>, SettingError> {
+    let text = &setting.text;
+    let is_known = match text.split_once("://") {
+        None => !text.is_empty(),
+        Some(("file", path)) => path.starts_with('/'),
+        Some(("s3", bucket)) => !bucket.is_empty() && !bucket.starts_with('/'),
+        Some(_) => false,
+    };
+    if !is_known {
+        return Err(
+            setting.refuse("it must be a folder, file:///folder, s3://bucket/prefix or none")
+        );
+    }
+    Ok((text != "none").then(|| text.clone()))
 }
 
 fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
@@ -347,7 +386,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 15] = [
+        let cases: [(&str, Change); 17] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -360,6 +399,8 @@ mod tests {
             ("retention_minute", |raw| raw.retention_minute = Some("7".into())),
             ("retention_hour", |raw| raw.retention_hour = Some("long".into())),
             ("retention_hour", |raw| raw.retention_hour = Some("6d".into())),
+            ("archive", |raw| raw.archive = Some("gs://bucket".into())),
+            ("raw_retention", |raw| raw.raw_retention = Some("0d".into())),
             ("segment_bytes", |raw| raw.segment_bytes = Some("1B".into())),
             ("log_compression", |raw| raw.log_compression = Some("zip".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
@@ -370,6 +411,26 @@ mod tests {
             assert!(error.contains(&format!("`{name}`")), "{error}");
             assert!(error.contains(&variable(name)) && error.contains("must"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_archive_is_in_the_data_folder_unless_it_is_placed() {
+        let resolved = |data_dir: &str, archive: Option<&str>| {
+            let layers = [layer(Origin::Flag, |raw| {
+                raw.data_dir = Some(data_dir.into());
+                raw.archive = archive.map(Into::into);
+            })];
+            Resolved::resolve(&layers, MACHINE).unwrap()
+        };
+        let default = resolved("/srv/tally", None);
+        assert_eq!(default.archive.as_deref(), Some("/srv/tally/archive"));
+        let shown = default.shown.iter().find(|shown| shown.0 == "archive").unwrap();
+        assert_eq!((shown.1.as_str(), &shown.2), ("/srv/tally/archive", &Origin::Default));
+        assert_eq!(resolved("d", Some("none")).archive, None);
+        for place in ["s3://bucket/prefix", "s3://bucket", "file:///srv", "here"] {
+            assert_eq!(resolved("d", Some(place)).archive.as_deref(), Some(place));
+        }
+        assert_eq!(default.raw_retention_ms, 14 * 86_400_000);
     }
 
     #[test]

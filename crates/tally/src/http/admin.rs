@@ -4,6 +4,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use engine::archiver::ArchiveStatus;
 use engine::processor::PartitionStatus;
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ struct PartitionAnswer {
     durable_offset: u64,
     next_offset: u64,
     checkpoint_offset: u64,
+    /// None where no raw events are kept.
+    archived_offset: Option<u64>,
     lag_events: u64,
     append_time: String,
     checkpoint_age_ms: u64,
@@ -43,8 +46,8 @@ struct PartitionAnswer {
     is_stopped: bool,
 }
 
-impl From<&PartitionStatus> for PartitionAnswer {
-    fn from(status: &PartitionStatus) -> Self {
+impl PartitionAnswer {
+    fn of(status: &PartitionStatus, archive: Option<&ArchiveStatus>) -> Self {
         Self {
             partition: status.partition.0,
             log_epoch: status.log_epoch,
@@ -52,6 +55,7 @@ impl From<&PartitionStatus> for PartitionAnswer {
             durable_offset: status.durable_offset.0,
             next_offset: status.next_offset.0,
             checkpoint_offset: status.checkpoint_offset.0,
+            archived_offset: archive.map(|archive| archive.archived_offset.0),
             lag_events: status.lag,
             append_time: status.append_time.to_string(),
             checkpoint_age_ms: status.checkpoint_age_ms,
@@ -74,6 +78,8 @@ async fn partitions(
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
     let statuses = parts.processors.status();
-    let answer = PartitionsAnswer { partitions: statuses.iter().map(Into::into).collect() };
-    Ok(json(StatusCode::OK, &answer))
+    let archive = parts.archiver.as_ref().map(|archiver| archiver.status()).unwrap_or_default();
+    let rows = statuses.iter().enumerate();
+    let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at)));
+    Ok(json(StatusCode::OK, &PartitionsAnswer { partitions: rows.collect() }))
 }

@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use engine::archiver::{ArchiveStatus, ArchiveTotals};
 use engine::gateway::{Fate, Outcome};
 use engine::processor::PartitionStatus;
 use model::TimestampMs;
@@ -39,6 +40,8 @@ pub(super) fn routes(routes: Routes, metrics: &Arc<Metrics>) -> Routes {
 /// How the server is at the moment of a scrape.
 pub(super) struct Vitals {
     pub(super) partitions: Vec<PartitionStatus>,
+    /// None where no raw events are kept.
+    pub(super) archive: Option<(Vec<ArchiveStatus>, ArchiveTotals)>,
     pub(super) now: TimestampMs,
     /// Share of the body memory that is in use, 0 to 1.
     pub(super) body_memory_used: f64,
@@ -176,6 +179,9 @@ impl Collector for VitalsCollector {
         each.gauge("tally_hour_horizon_seconds", help, start)?;
         let help = "Rows whose minutes were made one cell behind the horizon";
         each.counter("tally_folded_rows", help, |p| p.folded_rows)?;
+        if let Some((partitions, totals)) = &vitals.archive {
+            encode_archive(&mut encoder, partitions, totals)?;
+        }
         let mut gauge = |name, help, value: f64| {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
@@ -190,6 +196,38 @@ impl Collector for VitalsCollector {
         }
         Ok(())
     }
+}
+
+fn encode_archive(
+    encoder: &mut DescriptorEncoder<'_>,
+    partitions: &[ArchiveStatus],
+    totals: &ArchiveTotals,
+) -> fmt::Result {
+    for (name, help, total) in [
+        ("tally_archive_files", "Raw files written", totals.files),
+        ("tally_archive_files_removed", "Raw files removed because of their age", totals.removed),
+        ("tally_archive_errors", "Attempts to archive that failed", totals.errors),
+    ] {
+        let counter = ConstCounter::new(total);
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+    }
+    type Number = fn(&ArchiveStatus) -> f64;
+    let gauges: [(&str, &str, Number); 2] = [
+        ("tally_archive_lag_events", "Durable events that are in no raw file yet", |p| {
+            p.lag as f64
+        }),
+        ("tally_archive_stopped", "1 where archiving stopped on an error", |p| {
+            f64::from(u8::from(p.is_stopped))
+        }),
+    ];
+    for (name, help, number) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for partition in partitions {
+            let labels = [("partition", partition.partition.to_string())];
+            ConstGauge::new(number(partition)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes metrics that every partition has, with its number as the label.

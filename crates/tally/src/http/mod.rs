@@ -31,6 +31,7 @@ use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use engine::admission::Admission;
+use engine::archiver::Archiver;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
 use engine::processor::Processors;
@@ -50,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) query: Arc<Query>,
     pub(crate) processors: Arc<Processors>,
+    /// None where no raw events are kept.
+    pub(crate) archiver: Option<Arc<Archiver>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) data_dir: PathBuf,
@@ -91,6 +94,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
     let (parts, budget) = (parts.clone(), budget.clone());
     move || Vitals {
         partitions: parts.processors.status(),
+        archive: parts.archiver.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
         now: parts.query.now(),
         body_memory_used: budget.used(),
         disk_free_bytes: rustix::fs::statvfs(&parts.data_dir)

@@ -112,6 +112,7 @@ impl Answer {
 fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new(|| Vitals {
         partitions: Vec::new(),
+        archive: None,
         now: NOW,
         body_memory_used: 0.0,
         disk_free_bytes: None,
@@ -398,6 +399,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
         include_str!("events/mod.rs"),
+        include_str!("explain.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),
         include_str!("top.rs"),

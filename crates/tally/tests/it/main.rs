@@ -1,5 +1,6 @@
 //! The program from outside: the real binary, a real port, a real data folder.
 
+mod archive;
 mod bad_input;
 mod counting;
 mod dead_letters;

@@ -8,7 +8,7 @@ const TYPES: [&str; 3] = ["view", "like", "share"];
 const FLAGS: [&str; 6] =
     ["--max-event-age", "40y", "--retention-minute", "40y", "--retention-hour", "40y"];
 
-fn send(server: &Server, state: &std::path::Path, file: &str, more: &[&str]) -> Value {
+pub(crate) fn send(server: &Server, state: &std::path::Path, file: &str, more: &[&str]) -> Value {
     let path = data_file(file);
     let path = path.to_str().expect("a path is text");
     let output = std::process::Command::new(super::server::TALLY)

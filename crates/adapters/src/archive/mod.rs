@@ -1,0 +1,13 @@
+//! Files for others to read: in a folder, or in a bucket of S3.
+
+mod objects;
+mod place;
+mod raw;
+#[cfg(feature = "s3")]
+mod s3;
+mod upload;
+
+pub use objects::{Object, Objects};
+pub use place::{Place, PlaceError};
+pub use raw::RawFiles;
+pub use upload::Upload;

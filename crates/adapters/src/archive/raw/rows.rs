@@ -1,0 +1,186 @@
+//! Events on their way into a row group: Parquet wants them column by column.
+
+use bytes::Bytes;
+use engine::ports::RawEvent;
+use model::Value;
+use parquet::data_type::{
+    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type,
+    Int64Type,
+};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::writer::{SerializedColumnWriter, SerializedRowGroupWriter};
+
+use super::schema::VALUE_BYTES;
+
+/// Rows of a row group at most.
+const ROWS_MAX: usize = 128 << 10;
+/// Bytes of texts from which a row group is closed: rows may be far larger than usual.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+/// Rows handed to Parquet at a time.
+const CHUNK: usize = 1_024;
+
+/// Texts one after the other, of which those that are not there take nothing.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(self.bytes.len());
+    }
+}
+
+/// The rows of a row group, by column. Levels are 1 where an optional value is there and 0 where
+/// not.
+#[derive(Default)]
+pub(super) struct Rows {
+    offsets: Vec<i64>,
+    append_times: Vec<i64>,
+    ids: Texts,
+    items: Texts,
+    types: Texts,
+    times: Vec<i64>,
+    values: Vec<Value>,
+    value_levels: Vec<i16>,
+    attributes: Texts,
+    attribute_levels: Vec<i16>,
+    sources: Texts,
+    source_levels: Vec<i16>,
+    sequences: Vec<i64>,
+}
+
+impl Rows {
+    /// # Errors
+    /// Where the offset is beyond what the column holds.
+    pub(super) fn push(&mut self, event: &RawEvent<'_>) -> Result<()> {
+        let offset = i64::try_from(event.offset.0).map_err(|_| {
+            ParquetError::General(format!("the offset {} is beyond 2^63", event.offset))
+        })?;
+        self.offsets.push(offset);
+        self.append_times.push(event.append_time.0);
+        self.ids.push(event.id);
+        self.items.push(event.item);
+        self.types.push(event.event_type);
+        self.times.push(event.time.0);
+        self.values.extend(event.value);
+        self.value_levels.push(event.value.is_some().into());
+        if let Some(attributes) = event.attributes {
+            self.attributes.push(attributes);
+        }
+        self.attribute_levels.push(event.attributes.is_some().into());
+        if let Some((source, sequence)) = event.source {
+            self.sources.push(source);
+            self.sequences.push(sequence);
+        }
+        self.source_levels.push(event.source.is_some().into());
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether the row group is to be closed.
+    pub(super) fn is_full(&self) -> bool {
+        let texts = [&self.ids, &self.items, &self.types, &self.attributes, &self.sources];
+        self.len() >= ROWS_MAX
+            || texts.iter().map(|texts| texts.bytes.len()).sum::<usize>() >= TEXT_BYTES_MAX
+    }
+
+    /// Writes all rows as a row group, in the order of the schema's columns.
+    pub(super) fn write<W: std::io::Write + Send>(
+        self,
+        partition: i32,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<()> {
+        let partitions = vec![partition; self.len()];
+        let mut columns = Columns { group };
+        columns.write::<Int32Type>(&partitions, None)?;
+        columns.write::<Int64Type>(&self.offsets, None)?;
+        columns.write::<Int64Type>(&self.append_times, None)?;
+        columns.write_texts(self.ids, None)?;
+        columns.write_texts(self.items, None)?;
+        columns.write_texts(self.types, None)?;
+        columns.write::<Int64Type>(&self.times, None)?;
+        columns.write_values(&self.values, &self.value_levels)?;
+        columns.write_texts(self.attributes, Some(&self.attribute_levels))?;
+        columns.write_texts(self.sources, Some(&self.source_levels))?;
+        columns.write::<Int64Type>(&self.sequences, Some(&self.source_levels))
+    }
+}
+
+struct Columns<'g, 'w, W: std::io::Write + Send> {
+    group: &'g mut SerializedRowGroupWriter<'w, W>,
+}
+
+impl<W: std::io::Write + Send> Columns<'_, '_, W> {
+    fn next(&mut self) -> Result<SerializedColumnWriter<'_>> {
+        let too_few = || ParquetError::General("the schema has fewer columns than a row".into());
+        self.group.next_column()?.ok_or_else(too_few)
+    }
+
+    fn write<T: DataType>(&mut self, values: &[T::T], levels: Option<&[i16]>) -> Result<()> {
+        let mut column = self.next()?;
+        column.typed::<T>().write_batch(values, levels, None)?;
+        column.close()
+    }
+
+    fn write_texts(&mut self, texts: Texts, levels: Option<&[i16]>) -> Result<()> {
+        let bytes = Bytes::from(texts.bytes);
+        let starts = std::iter::once(0).chain(texts.ends.iter().copied());
+        let mut slices =
+            starts.zip(&texts.ends).map(|(start, end)| ByteArray::from(bytes.slice(start..*end)));
+        let mut column = self.next()?;
+        in_chunks(texts.ends.len(), levels, &mut slices, |values, levels| {
+            column.typed::<ByteArrayType>().write_batch(values, levels, None).map(drop)
+        })?;
+        column.close()
+    }
+
+    fn write_values(&mut self, values: &[Value], levels: &[i16]) -> Result<()> {
+        let mut decimals = values.iter().map(|value| {
+            let micros = value.micros();
+            let sign = if micros < 0 { 0xff } else { 0 };
+            let mut bytes = [sign; VALUE_BYTES];
+            bytes[VALUE_BYTES - 8..].copy_from_slice(&micros.to_be_bytes());
+            FixedLenByteArray::from(bytes.to_vec())
+        });
+        let mut column = self.next()?;
+        in_chunks(values.len(), Some(levels), &mut decimals, |values, levels| {
+            column.typed::<FixedLenByteArrayType>().write_batch(values, levels, None).map(drop)
+        })?;
+        column.close()
+    }
+}
+
+/// Hands values to Parquet a chunk of rows at a time, each with the levels that belong to it, so
+/// that there are never many values as Parquet wants them.
+fn in_chunks<T>(
+    values: usize,
+    levels: Option<&[i16]>,
+    all: &mut impl Iterator<Item = T>,
+    mut write: impl FnMut(&[T], Option<&[i16]>) -> Result<()>,
+) -> Result<()> {
+    let mut chunk = Vec::with_capacity(CHUNK.min(values));
+    match levels {
+        Some(levels) => {
+            for levels in levels.chunks(CHUNK) {
+                let there = levels.iter().filter(|level| **level == 1).count();
+                chunk.clear();
+                chunk.extend(all.by_ref().take(there));
+                write(&chunk, Some(levels))?;
+            }
+        }
+        None => {
+            for from in (0..values).step_by(CHUNK) {
+                chunk.clear();
+                chunk.extend(all.by_ref().take(CHUNK.min(values - from)));
+                write(&chunk, None)?;
+            }
+        }
+    }
+    Ok(())
+}

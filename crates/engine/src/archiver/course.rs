@@ -1,0 +1,110 @@
+//! One partition on its way into the archive.
+
+use std::sync::atomic::AtomicBool;
+
+use model::{Hour, Offset, PartitionId};
+
+use super::ArchiverSettings;
+use super::cut::{hour_at, next_cut};
+use super::fill::fill;
+use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
+
+/// Where a partition goes on, and what is in force there.
+pub(super) struct Course {
+    id: PartitionId,
+    next: Offset,
+    window_minutes: u32,
+    /// The append hour of the record at `next`, once it is there and was looked at.
+    hour: Option<Hour>,
+    /// The file whose writing failed: the archive may have it all the same, and then its end must
+    /// not be another.
+    pending: Option<RawFile>,
+}
+
+impl Course {
+    /// Goes on after the newest file, or begins at the start of the log.
+    ///
+    /// # Errors
+    /// `Conflict` where the archive is ahead of the log.
+    pub(super) fn resume(
+        log: &dyn EventLog,
+        archive: &dyn RawArchive,
+        id: PartitionId,
+        newest: Option<RawFile>,
+        settings: &ArchiverSettings,
+    ) -> Result<Self, PortError> {
+        let bounds = log.bounds(id);
+        let start = Self {
+            id,
+            next: bounds.start_offset,
+            window_minutes: settings.dedup_minutes,
+            hour: None,
+            pending: None,
+        };
+        let Some(newest) = newest else { return Ok(start) };
+        if newest.to > bounds.durable_offset {
+            let context = format!(
+                "the archive has partition {id} up to offset {}, but the log ends at {}: it is not \
+                 the log that was archived; give it another archive, or remove those files",
+                newest.to, bounds.durable_offset
+            );
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
+        if newest.to < bounds.start_offset {
+            tracing::warn!(
+                partition = id.0,
+                from = newest.to.0,
+                to = bounds.start_offset.0,
+                "the archive lacks events that the log no longer has"
+            );
+            return Ok(start);
+        }
+        let window_minutes = archive.next_window_minutes(newest)?;
+        Ok(Self { next: newest.to, window_minutes, ..start })
+    }
+
+    pub(super) fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The first offset that is not archived.
+    pub(super) fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Writes the next file where its end is known.
+    pub(super) fn archive_next(
+        &mut self,
+        log: &dyn EventLog,
+        archive: &dyn RawArchive,
+        is_stopping: &AtomicBool,
+    ) -> Result<Option<RawFile>, PortError> {
+        let Some(file) = self.next_file(log)? else { return Ok(None) };
+        self.pending = Some(file);
+        let mut next_window_minutes = self.window_minutes;
+        archive.write_raw(file, &mut |sink| {
+            let head = fill(log, file, self.window_minutes, is_stopping, sink)?;
+            next_window_minutes = head.next_window_minutes;
+            Ok(head)
+        })?;
+        self.window_minutes = next_window_minutes;
+        self.next = file.to;
+        self.hour = None;
+        self.pending = None;
+        Ok(Some(file))
+    }
+
+    fn next_file(&mut self, log: &dyn EventLog) -> Result<Option<RawFile>, PortError> {
+        if self.pending.is_some() {
+            return Ok(self.pending);
+        }
+        if self.next >= log.bounds(self.id).durable_offset {
+            return Ok(None);
+        }
+        let hour = match self.hour {
+            Some(hour) => hour,
+            None => *self.hour.insert(hour_at(log, self.id, self.next)?),
+        };
+        next_cut(log, self.id, self.next, hour)
+    }
+}

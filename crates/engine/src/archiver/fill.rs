@@ -1,0 +1,162 @@
+//! The log's records as events of a raw file.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use model::control::Control;
+use model::record::{Record, split};
+use model::{Batch, Offset};
+
+use super::stopping;
+use crate::ports::{ErrorKind, EventLog, PortError, RawEvent, RawFile, RawHead, RawSink};
+
+/// Payload read from the log at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// Gives all events of a file into the sink.
+pub(super) fn fill(
+    log: &dyn EventLog,
+    file: RawFile,
+    window_minutes: u32,
+    is_stopping: &AtomicBool,
+    sink: &mut RawSink<'_>,
+) -> Result<RawHead, PortError> {
+    let mut head =
+        RawHead { window_minutes, next_window_minutes: window_minutes, ..RawHead::default() };
+    let mut at = file.from;
+    let mut attributes = String::new();
+    while at < file.to {
+        if is_stopping.load(Ordering::Relaxed) {
+            return Err(stopping());
+        }
+        let before = at;
+        for batch in block_on(log.read(file.partition, at, READ_BYTES))? {
+            if at >= file.to {
+                break;
+            }
+            let comes_next = batch.base_offset <= at && batch.next_offset() > at;
+            if !comes_next {
+                break;
+            }
+            let until = batch.next_offset().min(file.to);
+            if batch.is_control {
+                take_controls(&batch, at, until, &mut head);
+            } else {
+                take_events(&batch, at, until, &mut head, &mut attributes, sink)?;
+            }
+            at = until;
+        }
+        if at == before {
+            let context = format!("partition {} gave nothing for offset {at}", file.partition);
+            return Err(PortError::new(ErrorKind::Corrupt, context));
+        }
+    }
+    Ok(head)
+}
+
+/// Records of a batch with their offsets; the last offsets have none where the payload is cut
+/// short.
+fn records(batch: &Batch<Bytes>, until: Offset) -> impl Iterator<Item = (Offset, Option<&[u8]>)> {
+    let records = split(&batch.payload).map(Result::ok).chain(std::iter::repeat(None));
+    (batch.base_offset.0..until.0).map(Offset).zip(records)
+}
+
+fn take_controls(batch: &Batch<Bytes>, from: Offset, until: Offset, head: &mut RawHead) {
+    let read = Control::read_all(&batch.payload).map(Result::ok).chain(std::iter::repeat(None));
+    for ((offset, record), control) in records(batch, until).zip(read) {
+        if offset < from {
+            continue;
+        }
+        // One that cannot be read stops counting, but not the archive: it is kept as it is.
+        if let Some(Control::Settings { dedup_minutes }) = control {
+            head.next_window_minutes = dedup_minutes;
+        }
+        head.controls.push((offset, record.unwrap_or_default().to_vec()));
+    }
+}
+
+fn take_events(
+    batch: &Batch<Bytes>,
+    from: Offset,
+    until: Offset,
+    head: &mut RawHead,
+    attributes: &mut String,
+    sink: &mut RawSink<'_>,
+) -> Result<(), PortError> {
+    for (offset, bytes) in records(batch, until) {
+        if offset < from {
+            continue;
+        }
+        // What counting refuses, and nothing else, is a dead letter here too.
+        let Some(record) = bytes.and_then(|bytes| Record::read(bytes).ok()) else {
+            head.dead_letters.push(offset);
+            continue;
+        };
+        let pairs = record.attributes();
+        attributes.clear();
+        if !pairs.is_empty() {
+            write_object(attributes, &pairs);
+        }
+        sink(RawEvent {
+            offset,
+            append_time: batch.append_time,
+            id: &record.id_text(),
+            item: record.item,
+            event_type: record.event_type,
+            time: record.time,
+            value: record.value,
+            attributes: (!pairs.is_empty()).then_some(attributes.as_str()),
+            source: record.source,
+        })?;
+    }
+    Ok(())
+}
+
+/// A JSON object of texts, in the order they were sent.
+fn write_object(out: &mut String, pairs: &[(&str, &str)]) {
+    out.push('{');
+    for (at, (key, value)) in pairs.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        write_string(out, key);
+        out.push(':');
+        write_string(out, value);
+    }
+    out.push('}');
+}
+
+fn write_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let code = c as usize;
+                out.push_str("\\u00");
+                out.push(char::from(HEX[code >> 4]));
+                out.push(char::from(HEX[code & 0xf]));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_json() {
+        let mut json = String::new();
+        write_object(&mut json, &[("a", "1"), ("b\"\\", "\n\r\t\u{1}\u{1f}ü€")]);
+        assert_eq!(json, r#"{"a":"1","b\"\\":"\n\r\t\u0001\u001fü€"}"#);
+    }
+}
