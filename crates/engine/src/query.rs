@@ -11,9 +11,11 @@ use cover::{Cover, Pinned};
 use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
-use model::{Granularity, Minute, RoutingTable, Slot, StoredRow, Summary, TimeRange, TimestampMs};
+use model::{
+    Day, Granularity, Minute, RoutingTable, Slot, StoredRow, Summary, TimeRange, TimestampMs,
+};
 
-use crate::ports::{CounterStore, EventLog, PortError};
+use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
 use crate::processor::{Partition, Processors};
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
@@ -27,6 +29,7 @@ pub struct Query {
     processors: Arc<Processors>,
     routing: RoutingTable,
     max_event_age_ms: i64,
+    cold: Option<Arc<dyn ColdCounters>>,
 }
 
 /// Why a question has no answer.
@@ -84,7 +87,12 @@ impl Query {
     pub fn new(processors: Arc<Processors>, max_event_age_ms: i64) -> Self {
         let (log, store) = (Arc::clone(&processors.ports.log), Arc::clone(&processors.ports.store));
         let routing = RoutingTable { partitions: log.partitions() };
-        Self { log, store, processors, routing, max_event_age_ms }
+        Self { log, store, processors, routing, max_event_age_ms, cold: None }
+    }
+
+    /// With the files of cold days.
+    pub fn with_cold(self, cold: Option<Arc<dyn ColdCounters>>) -> Self {
+        Self { cold, ..self }
     }
 
     /// Whether questions can be answered now.
@@ -113,7 +121,8 @@ impl Query {
         };
         let (cover, pinned) = self.pin_item(item, event_type, range)?;
         let mut summary = Summary::EMPTY;
-        for_each_part(&cover, &pinned, item, event_type, |_, part| summary.add(part))?;
+        let cold = self.cold_files(&cover)?;
+        for_each_part(&cover, &pinned, cold, item, event_type, |_, part| summary.add(part))?;
         Ok(Counted { range: Some(cover.range), summary, quality: cover.quality })
     }
 
@@ -141,7 +150,8 @@ impl Query {
         if let Some(step_minutes) = step_minutes {
             points = buckets(range, step_minutes)?;
         }
-        for_each_part(&cover, &pinned, item, event_type, |minute, part| {
+        let cold = self.cold_files(&cover)?;
+        for_each_part(&cover, &pinned, cold, item, event_type, |minute, part| {
             if let Some(step_minutes) = step_minutes {
                 let at = minute.0 / step_minutes - range.start.0 / step_minutes;
                 points[at as usize].1.add(part);
@@ -239,6 +249,7 @@ fn buckets(range: TimeRange, step_minutes: u32) -> Result<Vec<(TimestampMs, Summ
 fn for_each_part(
     cover: &Cover,
     pinned: &[Pinned<'_, Vec<(Slot, Summary)>>],
+    cold: Option<&dyn ColdCounters>,
     item: &str,
     event_type: &str,
     mut each: impl FnMut(Minute, &Summary),
@@ -246,12 +257,16 @@ fn for_each_part(
     for Pinned { partition, snapshot, memory } in pinned {
         memory.iter().for_each(|(slot, summary)| each(slot.start(), summary));
         let mut of_row = |hour, row: StoredRow| cover.for_each_cell(hour, &row, &mut each);
-        snapshot.scan_item(partition.id, item, event_type, cover.range.hours(), &mut of_row)?;
+        snapshot.scan_item(partition.id, item, event_type, cover.hours(), &mut of_row)?;
         let days = snapshot.days(partition.id, cover.days())?;
         let keys: Vec<_> = days.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();
         for (day, row) in days.iter().zip(snapshot.get(partition.id, &keys)?) {
             row.into_iter().for_each(|row| each(day.minute(), &row.summary()));
         }
+    }
+    if let Some(cold) = cold {
+        let mut of_day = |day: Day, summary: &Summary| each(day.minute(), summary);
+        cold.scan_item(item, event_type, cover.cold_days(), &mut of_day)?;
     }
     Ok(())
 }

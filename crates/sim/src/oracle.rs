@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use model::record::{Record, split};
-use model::{Batch, Minute, Retention, Summary, TimeRange, TimestampMs, Value};
+use model::{Batch, Granularity, Minute, Retention, Summary, TimeRange, TimestampMs, Value};
 
 /// One event that clients sent, however often.
 #[derive(Clone, Debug)]
@@ -261,6 +261,15 @@ impl Kept {
             () if minute >= self.minutes_from => 1,
             () if minute >= self.hours_from => 60,
             () => 24 * 60,
+        }
+    }
+
+    /// The finest that is kept from a minute on.
+    pub(crate) fn finest(self, from: Minute) -> Granularity {
+        match self.bucket(from) {
+            1 => Granularity::Minute,
+            60 => Granularity::Hour,
+            _ => Granularity::Day,
         }
     }
 

@@ -9,8 +9,9 @@ use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings};
 use adapters::embedded::mem_disk::MemDisk;
 use anyhow::{Result, ensure};
 use engine::admission::Admission;
+use engine::conformance::mem_cold::MemCold;
 use engine::gateway::{Gateway, Outcome};
-use engine::ports::{CounterSnapshot, CounterStore, EventLog, PortError};
+use engine::ports::{ColdCounters, CounterSnapshot, CounterStore, EventLog, PortError};
 use engine::processor::{Counting, Frozen, ProcessorSettings, Stepped};
 use engine::query::{Query, QueryError};
 use futures::executor::block_on;
@@ -51,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) disk: MemDisk,
     /// The store.
     pub(crate) store: Arc<SimStore>,
+    /// The files of cold days.
+    pub(crate) cold: Arc<MemCold>,
     /// The clocks.
     pub(crate) clock: Arc<SimClock>,
     /// Length of the dedup window in minutes.
@@ -126,7 +129,8 @@ impl Process {
         }
         let bounds = (0..PARTITIONS).map(|id| log.bounds(PartitionId(id)));
         let replay_end = bounds.map(|bounds| bounds.durable_offset).collect();
-        let query = Query::new(stepped.processors(), MAX_EVENT_AGE_MS);
+        let cold: Arc<dyn ColdCounters> = machine.cold.clone();
+        let query = Query::new(stepped.processors(), MAX_EVENT_AGE_MS).with_cold(Some(cold));
         let gateway = Gateway::new(log.clone(), clock, admission, MAX_EVENT_AGE_MS);
         Ok(Self { log, life, gateway: Arc::new(gateway), stepped, query, replay_end })
     }
@@ -247,7 +251,7 @@ impl Process {
             let rows = partition.rows.iter().map(|part| &part.summary);
             rows.chain(partition.memory.iter().map(|part| &part.summary))
         });
-        Ok(parts.sum())
+        Ok(parts.chain([&explained.cold]).sum())
     }
 }
 
@@ -260,9 +264,10 @@ pub(crate) struct Numbers {
     pub(crate) minutes: std::collections::BTreeMap<Minute, Summary>,
 }
 
-/// What the store alone knows of an item.
+/// What store and cold files alone know of an item.
 pub(crate) fn stored(
     snapshot: &dyn CounterSnapshot,
+    cold: &dyn ColdCounters,
     id: PartitionId,
     item: &str,
 ) -> Result<Numbers, PortError> {
@@ -271,7 +276,11 @@ pub(crate) fn stored(
     for row in snapshot.get(id, &[key])?.iter().flatten() {
         numbers.total.add(&row.summary());
     }
-    snapshot.scan_item(id, item, EVENT_TYPE, TimeRange::ALL.hours(), &mut |hour, row| {
+    let until = snapshot.cold_until()?;
+    cold.scan_item(item, EVENT_TYPE, 0..until.0, &mut |day, summary| {
+        numbers.minutes.entry(day.minute()).or_default().add(summary);
+    })?;
+    snapshot.scan_item(id, item, EVENT_TYPE, until.0 * 24..u32::MAX, &mut |hour, row| {
         for cell in &row.cells {
             let minute = if cell.slot == Cell::WHOLE { 0 } else { cell.slot };
             numbers.minutes.entry(hour.minute(minute)).or_default().add(&cell.summary);

@@ -1,18 +1,20 @@
 //! What clients, network, log, processors and questions do in one step.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use engine::cold::settle;
 use engine::conformance::mem_store::FlushFailure;
 use engine::gateway::{Fate, Outcome};
-use engine::ports::{ErrorKind, PortError};
+use engine::ports::{CounterStore, ErrorKind, PortError};
 use engine::query::QueryError;
 use model::{Minute, PartitionId, Summary, TimeRange};
 
 use crate::bug::Bug;
 use crate::fault::Fault;
 use crate::oracle::Kept;
-use crate::process::{ALL_EVENTS, Answer, PARTITIONS, poll};
+use crate::process::{ALL_EVENTS, Answer, Machine, PARTITIONS, poll};
 use crate::world::{Delivery, ITEMS, World, item_name, partition_of};
 
 impl World {
@@ -183,7 +185,33 @@ impl World {
             return Ok(());
         };
         self.trace.note(format!("fold {id}"));
-        process.fold(id).context("folding failed")
+        process.fold(id).context("folding failed")?;
+        self.make_cold()
+    }
+
+    /// Old days go to files, or some of the way there.
+    fn make_cold(&mut self) -> Result<()> {
+        let Machine { store, cold, .. } = self.machine.clone();
+        let fails = self.chance.one_in(2);
+        if fails {
+            cold.fail(self.chance.below(3) as u32, self.chance.one_in(2));
+        }
+        let steps_left = Cell::new(self.chance.below(8));
+        let is_stopping = || match steps_left.get() {
+            0 => true,
+            left => {
+                steps_left.set(left - 1);
+                false
+            }
+        };
+        match settle(&*store, &*cold, PARTITIONS, &is_stopping) {
+            Err(error) if !fails => return Err(error).context("days cannot be made cold"),
+            _ => {}
+        }
+        let until = store.snapshot()?.cold_until()?;
+        self.trace.note(format!("cold until {}", until.0));
+        self.cold_until = self.cold_until.max(until);
+        Ok(())
     }
 
     fn flush_failed(&mut self, failure: Option<FlushFailure>, error: &PortError) -> Result<()> {
@@ -226,6 +254,7 @@ impl World {
         let kept = self.oracle.horizons(usize::from(id.0), next);
         let total = minutes.values().sum();
         let series = kept.series(ALL_EVENTS.start, &minutes);
+        *self.answers.entry(kept.finest(ALL_EVENTS.start)).or_default() += 1;
         ensure!(
             (numbers.total, &numbers.minutes) == (total, &series),
             "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {series:?}"

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError,
-    Rows, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
+    PortError, Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{Cell, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow, Summary};
@@ -139,6 +139,16 @@ impl CounterStore for SimStore {
         self.inner.fold(partition, rows_max)
     }
 
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        self.check()?;
+        self.inner.note_cold(until)
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        self.check()?;
+        self.inner.remove_cold(partition, rows_max)
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         self.check()?;
         let strays = self.strays.lock().clone();
@@ -212,6 +222,20 @@ impl CounterSnapshot for SimSnapshot {
 
     fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
         self.inner.days(partition, days)
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        self.inner.cold_until()
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        self.inner.page(partition, hour, behind, limit)
     }
 
     fn dead_letters(

@@ -11,7 +11,7 @@ use engine::ports::{CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::Frozen;
 use futures::executor::block_on;
 use model::bucket::{DAY_MS, HOUR_MS};
-use model::{Event, Offset, PartitionId, Retention, RoutingTable, TimestampMs};
+use model::{Day, Event, Granularity, Offset, PartitionId, Retention, RoutingTable, TimestampMs};
 
 use crate::bug::Bug;
 use crate::chance::Chance;
@@ -75,6 +75,10 @@ pub(crate) struct World {
     pub(crate) restarts: u64,
     /// Damage that a process noticed and named.
     pub(crate) damage_named: u64,
+    /// Answers by the granularity that was still kept.
+    pub(crate) answers: BTreeMap<Granularity, u64>,
+    /// The first day that is not in cold files.
+    pub(crate) cold_until: Day,
     struck_at_start: u64,
 }
 
@@ -88,6 +92,7 @@ impl World {
         let machine = Machine {
             disk: MemDisk::new(chance.draw()),
             store: Arc::new(SimStore::new(bug)),
+            cold: Arc::default(),
             clock: Arc::new(SimClock::default()),
             window_minutes,
             retention,
@@ -116,6 +121,8 @@ impl World {
             deliveries: 0,
             restarts: 0,
             damage_named: 0,
+            answers: BTreeMap::new(),
+            cold_until: Day::default(),
             struck_at_start: 0,
         }
     }
@@ -272,7 +279,7 @@ impl World {
             let (partition, next) = (usize::from(id.0), checkpoint.next_offset.0);
             let durable = self.oracle.durable(partition);
             ensure!(next <= durable, "checkpoint {next} is ahead of the log at {durable}");
-            let numbers = stored(&*snapshot, id, &item)?;
+            let numbers = stored(&*snapshot, &*self.machine.cold, id, &item)?;
             let minutes = self.oracle.minutes(partition, next, &item);
             let total = minutes.values().sum();
             let horizons = self.oracle.horizons(partition, next);

@@ -77,6 +77,14 @@ impl CounterStore for FailingStore {
         self.inner.fold(partition, rows_max)
     }
 
+    fn note_cold(&self, until: model::Day) -> Result<(), PortError> {
+        self.inner.note_cold(until)
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        self.inner.remove_cold(partition, rows_max)
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         self.inner.snapshot()
     }

@@ -2,6 +2,7 @@
 //!
 //! Each function takes a fresh store; [`keeps_all`] one that it may also reopen.
 
+mod cold;
 mod folding;
 mod letters;
 
@@ -33,6 +34,8 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     folding::day_rows_are_apart(&*fresh());
     folding::folds_what_lies_below_the_horizon(&*fresh());
     folding::goes_on_when_the_horizon_moves(&*fresh());
+    cold::hours_are_paged(&*fresh());
+    cold::hours_of_cold_days_are_removed(&*fresh());
     letters::are_paged(&*fresh());
     letters::move_from_state_to_state(&*fresh());
     late_flushes_are_refused(&*fresh());
@@ -55,6 +58,7 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
         write(&*store, P1, 1, 5, &rows, &letters).expect("the first flush is taken");
         store.mark(P1, Offset(4), &LetterState::Open, &replaying(3)).expect("a mark");
         assert!(store.fold(P1, 9).expect("folding").is_done);
+        store.note_cold(Day(3)).expect("noted");
     }
     let store = open();
 
@@ -66,6 +70,7 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     let hours = snapshot.hours(P1, 0..u32::MAX).expect("hours");
     assert!(hours.contains(&Hour(7)) && hours.contains(&Hour(9)), "{hours:?}");
     assert_eq!(snapshot.days(P1, 0..9).expect("days"), [Day(3)]);
+    assert_eq!(snapshot.cold_until().expect("a day"), Day(3));
     let letters = snapshot.dead_letters(P1, Offset(0), 9).expect("letters");
     assert_eq!(letters.iter().map(|l| &l.state).collect::<Vec<_>>(), [&replaying(3)]);
     assert_conflict(write(&*store, P1, 1, 5, &[], &[]));

@@ -9,8 +9,8 @@ use model::{Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow};
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError,
-    Rows, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
+    PortError, Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -45,6 +45,7 @@ struct Stored {
     days: BTreeMap<(PartitionId, Day, String, String), StoredRow>,
     /// The last row that was looked at for folding.
     folded: BTreeMap<PartitionId, HourKey>,
+    cold_until: Day,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
 }
 
@@ -107,6 +108,23 @@ impl CounterStore for MemStore {
 
     fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
         Ok(Arc::make_mut(&mut self.0.lock().stored).fold(partition, rows_max))
+    }
+
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        let mut state = self.0.lock();
+        let stored = Arc::make_mut(&mut state.stored);
+        stored.cold_until = stored.cold_until.max(until);
+        Ok(())
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        let mut state = self.0.lock();
+        let stored = Arc::make_mut(&mut state.stored);
+        let is_cold = |key: &&HourKey| key.0 == partition && key.1.day() < stored.cold_until;
+        let cold: Vec<_> =
+            stored.hours.keys().filter(is_cold).take(rows_max + 1).cloned().collect();
+        cold.iter().take(rows_max).for_each(|key| drop(stored.hours.remove(key)));
+        Ok(cold.len() <= rows_max)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
@@ -276,6 +294,24 @@ impl CounterSnapshot for MemSnapshot {
         let mut found: Vec<Day> = mine.map(|(_, day, ..)| *day).collect();
         found.dedup();
         Ok(found)
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        Ok(self.0.cold_until)
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        let (event_type, item) = behind.unwrap_or_default();
+        let from = (partition, hour, event_type.to_owned(), item.to_owned());
+        let until = (partition, Hour(hour.0 + 1), String::new(), String::new());
+        let rows = self.0.hours.range((Excluded(from), Excluded(until))).take(limit);
+        Ok(rows.map(|((_, _, t, item), row)| (t.clone(), item.clone(), row.clone())).collect())
     }
 
     fn dead_letters(

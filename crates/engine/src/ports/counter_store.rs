@@ -76,9 +76,21 @@ pub trait CounterStore: Send + Sync {
     /// caller does not flush the partition meanwhile.
     fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError>;
 
+    /// Notes that the hours of all days before this one are in cold files: they say what those days
+    /// count from now on, and no longer the hour rows. Durable when it returns; a day that is not
+    /// after the noted one changes nothing. It fails as a flush does.
+    fn note_cold(&self, until: Day) -> Result<(), PortError>;
+
+    /// Removes hour rows of days that are noted as cold, at most `rows_max`; whether none is left.
+    /// It fails as a flush does. Snapshots that were taken before keep them.
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError>;
+
     /// Pins what is stored now.
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError>;
 }
+
+/// An event type, an item and their row.
+pub type NamedRow = (String, String, StoredRow);
 
 /// The store as it was at one moment.
 pub trait CounterSnapshot: Send + Sync {
@@ -137,6 +149,18 @@ pub trait CounterSnapshot: Send + Sync {
         partition: PartitionId,
         days: std::ops::Range<u32>,
     ) -> Result<Vec<Day>, PortError>;
+
+    /// The first day whose hour rows count: the hours of days before it are in cold files.
+    fn cold_until(&self) -> Result<Day, PortError>;
+
+    /// Rows of an hour in the order of type and item, behind a type and item, at most `limit`.
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError>;
 
     /// Dead letters from an offset on, at most `limit`, in offset order.
     fn dead_letters(

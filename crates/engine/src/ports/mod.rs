@@ -2,6 +2,7 @@
 
 mod archive;
 mod clock;
+mod cold;
 mod counter_store;
 mod error;
 mod event_log;
@@ -9,8 +10,9 @@ mod letter_state;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
+pub use cold::{ColdCounters, ColdRow, ColdRows};
 pub use counter_store::{
-    CounterRow, CounterSnapshot, CounterStore, Flush, Folded, Rows, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, Flush, Folded, NamedRow, Rows, StoredDeadLetter,
 };
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};

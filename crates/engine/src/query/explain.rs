@@ -2,7 +2,7 @@
 
 use model::aggregate::MemoryTable;
 use model::counter::RowKey;
-use model::{Checkpoint, Horizons, Offset, PartitionId, Stamp, StoredRow, Summary, TimeRange};
+use model::{Checkpoint, Day, Horizons, Offset, PartitionId, Stamp, StoredRow, Summary, TimeRange};
 
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
@@ -19,6 +19,10 @@ pub struct Explained {
     pub summary: Summary,
     /// Its parts, in each partition that counts the item.
     pub partitions: Vec<PartitionParts>,
+    /// What cold files hold, of all partitions.
+    pub cold: Summary,
+    /// The first day that is in no cold file.
+    pub cold_until: Day,
     /// How good it is.
     pub quality: Quality,
 }
@@ -130,10 +134,19 @@ impl Query {
             let duplicates = partition.status().duplicates;
             parts.push(PartitionParts { partition: id, checkpoint, rows, memory, duplicates });
         }
-        let Cover { horizons, quality, .. } = cover;
+        let mut cold = Summary::EMPTY;
+        if range.is_some()
+            && let Some(files) = self.cold_files(&cover)?
+        {
+            let days = cover.cold_days();
+            files.scan_item(item, event_type, days, &mut |_, part| cold.add(part))?;
+        }
+        summary.add(&cold);
+        let Cover { horizons, cold_until, quality, .. } = cover;
         let quality = Quality { is_final: quality.is_final && range.is_some(), ..quality };
         let range = range.map(|_| cover.range);
-        Ok(Explained { range, horizons, summary, partitions: parts, quality })
+        let partitions = parts;
+        Ok(Explained { range, horizons, summary, partitions, cold, cold_until, quality })
     }
 }
 
@@ -162,7 +175,7 @@ fn range_parts(
         cover.for_each_cell(hour, &row, &mut |_, summary| within.add(summary));
         hours.add(&row, &within);
     };
-    snapshot.scan_item(partition, item, event_type, cover.range.hours(), &mut of_hour)?;
+    snapshot.scan_item(partition, item, event_type, cover.hours(), &mut of_hour)?;
     let mut days = RowsPart::none(RowsKind::Days);
     let found = snapshot.days(partition, cover.days())?;
     let keys: Vec<_> = found.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();

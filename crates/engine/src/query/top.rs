@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use model::{StoredRow, TimeRange};
+use model::{StoredRow, Summary, TimeRange};
 
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
+use crate::ports::ColdCounters;
 use crate::processor::Partition;
 
 /// Items added up at a time. A range with more is gone through several times, each time with a
@@ -43,10 +44,11 @@ impl Query {
             items
         })?;
         let Cover { range, quality, .. } = cover;
+        let cold = self.cold_files(&cover)?;
         let mut shares = 1;
         loop {
             let ranked = (0..shares).try_fold(Vec::new(), |best, share| {
-                match add_up(&pinned, event_type, &cover, (share, shares)) {
+                match add_up(&pinned, cold, event_type, &cover, (share, shares)) {
                     Ok(Some(counts)) => Ok(rank(best, counts, limit)),
                     Ok(None) => Err(None),
                     Err(error) => Err(Some(error)),
@@ -64,6 +66,7 @@ impl Query {
 /// The counts of a share of the items; none when they are too many to add up at a time.
 fn add_up(
     pinned: &[Pinned<'_, Counts>],
+    cold: Option<&dyn ColdCounters>,
     event_type: &str,
     cover: &Cover,
     (share, shares): (u32, u32),
@@ -85,7 +88,7 @@ fn add_up(
     };
     for Pinned { partition, snapshot, memory } in pinned {
         memory.iter().for_each(|(item, count)| add(&mut counts, item, *count));
-        for hour in snapshot.hours(partition.id, cover.range.hours())? {
+        for hour in snapshot.hours(partition.id, cover.hours())? {
             let mut of_row = |item: &str, row: StoredRow| {
                 let mut count = 0;
                 cover.for_each_cell(hour, &row, &mut |_, summary| count += summary.count);
@@ -105,6 +108,10 @@ fn add_up(
                 return Ok(None);
             }
         }
+    }
+    if let Some(cold) = cold {
+        let mut of_day = |item: &str, summary: &Summary| add(&mut counts, item, summary.count);
+        cold.scan_type(event_type, cover.cold_days(), &mut of_day)?;
     }
     Ok((counts.len() <= ITEMS_AT_A_TIME).then_some(counts))
 }

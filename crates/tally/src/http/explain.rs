@@ -46,7 +46,11 @@ async fn explain(
         minute_horizon: explained.horizons.minute().start().to_string(),
         hour_horizon: explained.horizons.hour().start().to_string(),
         partitions: explained.partitions.iter().map(partition).collect(),
-        cold: ColdPart::default(),
+        cold: ColdPart {
+            count: explained.cold.count,
+            sum: sum(&explained.cold),
+            until: (explained.cold_until.0 > 0).then(|| explained.cold_until.start().to_string()),
+        },
         corrections: Vec::new(),
         as_of: explained.quality.as_of.to_string(),
         status: status(explained.quality),

@@ -17,6 +17,9 @@ const SHORT: [&str; 8] = [
     "100ms",
 ];
 
+const LONG: [&str; 6] =
+    ["--max-event-age", "40y", "--retention-minute", "40y", "--retention-hour", "40y"];
+
 /// Two events each of the last hour, of an hour yesterday and of a day before the hours kept.
 struct Sent {
     minute: TimestampMs,
@@ -133,8 +136,7 @@ fn what_is_old_is_told_by_the_hour_and_by_the_day() {
 #[test]
 fn a_shorter_time_coarsens_what_is_there() {
     let dir = tempfile::tempdir().expect("a folder");
-    let long = ["--max-event-age", "40y", "--retention-minute", "40y", "--retention-hour", "40y"];
-    let tally = Tally::start(dir.path(), &long);
+    let tally = Tally::start(dir.path(), &LONG);
     let sent = Sent::to(&tally);
     let answer = stats(&tally, "minute", sent.day.0, sent.day.0 + 2 * HOUR_MS);
     let points = answer["series"].as_array().expect("points");
@@ -150,6 +152,40 @@ fn a_shorter_time_coarsens_what_is_there() {
     };
     tally.wait_until("folded", || folded() >= 1.0);
     check(&tally, &sent);
+}
+
+/// Days that were counted by the hour go to files; what comes later for them is added.
+#[test]
+fn cold_days_are_in_files_and_late_events_beside_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tally = Tally::start(dir.path(), &LONG);
+    let sent = Sent::to(&tally);
+    assert_eq!(tally.stop(), Some(0));
+    let tally = Tally::start(dir.path(), &SHORT);
+    let range = format!("start={}&end={}", sent.day.0, sent.day.0 + DAY_MS);
+    let explain = || tally.get(&format!("/v1/items/a/explain?{range}")).json();
+    tally.wait_until("cold", || explain()["cold"]["count"] == 2);
+    check(&tally, &sent);
+    let late = json!([{"item": "a", "time": sent.day.0 + 1, "value": 7}]);
+    assert_eq!(tally.send_json(&late).status, 202);
+    let all = || tally.get(&format!("/v1/items/a/count?{range}")).json()["count"].clone();
+    tally.wait_until("counted", || all() == 3);
+    let top = tally.get(&format!("/v1/top?{range}")).json();
+    assert_eq!(top["items"], json!([{"item": "a", "count": 3}]));
+    assert_eq!(tally.stop(), Some(0));
+    let tally = Tally::start(dir.path(), &SHORT);
+    let answer = tally.get(&format!("/v1/items/a/explain?{range}")).json();
+    assert_eq!((&answer["count"], &answer["cold"]["count"]), (&json!(3), &json!(2)), "{answer}");
+    drop(tally);
+    // Without its archive a server would tell too little.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--archive", "none", "--data-dir"])
+        .arg(dir.path())
+        .output()
+        .expect("the binary starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("archive"), "{error}");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
 //! day          59 'Y' | partition u16 | day u32 | type | 00 | item
 //! folded       4D 'M' | partition u16
+//! cold until   41 'A'
 //! ```
 //!
 //! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
@@ -25,6 +26,9 @@ use super::row::Damage;
 
 /// The key of the format record.
 pub(super) const FORMAT: [u8; 1] = [b'F'];
+
+/// The key of the first day that is not in cold files.
+pub(super) const COLD_UNTIL: [u8; 1] = [b'A'];
 
 const CHECKPOINT: u8 = b'C';
 const DEAD_LETTER: u8 = b'D';
@@ -203,6 +207,7 @@ mod tests {
             *b"S\x01\x02\0\0\0\0\0\0\x0a\x0b"
         );
         assert_eq!(FORMAT, *b"F");
+        assert_eq!(COLD_UNTIL, *b"A");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
+mod cold;
 mod fold;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
@@ -23,7 +24,7 @@ use engine::ports::{
     CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
 };
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
-use model::{Offset, PartitionId, RowKey};
+use model::{Day, Offset, PartitionId, RowKey};
 
 use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
@@ -54,6 +55,8 @@ pub struct EmbeddedStore {
     partitions: Arc<Partitions>,
     /// Held while a batch is under way, so that none is when the next snapshot is pinned.
     committing: Mutex<()>,
+    /// Held while it is noted which days are cold.
+    noting: Mutex<()>,
     /// What is stored after the last flush.
     pinned: RwLock<Arc<Snapshot>>,
 }
@@ -72,7 +75,8 @@ impl EmbeddedStore {
         let partitions = Arc::new(Partitions::load(&rows)?);
         let pinned = RwLock::new(Arc::new(db.snapshot()));
         let folder = folder.to_owned();
-        Ok(Self { db, rows, folder, partitions, committing: Mutex::new(()), pinned })
+        let (committing, noting) = Default::default();
+        Ok(Self { db, rows, folder, partitions, committing, noting, pinned })
     }
 
     /// Bytes on disk, journals included; waits for a flush that is under way.
@@ -195,6 +199,14 @@ impl CounterStore for EmbeddedStore {
 
     fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
         self.fold_rows(partition, rows_max)
+    }
+
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        self.note(until)
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        self.remove(partition, rows_max)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {

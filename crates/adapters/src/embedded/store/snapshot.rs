@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, PortError, StoredDeadLetter};
+use engine::ports::{CounterSnapshot, NamedRow, PortError, StoredDeadLetter};
 use fjall::{Keyspace, Readable, Snapshot};
 use model::{Checkpoint, Day, Hour, Offset, PartitionId, RowKey, StoredRow};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{damaged, failure, keys, letters};
+use super::{cold, damaged, failure, keys, letters};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
@@ -109,6 +109,21 @@ impl CounterSnapshot for EmbeddedSnapshot {
 
     fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
         Ok(self.partitions.get(partition)?.days(days))
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        cold::cold_until(&self.pinned, &self.rows)
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        let head = keys::hour_head(partition, hour);
+        cold::page(&self.pinned, &self.rows, &head, behind, limit)
     }
 
     fn dead_letters(
