@@ -204,7 +204,9 @@ impl World {
                 false
             }
         };
-        match settle(&*store, &*cold, PARTITIONS, &is_stopping) {
+        let settled = settle(&*store, &*cold, PARTITIONS, &is_stopping);
+        cold.call_off();
+        match settled {
             Err(error) if !fails => return Err(error).context("days cannot be made cold"),
             _ => {}
         }

@@ -26,6 +26,11 @@ impl MemCold {
         self.0.lock().failure = Some((skip, takes_effect));
     }
 
+    /// Takes back an order that has not struck.
+    pub fn call_off(&self) {
+        self.0.lock().failure = None;
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), PortError> {
         let mut state = self.0.lock();
         let now = state.failure.take_if(|(skip, _)| *skip == 0);
