@@ -20,6 +20,8 @@ use day::DayRows;
 
 /// Wait between two looks at whether a day has become cold.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Wait between two steps, which leaves disk and cores to others.
+const PACE: Duration = Duration::from_millis(20);
 /// Cold rows removed in one write.
 const REMOVED_ROWS: usize = 4_096;
 
@@ -60,9 +62,7 @@ impl ColdDays {
         let seen = Arc::clone(&stopping);
         let body = move || {
             while !seen.wait(PAUSE) {
-                if let Err(error) =
-                    settle(&*store, &*cold, partitions, &|| seen.wait(Duration::ZERO))
-                {
+                if let Err(error) = settle(&*store, &*cold, partitions, &|| seen.wait(PACE)) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         cause =
