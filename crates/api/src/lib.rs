@@ -6,6 +6,7 @@ mod audits;
 mod backups;
 mod bulk;
 mod dead_letters;
+mod explain;
 mod problem;
 mod recounts;
 mod wire;
@@ -17,6 +18,7 @@ pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
 pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
+pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

@@ -72,6 +72,9 @@ pub struct RecountAnswer {
     pub events: u64,
     /// Those of them that were repeats.
     pub repeats: u64,
+    /// Whether totals were compared with what their hours add up to; they are not where events are
+    /// counted that are older than hours are kept.
+    pub totals_checked: bool,
     /// Number of cells that differ; none is known before it is done.
     pub differences: u64,
     /// The first of them.

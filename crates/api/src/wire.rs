@@ -173,7 +173,8 @@ pub struct StatsAnswer {
     pub start: String,
     /// End of the range that was really covered.
     pub end: String,
-    /// `minute`, `hour`, `day` or `total`.
+    /// `minute`, `hour`, `day` or `total`: what was asked for, or the finest that is still kept for
+    /// all of the range.
     pub step: String,
     /// Over the whole range.
     pub total: StatsSummary,

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod archiver;
+pub mod cold;
 pub mod dead_letters;
 pub mod gateway;
 pub mod ports;

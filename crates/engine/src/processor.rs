@@ -3,6 +3,7 @@
 mod correct;
 mod counting;
 mod flush;
+mod folding;
 mod memory;
 mod partition;
 #[cfg(feature = "conformance")]

@@ -1,24 +1,26 @@
 //! Questions: the store and the memory tables added, so that each event is seen exactly once.
 
+mod cover;
+mod explain;
 mod quality;
 mod top;
 
 use std::sync::Arc;
 
+use cover::{Cover, Pinned};
 use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
-use model::{Granularity, Hour, Minute, RoutingTable, StoredRow, Summary, TimeRange, TimestampMs};
+use model::{
+    Day, Granularity, Minute, RoutingTable, Slot, StoredRow, Summary, TimeRange, TimestampMs,
+};
 
-use crate::ports::{CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
-use crate::processor::{Processors, Tables};
+use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
+use crate::processor::{Partition, Processors};
 
+pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
 pub use top::Top;
-
-/// Snapshots taken before giving up on finding one that memory goes on from. Each miss means that
-/// two flushes were committed between two instructions of this thread.
-const SNAPSHOTS_MAX: usize = 100;
 
 /// Answers questions. Cheap to share; its functions are synchronous and read storage.
 pub struct Query {
@@ -27,6 +29,7 @@ pub struct Query {
     processors: Arc<Processors>,
     routing: RoutingTable,
     max_event_age_ms: i64,
+    cold: Option<Arc<dyn ColdCounters>>,
 }
 
 /// Why a question has no answer.
@@ -54,6 +57,8 @@ pub enum QueryError {
 /// The numbers of one item and type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
+    /// The range that was really covered; none for the total.
+    pub range: Option<TimeRange>,
     /// Over the range.
     pub summary: Summary,
     /// How good they are.
@@ -65,6 +70,9 @@ pub struct Counted {
 pub struct Series {
     /// The range that was really covered.
     pub range: TimeRange,
+    /// The step asked for, or a coarser one where the range reaches back to where that is no longer
+    /// kept.
+    pub step: Granularity,
     /// Over the whole range.
     pub total: Summary,
     /// Start of each bucket of the range and its numbers, none left out. A bucket at an end of the
@@ -79,7 +87,12 @@ impl Query {
     pub fn new(processors: Arc<Processors>, max_event_age_ms: i64) -> Self {
         let (log, store) = (Arc::clone(&processors.ports.log), Arc::clone(&processors.ports.store));
         let routing = RoutingTable { partitions: log.partitions() };
-        Self { log, store, processors, routing, max_event_age_ms }
+        Self { log, store, processors, routing, max_event_age_ms, cold: None }
+    }
+
+    /// With the files of cold days.
+    pub fn with_cold(self, cold: Option<Arc<dyn ColdCounters>>) -> Self {
+        Self { cold, ..self }
     }
 
     /// Whether questions can be answered now.
@@ -101,16 +114,16 @@ impl Query {
         range: Option<TimeRange>,
     ) -> Result<Counted, QueryError> {
         self.ready()?;
-        let quality = self.quality(range);
-        let summary = match range {
-            None => self.item_total(item, event_type)?,
-            Some(range) => {
-                let mut total = Summary::EMPTY;
-                self.for_each_minute(item, event_type, range, |_, summary| total.add(summary))?;
-                total
-            }
+        let Some(range) = range else {
+            let quality = self.quality(None);
+            let summary = self.item_total(item, event_type)?;
+            return Ok(Counted { range: None, summary, quality });
         };
-        Ok(Counted { summary, quality })
+        let (cover, pinned) = self.pin_item(item, event_type, range)?;
+        let mut summary = Summary::EMPTY;
+        let cold = self.cold_files(&cover)?;
+        for_each_part(&cover, &pinned, cold, item, event_type, |_, part| summary.add(part))?;
+        Ok(Counted { range: Some(cover.range), summary, quality: cover.quality })
     }
 
     /// The numbers of an item and type by bucket.
@@ -122,31 +135,30 @@ impl Query {
         step: Granularity,
     ) -> Result<Series, QueryError> {
         self.ready()?;
-        let quality = self.quality(Some(range));
         let mut total = Summary::EMPTY;
-        let Some(step_ms) = step.millis() else {
-            if range == TimeRange::ALL {
-                let total = self.item_total(item, event_type)?;
-                return Ok(Series { range, total, points: Vec::new(), quality });
-            }
-            self.for_each_minute(item, event_type, range, |_, summary| total.add(summary))?;
-            return Ok(Series { range, total, points: Vec::new(), quality });
-        };
-        let step_minutes = (step_ms / MINUTE_MS) as u32;
-        let first = range.start.0 / step_minutes;
-        let buckets = range.end.0.div_ceil(step_minutes) - first;
-        if u64::from(buckets) > SERIES_POINTS_MAX {
-            let (points, max) = (u64::from(buckets), SERIES_POINTS_MAX);
-            return Err(QueryError::TooManyPoints { points, max });
+        if step == Granularity::Total && range == TimeRange::ALL {
+            let quality = self.quality(Some(range));
+            let total = self.item_total(item, event_type)?;
+            return Ok(Series { range, step, total, points: Vec::new(), quality });
         }
-        let mut points: Vec<_> = (first..first + buckets)
-            .map(|bucket| (Minute(bucket * step_minutes).start(), Summary::EMPTY))
-            .collect();
-        self.for_each_minute(item, event_type, range, |minute, summary| {
-            points[(minute.0 / step_minutes - first) as usize].1.add(summary);
-            total.add(summary);
+        let (cover, pinned) = self.pin_item(item, event_type, range)?;
+        let Cover { range, quality, .. } = cover;
+        // What is kept more coarsely than asked for would stand in one bucket and lack in others.
+        let step = step.max(cover.horizons.finest(range.start));
+        let mut points = Vec::new();
+        let step_minutes = step.millis().map(|millis| (millis / MINUTE_MS) as u32);
+        if let Some(step_minutes) = step_minutes {
+            points = buckets(range, step_minutes)?;
+        }
+        let cold = self.cold_files(&cover)?;
+        for_each_part(&cover, &pinned, cold, item, event_type, |minute, part| {
+            if let Some(step_minutes) = step_minutes {
+                let at = minute.0 / step_minutes - range.start.0 / step_minutes;
+                points[at as usize].1.add(part);
+            }
+            total.add(part);
         })?;
-        Ok(Series { range, total, points, quality })
+        Ok(Series { range, step, total, points, quality })
     }
 
     /// The totals of many items, in the order asked, all of the same moment.
@@ -165,7 +177,7 @@ impl Query {
             if mine.is_empty() {
                 continue;
             }
-            let (snapshot, in_memory) = self.pin(partition, |tables| {
+            let (snapshot, in_memory, _) = self.pin(partition, |tables| {
                 let of = |at: &usize| memory_total(tables, items[*at], event_type);
                 mine.iter().map(of).collect::<Vec<_>>()
             })?;
@@ -182,65 +194,81 @@ impl Query {
 
     fn item_total(&self, item: &str, event_type: &str) -> Result<Summary, QueryError> {
         let mut total = Summary::EMPTY;
-        for id in self.routing.partitions_of(item) {
-            let partition = &self.processors.partitions[usize::from(id.0)];
-            let (snapshot, memory) =
+        for partition in self.partitions_of(item) {
+            let (snapshot, memory, _) =
                 self.pin(partition, |tables| memory_total(tables, item, event_type))?;
             total.add(&memory);
-            for row in snapshot.get(id, &[RowKey::Total { item, event_type }])?.iter().flatten() {
+            for row in
+                snapshot.get(partition.id, &[RowKey::Total { item, event_type }])?.iter().flatten()
+            {
                 total.add(&row.summary());
             }
         }
         Ok(total)
     }
 
-    /// Calls `each` for the minutes of an item and type that have events in the range. A minute may
-    /// come more than once; its numbers are to be added.
-    fn for_each_minute(
+    /// Pins what an item has in a range, of each partition that counts it.
+    fn pin_item(
         &self,
         item: &str,
         event_type: &str,
         range: TimeRange,
-        mut each: impl FnMut(Minute, &Summary),
-    ) -> Result<(), QueryError> {
-        for id in self.routing.partitions_of(item) {
-            let partition = &self.processors.partitions[usize::from(id.0)];
-            let (snapshot, memory) = self.pin(partition, |tables| {
-                let mut minutes = Vec::new();
-                for table in tables {
-                    table.for_each_minute(item, event_type, range, |minute, summary| {
-                        minutes.push((minute, *summary));
-                    });
-                }
-                minutes
-            })?;
-            memory.iter().for_each(|(minute, summary)| each(*minute, summary));
-            let mut of_row = |hour: Hour, row: StoredRow| {
-                for_each_cell(hour, &row, range, &mut each);
-            };
-            snapshot.scan_item(id, item, event_type, range.hours(), &mut of_row)?;
-        }
-        Ok(())
+    ) -> Result<(Cover, Vec<Pinned<'_, Vec<(Slot, Summary)>>>), QueryError> {
+        let partitions: Vec<&Partition> = self.partitions_of(item).collect();
+        self.pin_all(&partitions, range, |tables, range| {
+            let mut slots = Vec::new();
+            for table in tables {
+                table.for_each_slot(item, event_type, range, |slot, summary| {
+                    slots.push((slot, *summary));
+                });
+            }
+            slots
+        })
     }
 
-    /// Pins a snapshot of the store together with the memory tables that hold exactly what it
-    /// lacks, and looks at those while nothing is counted.
-    fn pin<R>(
-        &self,
-        partition: &crate::processor::Partition,
-        look: impl Fn(&[&model::aggregate::MemoryTable]) -> R,
-    ) -> Result<(Box<dyn CounterSnapshot>, R), QueryError> {
-        for _ in 0..SNAPSHOTS_MAX {
-            let snapshot = self.store.snapshot()?;
-            let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
-            let seen = |tables: &Tables| tables.since(checkpoint.next_offset).map(|t| look(&t));
-            if let Some(seen) = partition.memory.look(seen) {
-                return Ok((snapshot, seen));
-            }
-        }
-        let context = "store and memory do not meet: is somebody else writing to this store?";
-        Err(PortError::new(ErrorKind::Conflict, context).into())
+    fn partitions_of(&self, item: &str) -> impl Iterator<Item = &Partition> {
+        let ids = self.routing.partitions_of(item);
+        ids.map(|id| &*self.processors.partitions[usize::from(id.0)])
     }
+}
+
+/// Empty buckets of so many minutes, as many as the range touches.
+fn buckets(range: TimeRange, step_minutes: u32) -> Result<Vec<(TimestampMs, Summary)>, QueryError> {
+    let first = range.start.0 / step_minutes;
+    let buckets = range.end.0.div_ceil(step_minutes) - first;
+    if u64::from(buckets) > SERIES_POINTS_MAX {
+        let (points, max) = (u64::from(buckets), SERIES_POINTS_MAX);
+        return Err(QueryError::TooManyPoints { points, max });
+    }
+    let start = |bucket| Minute(bucket * step_minutes).start();
+    Ok((first..first + buckets).map(|bucket| (start(bucket), Summary::EMPTY)).collect())
+}
+
+/// Calls `each` for everything that an item and type have in the range, with the first minute of
+/// what it counts. A minute may come more than once; its numbers are to be added.
+fn for_each_part(
+    cover: &Cover,
+    pinned: &[Pinned<'_, Vec<(Slot, Summary)>>],
+    cold: Option<&dyn ColdCounters>,
+    item: &str,
+    event_type: &str,
+    mut each: impl FnMut(Minute, &Summary),
+) -> Result<(), QueryError> {
+    for Pinned { partition, snapshot, memory } in pinned {
+        memory.iter().for_each(|(slot, summary)| each(slot.start(), summary));
+        let mut of_row = |hour, row: StoredRow| cover.for_each_cell(hour, &row, &mut each);
+        snapshot.scan_item(partition.id, item, event_type, cover.hours(), &mut of_row)?;
+        let days = snapshot.days(partition.id, cover.days())?;
+        let keys: Vec<_> = days.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();
+        for (day, row) in days.iter().zip(snapshot.get(partition.id, &keys)?) {
+            row.into_iter().for_each(|row| each(day.minute(), &row.summary()));
+        }
+    }
+    if let Some(cold) = cold {
+        let mut of_day = |day: Day, summary: &Summary| each(day.minute(), summary);
+        cold.scan_item(item, event_type, cover.cold_days(), &mut of_day)?;
+    }
+    Ok(())
 }
 
 fn memory_total(
@@ -253,22 +281,6 @@ fn memory_total(
         total.add(&table.summary(item, event_type, TimeRange::ALL));
     }
     total
-}
-
-/// Calls `each` for the cells of an hour row that lie in the range. An hour whose minutes are no
-/// longer kept counts at its start.
-fn for_each_cell(
-    hour: Hour,
-    row: &StoredRow,
-    range: TimeRange,
-    each: &mut impl FnMut(Minute, &Summary),
-) {
-    for cell in &row.cells {
-        let minute = hour.minute(cell.slot % 60);
-        if range.contains(minute) {
-            each(minute, &cell.summary);
-        }
-    }
 }
 
 #[cfg(test)]

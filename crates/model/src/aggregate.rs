@@ -10,13 +10,14 @@ use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 use std::hash::Hasher;
 
-use crate::bucket::{Hour, Minute, TimeRange};
+use crate::bucket::{Day, Hour, TimeRange};
 use crate::counter::Cell;
 use crate::partition::Offset;
+use crate::slot::{Slot, SlotPlace};
 use crate::summary::Summary;
 use crate::value::Value;
 
-/// More minutes of one item than this are kept in a tree: inserting in the middle of a longer list
+/// More slots of one item than this are kept in a tree: inserting in the middle of a longer list
 /// would cost more than it saves.
 const LIST_MAX: usize = 64;
 
@@ -39,14 +40,14 @@ struct Entry {
     name_start: u32,
     item_len: u16,
     type_len: u16,
-    minutes: Minutes,
+    slots: Slots,
 }
 
-/// The minutes of an item and type in order. Nearly always one: a table lives for seconds.
-enum Minutes {
-    One((Minute, Summary)),
-    List(Vec<(Minute, Summary)>),
-    Tree(BTreeMap<Minute, Summary>),
+/// The slots of an item and type in order. Nearly always one: a table lives for seconds.
+enum Slots {
+    One((Slot, Summary)),
+    List(Vec<(Slot, Summary)>),
+    Tree(BTreeMap<Slot, Summary>),
 }
 
 /// What a flush adds to one total.
@@ -56,10 +57,10 @@ pub struct TotalCell<'a> {
     pub item: &'a str,
     /// The event type.
     pub event_type: &'a str,
-    /// The sum of all minutes.
+    /// The sum of all slots.
     pub summary: Summary,
-    /// The hour of the newest of them.
-    pub newest_hour: Hour,
+    /// The newest hour among them; none where all are days.
+    pub newest_hour: Option<Hour>,
 }
 
 /// The cells of one hour row that a flush adds to.
@@ -77,6 +78,21 @@ pub struct HourCells<'a> {
     pub total: usize,
 }
 
+/// What a flush adds to one day row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayCell<'a> {
+    /// The day.
+    pub day: Day,
+    /// The event type.
+    pub event_type: &'a str,
+    /// The item.
+    pub item: &'a str,
+    /// The numbers.
+    pub summary: Summary,
+    /// Which of the totals is that of the same item and type.
+    pub total: usize,
+}
+
 /// All of a table in the order of the store's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SortedCells<'a> {
@@ -84,6 +100,8 @@ pub struct SortedCells<'a> {
     pub totals: Vec<TotalCell<'a>>,
     /// By hour, type and item.
     pub hours: Vec<HourCells<'a>>,
+    /// By day, type and item.
+    pub days: Vec<DayCell<'a>>,
 }
 
 impl MemoryTable {
@@ -121,7 +139,7 @@ impl MemoryTable {
         self.next
     }
 
-    /// Number of (item, type, minute) cells.
+    /// Number of (item, type, slot) cells.
     pub fn cells(&self) -> usize {
         self.cells
     }
@@ -138,23 +156,16 @@ impl MemoryTable {
     }
 
     /// Counts one event.
-    pub fn add(&mut self, item: &str, event_type: &str, minute: Minute, value: Option<Value>) {
+    pub fn add(&mut self, item: &str, event_type: &str, slot: Slot, value: Option<Value>) {
         let hash = self.hash(item, event_type);
         let summary = Summary::of(value);
         match self.find(hash, item, event_type) {
-            Some(at) => self.cells += self.entries[at].minutes.add(minute, &summary),
-            None => self.insert(hash, item, event_type, minute, summary),
+            Some(at) => self.cells += self.entries[at].slots.add(slot, &summary),
+            None => self.insert(hash, item, event_type, slot, summary),
         }
     }
 
-    fn insert(
-        &mut self,
-        hash: u64,
-        item: &str,
-        event_type: &str,
-        minute: Minute,
-        summary: Summary,
-    ) {
+    fn insert(&mut self, hash: u64, item: &str, event_type: &str, slot: Slot, summary: Summary) {
         let at = u32::try_from(self.entries.len()).expect("a table is flushed long before");
         let name_start = u32::try_from(self.names.len()).expect("a table is flushed long before");
         self.names.extend_from_slice(item.as_bytes());
@@ -164,7 +175,7 @@ impl MemoryTable {
             name_start,
             item_len: item.len() as u16,
             type_len: event_type.len() as u16,
-            minutes: Minutes::One((minute, summary)),
+            slots: Slots::One((slot, summary)),
         });
         self.cells += 1;
         let entries = &self.entries;
@@ -195,27 +206,28 @@ impl MemoryTable {
         (text(start, entry.item_len.into()), text(type_start, entry.type_len.into()))
     }
 
-    /// What was counted here of an item and type within a range.
+    /// What was counted here of an item and type in slots that begin in a range.
     pub fn summary(&self, item: &str, event_type: &str, range: TimeRange) -> Summary {
         let mut total = Summary::EMPTY;
-        self.for_each_minute(item, event_type, range, |_, summary| total.add(summary));
+        self.for_each_slot(item, event_type, range, |_, summary| total.add(summary));
         total
     }
 
-    /// Calls `each` with every minute of an item and type that lies in the range, in order.
-    pub fn for_each_minute(
+    /// Calls `each` with every slot of an item and type that begins in the range, in order.
+    pub fn for_each_slot(
         &self,
         item: &str,
         event_type: &str,
         range: TimeRange,
-        each: impl FnMut(Minute, &Summary),
+        each: impl FnMut(Slot, &Summary),
     ) {
         if let Some(at) = self.find(self.hash(item, event_type), item, event_type) {
-            self.entries[at].minutes.for_each(range, each);
+            self.entries[at].slots.for_each(range, each);
         }
     }
 
-    /// Calls `each` with every item of a type that has an event in the range, in no order.
+    /// Calls `each` with every item of a type that has an event in a slot that begins in the range,
+    /// in no order.
     pub fn for_each_item(
         &self,
         event_type: &str,
@@ -228,7 +240,7 @@ impl MemoryTable {
                 continue;
             }
             let mut total = Summary::EMPTY;
-            entry.minutes.for_each(range, |_, summary| total.add(summary));
+            entry.slots.for_each(range, |_, summary| total.add(summary));
             if total.count > 0 {
                 each(item, total);
             }
@@ -249,21 +261,30 @@ impl MemoryTable {
             })
         });
         let mut by_hour: BTreeMap<(Hour, &str), Vec<HourCells<'_>>> = BTreeMap::new();
+        let mut by_day: BTreeMap<(Day, &str), Vec<DayCell<'_>>> = BTreeMap::new();
         let mut totals = Vec::with_capacity(order.len());
         for (total, (_, at)) in order.into_iter().enumerate() {
             let entry = &self.entries[at as usize];
             let (item, event_type) = self.names(entry);
             let mut sum =
-                TotalCell { item, event_type, summary: Summary::EMPTY, newest_hour: Hour(0) };
+                TotalCell { item, event_type, summary: Summary::EMPTY, newest_hour: None };
             let mut row: Option<HourCells<'_>> = None;
             let mut done = |row: HourCells<'a>| {
                 by_hour.entry((row.hour, event_type)).or_default().push(row);
             };
-            entry.minutes.for_each(TimeRange::ALL, |minute, summary| {
-                let (hour, cell) =
-                    (minute.hour(), Cell { slot: minute.of_hour(), summary: *summary });
-                sum.summary.add(summary);
-                sum.newest_hour = hour;
+            entry.slots.for_each(TimeRange::ALL, |slot, summary| {
+                let summary = *summary;
+                sum.summary.add(&summary);
+                let (hour, slot) = match slot.place() {
+                    SlotPlace::Hour(hour, slot) => (hour, slot),
+                    SlotPlace::Day(day) => {
+                        let cell = DayCell { day, event_type, item, summary, total };
+                        by_day.entry((day, event_type)).or_default().push(cell);
+                        return;
+                    }
+                };
+                let cell = Cell { slot, summary };
+                sum.newest_hour = Some(hour);
                 match &mut row {
                     Some(row) if row.hour == hour => row.cells.push(cell),
                     _ => {
@@ -276,13 +297,17 @@ impl MemoryTable {
             row.into_iter().for_each(&mut done);
             totals.push(sum);
         }
-        // Nearly always there is one hour, whose rows need no second place.
-        let join = |mut all: Vec<HourCells<'a>>, next: Vec<HourCells<'a>>| {
-            all.extend(next);
-            all
-        };
-        SortedCells { totals, hours: by_hour.into_values().reduce(join).unwrap_or_default() }
+        SortedCells { totals, hours: joined(by_hour), days: joined(by_day) }
     }
+}
+
+/// Lists one behind the other. Nearly always there is one, whose rows need no second place.
+fn joined<K, V>(lists: BTreeMap<K, Vec<V>>) -> Vec<V> {
+    let join = |mut all: Vec<V>, next: Vec<V>| {
+        all.extend(next);
+        all
+    };
+    lists.into_values().reduce(join).unwrap_or_default()
 }
 
 /// The first eight bytes, so that comparing two numbers orders two texts.
@@ -293,32 +318,32 @@ fn prefix(text: &str) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-impl Minutes {
-    /// Adds to a minute; how many cells that opened.
-    fn add(&mut self, minute: Minute, summary: &Summary) -> usize {
+impl Slots {
+    /// Adds to a slot; how many cells that opened.
+    fn add(&mut self, slot: Slot, summary: &Summary) -> usize {
         match self {
-            Self::One((own, total)) if *own == minute => {
+            Self::One((own, total)) if *own == slot => {
                 total.add(summary);
                 0
             }
             Self::One(first) => {
-                let mut list = vec![*first, (minute, *summary)];
-                list.sort_unstable_by_key(|(minute, _)| *minute);
+                let mut list = vec![*first, (slot, *summary)];
+                list.sort_unstable_by_key(|(slot, _)| *slot);
                 *self = Self::List(list);
                 1
             }
             Self::List(list) => {
                 // Events come nearly in the order of time: look at the end first.
-                if let Some((_, total)) = list.last_mut().filter(|(own, _)| *own == minute) {
+                if let Some((_, total)) = list.last_mut().filter(|(own, _)| *own == slot) {
                     total.add(summary);
                     return 0;
                 }
-                match list.binary_search_by_key(&minute, |(own, _)| *own) {
+                match list.binary_search_by_key(&slot, |(own, _)| *own) {
                     Ok(at) => {
                         list[at].1.add(summary);
                         return 0;
                     }
-                    Err(at) => list.insert(at, (minute, *summary)),
+                    Err(at) => list.insert(at, (slot, *summary)),
                 }
                 if list.len() > LIST_MAX {
                     *self = Self::Tree(list.drain(..).collect());
@@ -327,27 +352,31 @@ impl Minutes {
             }
             Self::Tree(tree) => {
                 let before = tree.len();
-                tree.entry(minute).or_default().add(summary);
+                tree.entry(slot).or_default().add(summary);
                 tree.len() - before
             }
         }
     }
 
-    fn for_each(&self, range: TimeRange, mut each: impl FnMut(Minute, &Summary)) {
+    fn for_each(&self, range: TimeRange, mut each: impl FnMut(Slot, &Summary)) {
+        // A slot that begins in the range sorts at or behind its first minute.
+        let first = Slot::minute(range.start);
+        let mut begins_within = |slot: Slot, summary: &Summary| {
+            if range.contains(slot.start()) {
+                each(slot, summary);
+            }
+        };
         let list = match self {
             Self::One(only) => std::slice::from_ref(only),
-            Self::List(list) => {
-                let start = list.partition_point(|(minute, _)| *minute < range.start);
-                &list[start..]
-            }
+            Self::List(list) => &list[list.partition_point(|(slot, _)| *slot < first)..],
             Self::Tree(tree) => {
-                tree.range(range.start..range.end).for_each(|(minute, sum)| each(*minute, sum));
+                // A whole hour or day sorts behind the minutes it begins with.
+                let last = Slot::last_of_hour(range.end);
+                tree.range(first..=last).for_each(|(slot, sum)| begins_within(*slot, sum));
                 return;
             }
         };
-        for (minute, summary) in list.iter().filter(|(minute, _)| range.contains(*minute)) {
-            each(*minute, summary);
-        }
+        list.iter().for_each(|(slot, summary)| begins_within(*slot, summary));
     }
 }
 
@@ -356,6 +385,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::bucket::Minute;
+    use crate::horizon::Horizons;
+
+    /// Minutes up to 4999: the first day counts as a whole, and the hours up to the 40th.
+    fn horizons() -> Horizons {
+        Horizons::new(Hour(40), Day(1)).unwrap()
+    }
 
     type Events = Vec<(String, String, u32, Option<i64>)>;
 
@@ -373,7 +409,7 @@ mod tests {
         let mut table = MemoryTable::new(Offset(5), 7);
         for (item, event_type, minute, value) in events {
             let value = value.map(|micros| Value::from_micros(micros).unwrap());
-            table.add(item, event_type, Minute(*minute), value);
+            table.add(item, event_type, horizons().slot(Minute(*minute)), value);
         }
         table
     }
@@ -392,7 +428,7 @@ mod tests {
         #[test]
         fn a_range_of_an_item_is_the_sum_of_its_events(events in events(), start in 0u32..5_000, len in 0u32..5_000) {
             let table = table(&events);
-            let range = TimeRange { start: Minute(start), end: Minute(start + len) };
+            let range = horizons().round(TimeRange { start: Minute(start), end: Minute(start + len) });
             for item in ["a", "b", "ab"] {
                 let sum = expected(&events, |i, t, m| i == item && t == "x" && range.contains(Minute(m)));
                 prop_assert_eq!(table.summary(item, "x", range), sum);
@@ -413,25 +449,36 @@ mod tests {
                 prop_assert_eq!(total.summary, sum);
                 let hours = sorted.hours.iter().filter(|row| row.item == total.item);
                 let newest = hours.filter(|row| row.event_type == total.event_type).map(|row| row.hour).max();
-                prop_assert_eq!(Some(total.newest_hour), newest);
+                prop_assert_eq!(total.newest_hour, newest);
             }
-            for row in &sorted.hours {
-                let total = &sorted.totals[row.total];
-                prop_assert_eq!((row.item, row.event_type), (total.item, total.event_type));
-            }
+            let of_total = |total: usize| (sorted.totals[total].item, sorted.totals[total].event_type);
+            let mut slots = 0;
             let keys: Vec<_> = sorted.hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            let mut cells = 0;
             for row in &sorted.hours {
+                prop_assert_eq!((row.item, row.event_type), of_total(row.total));
                 prop_assert!(row.cells.is_sorted_by(|a, b| a.slot < b.slot));
-                cells += row.cells.len();
+                slots += row.cells.len();
                 for cell in &row.cells {
-                    let minute = row.hour.minute(cell.slot).0;
-                    let sum = expected(&events, |i, t, m| i == row.item && t == row.event_type && m == minute);
+                    let place = SlotPlace::Hour(row.hour, cell.slot);
+                    let sum = expected(&events, |i, t, m| {
+                        i == row.item && t == row.event_type && horizons().slot(Minute(m)).place() == place
+                    });
                     prop_assert_eq!(&cell.summary, &sum);
                 }
             }
-            prop_assert_eq!(cells, table.cells());
+            let keys: Vec<_> = sorted.days.iter().map(|row| (row.day, row.event_type, row.item)).collect();
+            prop_assert!(keys.is_sorted_by(|a, b| a < b));
+            for row in &sorted.days {
+                prop_assert_eq!((row.item, row.event_type), of_total(row.total));
+                slots += 1;
+                let sum = expected(&events, |i, t, m| {
+                    i == row.item && t == row.event_type
+                        && horizons().slot(Minute(m)).place() == SlotPlace::Day(row.day)
+                });
+                prop_assert_eq!(row.summary, sum);
+            }
+            prop_assert_eq!(slots, table.cells());
         }
     }
 }

@@ -25,8 +25,12 @@ pub const TIME_MAX: TimestampMs = TimestampMs(253_402_207_200_000);
 pub struct Minute(pub u32);
 
 /// Hours since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(pub u32);
+
+/// Days since 1970, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub u32);
 
 impl Minute {
     /// The hour this minute lies in.
@@ -54,6 +58,23 @@ impl Hour {
     /// Start of the hour.
     pub fn start(self) -> TimestampMs {
         TimestampMs(i64::from(self.0) * HOUR_MS)
+    }
+
+    /// The day this hour lies in.
+    pub fn day(self) -> Day {
+        Day(self.0 / 24)
+    }
+}
+
+impl Day {
+    /// The first minute of the day.
+    pub fn minute(self) -> Minute {
+        Minute(self.0 * 24 * 60)
+    }
+
+    /// Start of the day.
+    pub fn start(self) -> TimestampMs {
+        TimestampMs(i64::from(self.0) * DAY_MS)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How far a partition is in the counter store, and what is needed to go on from there.
 
 use crate::bucket::TimestampMs;
+use crate::horizon::{Horizons, Retention};
 use crate::partition::Offset;
 
 /// Durable progress of one partition, flushed in one atomic batch with the rows it stands for.
@@ -18,4 +19,8 @@ pub struct Checkpoint {
     pub window_start_minute: u32,
     /// Length of the dedup window in minutes, as the log's control records said.
     pub window_minutes: u32,
+    /// How long minutes and hours are kept, as the log's control records said.
+    pub retention: Retention,
+    /// From where on minutes and hours are kept.
+    pub horizons: Horizons,
 }

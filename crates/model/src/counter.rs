@@ -2,14 +2,15 @@
 //!
 //! A row is one item and event type, either over all time or over one hour with a cell for each
 //! minute that has an event. An hour is the sum of its minutes and a day the sum of its hours, so
-//! an event opens two rows at most however long the tail of items is.
+//! an event opens two rows at most however long the tail of items is. What came when a day's hours
+//! were no longer kept has a row of that day, which is added.
 
-use crate::bucket::Hour;
+use crate::bucket::{Day, Hour};
 use crate::partition::Offset;
 use crate::summary::Summary;
 
 /// Which row of a partition. The order of keys is: totals by item and type, then hours by hour,
-/// type and item, so that all items of an hour lie side by side.
+/// type and item, so that all items of an hour lie side by side, then days alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey<'a> {
     /// Everything ever counted of an item and type.
@@ -23,6 +24,15 @@ pub enum RowKey<'a> {
     Hour {
         /// The hour.
         hour: Hour,
+        /// The event type.
+        event_type: &'a str,
+        /// The item.
+        item: &'a str,
+    },
+    /// What of one day of an item and type came when its hours were no longer kept.
+    Day {
+        /// The day.
+        day: Day,
         /// The event type.
         event_type: &'a str,
         /// The item.
@@ -96,6 +106,15 @@ impl StoredRow {
                 Err(at) => self.cells.insert(at, *cell),
             }
         }
+    }
+
+    /// Makes one cell of all, where that is shorter; whether it was. The sum stays.
+    pub fn fold(&mut self) -> bool {
+        let is_longer = self.cells.len() > 1;
+        if is_longer {
+            self.cells = vec![Cell { slot: Cell::WHOLE, summary: self.summary() }];
+        }
+        is_longer
     }
 
     /// The sum of all cells.

@@ -6,8 +6,8 @@ use engine::ports::Clock;
 use model::TimestampMs;
 use model::append_time::ClockReading;
 
-/// When every simulation begins, in ms since 1970.
-pub(crate) const BEGIN_MS: i64 = 1_795_255_200_000;
+/// When every simulation begins, in ms since 1970: soon after midnight, so that events are of two days.
+pub(crate) const BEGIN_MS: i64 = 1_795_221_600_000;
 
 /// The clocks of the simulated machine.
 #[derive(Debug, Default)]

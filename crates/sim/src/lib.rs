@@ -25,6 +25,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use model::Granularity;
+
 pub use bug::Bug;
 pub use fault::Fault;
 
@@ -48,6 +50,10 @@ pub struct Report {
     pub restarts: u64,
     /// Flipped bits that a process noticed and named.
     pub damage_named: u64,
+    /// Answers by the granularity that was still kept of all events.
+    pub answers: BTreeMap<Granularity, u64>,
+    /// Runs in which a day of events went to cold files.
+    pub cold_runs: u64,
     /// Faults by kind.
     pub faults: BTreeMap<Fault, u64>,
     /// Hash of everything that was done.
@@ -65,6 +71,10 @@ impl Report {
         self.let_go += other.let_go;
         self.restarts += other.restarts;
         self.damage_named += other.damage_named;
+        self.cold_runs += other.cold_runs;
+        for (granularity, times) in &other.answers {
+            *self.answers.entry(*granularity).or_default() += times;
+        }
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
@@ -102,6 +112,8 @@ pub fn run(seed: u64, bug: Option<Bug>, is_echoing: bool) -> Result<Report> {
             let_go: world.let_go(),
             restarts: world.restarts,
             damage_named: world.damage_named,
+            answers: world.answers.clone(),
+            cold_runs: u64::from(world.cold_until > process::ALL_EVENTS.start.hour().day()),
             faults: world.faults.clone(),
             trace_hash: world.trace.hash(),
             fingerprint: world.machine.disk.fingerprint(),

@@ -49,6 +49,10 @@ fn main() -> ExitCode {
     println!("{:>10} records in segments let go", total.let_go);
     println!("{:>10} restarts", total.restarts);
     println!("{:>10} flipped bits noticed and named", total.damage_named);
+    for (granularity, answers) in &total.answers {
+        println!("{answers:>10} answers by the {}", granularity.as_str());
+    }
+    println!("{:>10} runs with cold days", total.cold_runs);
     for (fault, times) in &total.faults {
         println!("{times:>10} {fault:?}");
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use model::record::{Record, split};
-use model::{Batch, Minute, Summary, TimestampMs, Value};
+use model::{Batch, Granularity, Minute, Retention, Summary, TimeRange, TimestampMs, Value};
 
 /// One event that clients sent, however often.
 #[derive(Clone, Debug)]
@@ -55,6 +55,7 @@ struct Seen {
 pub(crate) struct Oracle {
     /// Length of the dedup window in minutes.
     window_minutes: i64,
+    retention: Retention,
     /// Everything that clients sent.
     pub(crate) sent: Vec<Sent>,
     logs: Vec<Vec<Seen>>,
@@ -69,9 +70,10 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// Of an empty log.
-    pub(crate) fn new(partitions: u16, window_minutes: u32) -> Self {
+    pub(crate) fn new(partitions: u16, window_minutes: u32, retention: Retention) -> Self {
         Self {
             window_minutes: i64::from(window_minutes),
+            retention,
             sent: Vec::new(),
             logs: vec![Vec::new(); usize::from(partitions)],
             not_written: BTreeSet::new(),
@@ -210,6 +212,20 @@ impl Oracle {
         minutes
     }
 
+    /// Where minutes and hours begin to be kept, once a partition is counted up to an offset. Every
+    /// log begins with what is to be kept.
+    pub(crate) fn horizons(&self, partition: usize, next_offset: u64) -> Kept {
+        let seen = &self.logs[partition][..next_offset as usize];
+        let newest = seen.last().map_or(0, |seen| seen.append_time.0);
+        let from = |retention_ms: i64, bucket: i64| {
+            newest.saturating_sub(retention_ms).max(0) / 60_000 / bucket * bucket
+        };
+        Kept {
+            minutes_from: from(self.retention.minute_ms(), 60),
+            hours_from: from(self.retention.hour_ms(), 24 * 60),
+        }
+    }
+
     /// Everything appended before the time that an answer names is in it.
     pub(crate) fn check_as_of(
         &self,
@@ -258,6 +274,73 @@ impl Oracle {
         ensure!(record.source == expected, "the stamp of {record:?} is not {expected:?}");
         Ok((event, delivery))
     }
+}
+
+/// The first minute whose minutes, and whose hours, are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    minutes_from: i64,
+    hours_from: i64,
+}
+
+impl Kept {
+    /// Minutes in the shortest bucket that is kept at a minute.
+    fn bucket(self, minute: Minute) -> u32 {
+        let minute = i64::from(minute.0);
+        match () {
+            () if minute >= self.minutes_from => 1,
+            () if minute >= self.hours_from => 60,
+            () => 24 * 60,
+        }
+    }
+
+    /// The finest that is kept from a minute on.
+    pub(crate) fn finest(self, from: Minute) -> Granularity {
+        match self.bucket(from) {
+            1 => Granularity::Minute,
+            60 => Granularity::Hour,
+            _ => Granularity::Day,
+        }
+    }
+
+    /// A range as it can be told.
+    pub(crate) fn rounded(self, range: TimeRange) -> TimeRange {
+        let last = Minute(range.end.0 - 1);
+        let (down, up) = (self.bucket(range.start), self.bucket(last));
+        TimeRange {
+            start: Minute(range.start.0 / down * down),
+            end: Minute((last.0 / up + 1) * up),
+        }
+    }
+
+    /// Numbers by the buckets that are kept.
+    pub(crate) fn coarsened(
+        self,
+        minutes: &BTreeMap<Minute, Summary>,
+    ) -> BTreeMap<Minute, Summary> {
+        gathered(minutes, |minute| self.bucket(minute))
+    }
+
+    /// Numbers by the longest of the buckets that are kept from a minute on.
+    pub(crate) fn series(
+        self,
+        from: Minute,
+        minutes: &BTreeMap<Minute, Summary>,
+    ) -> BTreeMap<Minute, Summary> {
+        gathered(minutes, |_| self.bucket(from))
+    }
+}
+
+fn gathered(
+    minutes: &BTreeMap<Minute, Summary>,
+    bucket: impl Fn(Minute) -> u32,
+) -> BTreeMap<Minute, Summary> {
+    let mut all: BTreeMap<Minute, Summary> = BTreeMap::new();
+    for (minute, summary) in minutes {
+        let start = minute.0 / bucket(*minute) * bucket(*minute);
+        all.entry(Minute(start)).or_default().add(summary);
+    }
+    all
 }
 
 /// The name of a source.

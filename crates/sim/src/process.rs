@@ -9,15 +9,16 @@ use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings};
 use adapters::embedded::mem_disk::MemDisk;
 use anyhow::{Result, ensure};
 use engine::admission::Admission;
+use engine::conformance::mem_cold::MemCold;
 use engine::gateway::{Gateway, Outcome, SourceStamp};
-use engine::ports::{CounterSnapshot, CounterStore, EventLog, PortError};
+use engine::ports::{ColdCounters, CounterSnapshot, CounterStore, EventLog, PortError};
 use engine::processor::{Counting, Frozen, ProcessorSettings, Stepped};
 use engine::query::{Query, QueryError};
 use engine::sources::SourceBook;
 use futures::executor::block_on;
 use model::{
-    Batch, Checkpoint, Event, Granularity, Minute, Offset, PartitionId, RecordBuf, RoutingTable,
-    RowKey, Summary, TimeRange, TimestampMs,
+    Batch, Cell, Checkpoint, Event, Granularity, Minute, Offset, PartitionId, RecordBuf, Retention,
+    RoutingTable, RowKey, Summary, TimeRange, TimestampMs,
 };
 
 use crate::bug::Bug;
@@ -37,6 +38,11 @@ pub(crate) const EVENT_AGE_MS: i64 = 3 * 3_600_000;
 const READ_BYTES: usize = 2 << 10;
 /// Seeds of the hash functions.
 const HASH_KEYS: (u64, u64) = (3, 4);
+/// The range of all events that are thought of.
+pub(crate) const ALL_EVENTS: TimeRange = TimeRange {
+    start: Minute(((BEGIN_MS - EVENT_AGE_MS) / 60_000) as u32),
+    end: Minute((BEGIN_MS / 60_000) as u32),
+};
 /// How old an event may be, in milliseconds: never too old.
 const MAX_EVENT_AGE_MS: i64 = 1 << 40;
 
@@ -47,10 +53,14 @@ pub(crate) struct Machine {
     pub(crate) disk: MemDisk,
     /// The store.
     pub(crate) store: Arc<SimStore>,
+    /// The files of cold days.
+    pub(crate) cold: Arc<MemCold>,
     /// The clocks.
     pub(crate) clock: Arc<SimClock>,
     /// Length of the dedup window in minutes.
     pub(crate) window_minutes: u32,
+    /// How long minutes and hours are kept.
+    pub(crate) retention: Retention,
     /// How the log stores payloads.
     pub(crate) codec: Codec,
     /// How long a change to the disk takes, in milliseconds.
@@ -120,7 +130,8 @@ impl Process {
         }
         let bounds = (0..PARTITIONS).map(|id| log.bounds(PartitionId(id)));
         let replay_end = bounds.map(|bounds| bounds.durable_offset).collect();
-        let query = Query::new(stepped.processors(), MAX_EVENT_AGE_MS);
+        let cold: Arc<dyn ColdCounters> = machine.cold.clone();
+        let query = Query::new(stepped.processors(), MAX_EVENT_AGE_MS).with_cold(Some(cold));
         let gateway = Gateway::new(log.clone(), clock, admission, MAX_EVENT_AGE_MS);
         Ok(Self { log, life, gateway: Arc::new(gateway), stepped, query, replay_end })
     }
@@ -202,6 +213,11 @@ impl Process {
         self.stepped.flush(id)
     }
 
+    /// Makes one cell of a partition's old minutes.
+    pub(crate) fn fold(&self, id: PartitionId) -> Result<(), PortError> {
+        self.stepped.fold(id)
+    }
+
     /// The first offset of a partition that is not counted.
     pub(crate) fn next_offset(&self, id: PartitionId) -> Offset {
         self.stepped.next_offset(id)
@@ -213,15 +229,38 @@ impl Process {
         ends.into_iter().all(|(id, end)| self.next_offset(id) >= *end)
     }
 
-    /// An item's total and its minutes, and the time up to which they are said to be complete.
+    /// An item's total and its series as fine as it is kept, and the time up to which they are said
+    /// to be complete.
     pub(crate) fn question(&self, item: &str) -> Result<(Numbers, TimestampMs), QueryError> {
         let counted = self.query.count(item, EVENT_TYPE, None)?;
-        let begin = BEGIN_MS - EVENT_AGE_MS;
-        let range = TimeRange::covering(TimestampMs(begin), TimestampMs(BEGIN_MS));
-        let series = self.query.series(item, EVENT_TYPE, range, Granularity::Minute)?;
+        let series = self.query.series(item, EVENT_TYPE, ALL_EVENTS, Granularity::Minute)?;
         let points = series.points.into_iter().filter(|(_, summary)| summary.count > 0);
         let minutes = points.map(|(start, summary)| (start.minute(), summary)).collect();
         Ok((Numbers { total: counted.summary, minutes }, counted.quality.as_of))
+    }
+
+    /// What an item has in a range, and the range that was covered.
+    pub(crate) fn count_in(
+        &self,
+        item: &str,
+        range: TimeRange,
+    ) -> Result<(TimeRange, Summary), QueryError> {
+        let counted = self.query.count(item, EVENT_TYPE, Some(range))?;
+        Ok((counted.range.unwrap_or(range), counted.summary))
+    }
+
+    /// The sum of the parts that are told of an item's numbers in a range, or of its total.
+    pub(crate) fn explained(
+        &self,
+        item: &str,
+        range: Option<TimeRange>,
+    ) -> Result<Summary, QueryError> {
+        let explained = self.query.explain(item, EVENT_TYPE, range)?;
+        let parts = explained.partitions.iter().flat_map(|partition| {
+            let rows = partition.rows.iter().map(|part| &part.summary);
+            rows.chain(partition.memory.iter().map(|part| &part.summary))
+        });
+        Ok(parts.chain([&explained.cold]).sum())
     }
 }
 
@@ -230,13 +269,14 @@ impl Process {
 pub(crate) struct Numbers {
     /// From the row of the total.
     pub(crate) total: Summary,
-    /// From the rows of the hours.
+    /// From the rows of hours and days, by the first minute of what they count.
     pub(crate) minutes: std::collections::BTreeMap<Minute, Summary>,
 }
 
-/// What the store alone knows of an item.
+/// What store and cold files alone know of an item.
 pub(crate) fn stored(
     snapshot: &dyn CounterSnapshot,
+    cold: &dyn ColdCounters,
     id: PartitionId,
     item: &str,
 ) -> Result<Numbers, PortError> {
@@ -245,11 +285,22 @@ pub(crate) fn stored(
     for row in snapshot.get(id, &[key])?.iter().flatten() {
         numbers.total.add(&row.summary());
     }
-    snapshot.scan_item(id, item, EVENT_TYPE, TimeRange::ALL.hours(), &mut |hour, row| {
+    let until = snapshot.cold_until()?;
+    cold.scan_item(item, EVENT_TYPE, 0..until.0, &mut |day, summary| {
+        numbers.minutes.entry(day.minute()).or_default().add(summary);
+    })?;
+    snapshot.scan_item(id, item, EVENT_TYPE, until.0 * 24..u32::MAX, &mut |hour, row| {
         for cell in &row.cells {
-            numbers.minutes.entry(hour.minute(cell.slot)).or_default().add(&cell.summary);
+            let minute = if cell.slot == Cell::WHOLE { 0 } else { cell.slot };
+            numbers.minutes.entry(hour.minute(minute)).or_default().add(&cell.summary);
         }
     })?;
+    for day in snapshot.days(id, 0..u32::MAX)? {
+        let key = RowKey::Day { day, event_type: EVENT_TYPE, item };
+        for row in snapshot.get(id, &[key])?.iter().flatten() {
+            numbers.minutes.entry(day.minute()).or_default().add(&row.summary());
+        }
+    }
     Ok(numbers)
 }
 
@@ -285,6 +336,7 @@ fn settings(machine: &Machine) -> LogSettings {
     settings.tail_bytes_max = 1 << 10;
     settings.retention_bytes = Some(9 << 10);
     settings.dedup_minutes = machine.window_minutes;
+    settings.counters = machine.retention;
     settings
 }
 

@@ -1,15 +1,20 @@
 //! What clients, network, log, processors and questions do in one step.
 
-use anyhow::{Result, bail, ensure};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use engine::cold::settle;
 use engine::conformance::mem_store::FlushFailure;
 use engine::gateway::{Fate, Outcome, SourceStamp};
-use engine::ports::{ErrorKind, PortError};
+use engine::ports::{CounterStore, ErrorKind, PortError};
 use engine::query::QueryError;
-use model::PartitionId;
+use model::{Minute, PartitionId, Summary, TimeRange};
 
 use crate::bug::Bug;
 use crate::fault::Fault;
-use crate::process::{Answer, PARTITIONS, poll};
+use crate::oracle::Kept;
+use crate::process::{ALL_EVENTS, Answer, Machine, PARTITIONS, poll};
 use crate::world::{Delivery, ITEMS, World, item_name, partition_of};
 
 impl World {
@@ -188,10 +193,47 @@ impl World {
         let told = result.as_ref().map_err(|error| error.kind);
         self.trace.note(format!("flush {id}, {failure:?}, intruder {intrudes}: {told:?}"));
         match result {
-            Ok(_) => {}
+            Ok(_) => self.fold(id)?,
             Err(error) => self.flush_failed(failure, &error)?,
         }
         self.check_store()
+    }
+
+    /// The store folds what is old, now and then.
+    fn fold(&mut self, id: PartitionId) -> Result<()> {
+        let Some(process) = self.process.as_ref().filter(|_| self.chance.one_in(2)) else {
+            return Ok(());
+        };
+        self.trace.note(format!("fold {id}"));
+        process.fold(id).context("folding failed")?;
+        self.make_cold()
+    }
+
+    /// Old days go to files, or some of the way there.
+    fn make_cold(&mut self) -> Result<()> {
+        let Machine { store, cold, .. } = self.machine.clone();
+        let fails = self.chance.one_in(2);
+        if fails {
+            cold.fail(self.chance.below(3) as u32, self.chance.one_in(2));
+        }
+        let steps_left = Cell::new(self.chance.below(8));
+        let is_stopping = || match steps_left.get() {
+            0 => true,
+            left => {
+                steps_left.set(left - 1);
+                false
+            }
+        };
+        let settled = settle(&*store, &*cold, PARTITIONS, &is_stopping);
+        cold.call_off();
+        match settled {
+            Err(error) if !fails => return Err(error).context("days cannot be made cold"),
+            _ => {}
+        }
+        let until = store.snapshot()?.cold_until()?;
+        self.trace.note(format!("cold until {}", until.0));
+        self.cold_until = self.cold_until.max(until);
+        Ok(())
     }
 
     fn flush_failed(&mut self, failure: Option<FlushFailure>, error: &PortError) -> Result<()> {
@@ -231,13 +273,40 @@ impl World {
         ensure!(process.is_ready(), "it answers before it replayed everything");
         self.oracle.check_as_of(usize::from(id.0), next, as_of)?;
         let minutes = self.oracle.minutes(usize::from(id.0), next, &item);
+        let kept = self.oracle.horizons(usize::from(id.0), next);
         let total = minutes.values().sum();
+        let series = kept.series(ALL_EVENTS.start, &minutes);
+        *self.answers.entry(kept.finest(ALL_EVENTS.start)).or_default() += 1;
         ensure!(
-            (numbers.total, &numbers.minutes) == (total, &minutes),
-            "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {minutes:?}"
+            (numbers.total, &numbers.minutes) == (total, &series),
+            "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {series:?}"
         );
         self.oracle.told(&item, numbers.total.count)?;
         self.trace.note(format!("{item}: {} at {next}", numbers.total.count));
+        self.ask_range(&item, kept, &minutes)
+    }
+
+    /// Somebody asks for any part of it.
+    fn ask_range(
+        &mut self,
+        item: &str,
+        kept: Kept,
+        minutes: &BTreeMap<Minute, Summary>,
+    ) -> Result<()> {
+        let all = ALL_EVENTS.end.0 - ALL_EVENTS.start.0;
+        let start = self.chance.below(all.into()) as u32;
+        let end = start + 1 + self.chance.below((all - start).into()) as u32;
+        let at = |minute: u32| Minute(ALL_EVENTS.start.0 + minute);
+        let range = TimeRange { start: at(start), end: at(end) };
+        let Some(process) = &self.process else { return Ok(()) };
+        let answer = process.count_in(item, range)?;
+        let parts = [process.explained(item, None)?, process.explained(item, Some(range))?];
+        let whole = [minutes.values().sum(), answer.1];
+        ensure!(parts == whole, "the parts of {whole:?} add up to {parts:?}");
+        let range = kept.rounded(range);
+        let is_in = |(minute, _): &(&Minute, &Summary)| range.contains(**minute);
+        let expected = minutes.iter().filter(is_in).map(|(_, summary)| summary).sum();
+        ensure!(answer == (range, expected), "{answer:?} was told of {range:?}, not {expected:?}");
         Ok(())
     }
 

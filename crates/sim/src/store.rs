@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Repairs,
-    Rows, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
+    PortError, Repairs, Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{
-    BulkEntry, Cell, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow, Summary,
+    BulkEntry, Cell, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
+    Summary,
 };
 use parking_lot::Mutex;
 
@@ -136,6 +137,21 @@ impl CounterStore for SimStore {
         self.inner.mark(partition, offset, from, to)
     }
 
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        self.check()?;
+        self.inner.fold(partition, rows_max)
+    }
+
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        self.check()?;
+        self.inner.note_cold(until)
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        self.check()?;
+        self.inner.remove_cold(partition, rows_max)
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         self.check()?;
         let strays = self.strays.lock().clone();
@@ -216,6 +232,34 @@ impl CounterSnapshot for SimSnapshot {
 
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         self.inner.repairs(partition)
+    }
+
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_day(partition, day, event_type, each)
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        self.inner.days(partition, days)
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        self.inner.cold_until()
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        self.inner.page(partition, hour, behind, limit)
     }
 
     fn dead_letters(

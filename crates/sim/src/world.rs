@@ -10,7 +10,8 @@ use anyhow::{Result, bail, ensure};
 use engine::ports::{CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::Frozen;
 use futures::executor::block_on;
-use model::{Event, Offset, PartitionId, RoutingTable, TimestampMs};
+use model::bucket::{DAY_MS, HOUR_MS};
+use model::{Day, Event, Granularity, Offset, PartitionId, Retention, RoutingTable, TimestampMs};
 
 use crate::bug::Bug;
 use crate::chance::Chance;
@@ -19,7 +20,8 @@ use crate::damage::Damage;
 use crate::fault::Fault;
 use crate::oracle::{Oracle, Sent};
 use crate::process::{
-    EVENT_AGE_MS, EVENT_TYPE, Machine, PARTITIONS, Pending, Process, check_stamp, log_time, stored,
+    EVENT_AGE_MS, EVENT_TYPE, Machine, Numbers, PARTITIONS, Pending, Process, check_stamp,
+    log_time, stored,
 };
 use crate::spool::Spool;
 use crate::store::SimStore;
@@ -79,6 +81,10 @@ pub(crate) struct World {
     pub(crate) restarts: u64,
     /// Damage that a process noticed and named.
     pub(crate) damage_named: u64,
+    /// Answers by the granularity that was still kept.
+    pub(crate) answers: BTreeMap<Granularity, u64>,
+    /// The first day that is not in cold files.
+    pub(crate) cold_until: Day,
     struck_at_start: u64,
 }
 
@@ -87,12 +93,15 @@ impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>, is_echoing: bool) -> Self {
         let mut chance = Chance::new(seed);
         let window_minutes = 1 + chance.below(3) as u32;
+        let retention = retention(&mut chance);
         let codecs = [Codec::None, Codec::Lz4, Codec::Zstd];
         let machine = Machine {
             disk: MemDisk::new(chance.draw()),
             store: Arc::new(SimStore::new(bug)),
+            cold: Arc::default(),
             clock: Arc::new(SimClock::default()),
             window_minutes,
+            retention,
             codec: codecs[chance.index(3)],
             slow_ms: 0,
             bug,
@@ -107,7 +116,7 @@ impl World {
             network: Vec::new(),
             spools: (0..SPOOLS).map(Spool::new).collect(),
             waiting: Vec::new(),
-            oracle: Oracle::new(PARTITIONS, window_minutes),
+            oracle: Oracle::new(PARTITIONS, window_minutes, retention),
             enabled,
             faults: BTreeMap::new(),
             trace: Trace::new(is_echoing),
@@ -119,6 +128,8 @@ impl World {
             deliveries: 0,
             restarts: 0,
             damage_named: 0,
+            answers: BTreeMap::new(),
+            cold_until: Day::default(),
             struck_at_start: 0,
         }
     }
@@ -275,9 +286,14 @@ impl World {
             let (partition, next) = (usize::from(id.0), checkpoint.next_offset.0);
             let durable = self.oracle.durable(partition);
             ensure!(next <= durable, "checkpoint {next} is ahead of the log at {durable}");
-            let numbers = stored(&*snapshot, id, &item)?;
+            let numbers = stored(&*snapshot, &*self.machine.cold, id, &item)?;
             let minutes = self.oracle.minutes(partition, next, &item);
             let total = minutes.values().sum();
+            let horizons = self.oracle.horizons(partition, next);
+            let (minutes, numbers) = (
+                horizons.coarsened(&minutes),
+                Numbers { minutes: horizons.coarsened(&numbers.minutes), ..numbers },
+            );
             ensure!(
                 (numbers.total, &numbers.minutes) == (total, &minutes),
                 "the store has {numbers:?} of {item} at checkpoint {next}, not {total:?} {minutes:?}"
@@ -338,6 +354,19 @@ impl World {
             self.faults.insert(fault, times);
         }
     }
+}
+
+/// Often one whose horizons move in the middle of a run.
+fn retention(chance: &mut Chance) -> Retention {
+    if chance.one_in(4) {
+        return Retention::FOREVER;
+    }
+    let since_midnight = BEGIN_MS % DAY_MS;
+    let minute_ms =
+        since_midnight + chance.below(3) as i64 * HOUR_MS + chance.below(120_000) as i64;
+    let longer_ms = if chance.one_in(2) { 60_000 } else { 3 * HOUR_MS as u64 };
+    let hour_ms = minute_ms + chance.below(longer_ms) as i64;
+    Retention::new(minute_ms, hour_ms).expect("hours are kept longer")
 }
 
 /// The name of an item.

@@ -46,6 +46,8 @@ pub(crate) struct Job {
     read: AtomicU64,
     judged: AtomicU64,
     repeats: AtomicU64,
+    /// Whether totals were left out somewhere.
+    skips_totals: AtomicBool,
     is_stopping: AtomicBool,
     state: Mutex<State>,
 }
@@ -153,6 +155,7 @@ impl Recounts {
             read: AtomicU64::new(0),
             judged: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
+            skips_totals: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             state: Mutex::default(),
         });
@@ -253,6 +256,16 @@ impl Job {
     fn compared(&self, (judged, repeats): (u64, u64)) {
         self.judged.fetch_add(judged, Ordering::Relaxed);
         self.repeats.fetch_add(repeats, Ordering::Relaxed);
+    }
+
+    fn checks_totals(&self, checks: bool) {
+        self.skips_totals.fetch_or(!checks, Ordering::Relaxed);
+    }
+
+    /// Whether every partition's totals were compared with what their hours add up to; else some
+    /// have days that are older than hours are kept.
+    pub(crate) fn has_checked_totals(&self) -> bool {
+        !self.skips_totals.load(Ordering::Relaxed)
     }
 
     fn ends_at(&self, partition: PartitionId, offset: Offset) {

@@ -8,16 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adapters::archive::{Objects, Place, RawFiles};
+use adapters::archive::{ColdFiles, Objects, Place, RawFiles};
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
 use engine::admission::Admission;
 use engine::archiver::{Archiver, ArchiverSettings};
+use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
+use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -50,6 +51,7 @@ const BULK_MARGIN_BYTES: u64 = 128 << 20;
 /// Everything that runs in one process. The folder is locked for as long as this lives.
 pub(crate) struct Tally {
     pub(crate) parts: Parts,
+    cold_days: Option<ColdDays>,
     _lock: FolderLock,
 }
 
@@ -82,7 +84,13 @@ impl Tally {
             hash_keys: rand::random(),
             dedup_minutes: settings.dedup_minutes,
         };
-        let archiver = Duty::Merge.call(|| open_archive(settings, &log))?.map(Arc::new);
+        let archive = Duty::Merge.call(|| open_archive(settings, &log))?;
+        let (archiver, cold) = archive.map_or((None, None), |(archiver, cold)| {
+            (Some(Arc::new(archiver)), Some(Arc::new(cold) as Arc<dyn ColdCounters>))
+        });
+        if cold.is_none() {
+            check_nothing_is_cold(&*store)?;
+        }
         let processors = Duty::Count.call(|| {
             let store = store.clone();
             let log = match &archiver {
@@ -92,7 +100,12 @@ impl Tally {
             Processors::start(log, store, clock.clone(), admission.clone(), processor_settings)
         })?;
         let age = settings.max_event_age_ms;
-        let query = Arc::new(Query::new(processors.clone(), age));
+        let cold_days = cold.clone().map(|cold| {
+            let start = || ColdDays::start(store.clone(), cold, log.partitions());
+            Duty::Merge.call(start)
+        });
+        let cold_days = cold_days.transpose()?;
+        let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let archive = raw_archive(settings)?;
         let recounts = Recounts::new(log.clone(), store.clone(), archive);
@@ -112,7 +125,7 @@ impl Tally {
             bulk,
             data_dir,
         };
-        Ok(Self { parts, _lock: lock })
+        Ok(Self { parts, cold_days, _lock: lock })
     }
 
     /// From now on no event is accepted.
@@ -132,6 +145,9 @@ impl Tally {
         archiver.inspect(|archiver| archiver.ask_to_stop());
         let flushed = self.parts.processors.stop();
         archiver.inspect(|archiver| archiver.stop());
+        if let Some(cold_days) = &self.cold_days {
+            cold_days.stop();
+        }
         flushed.context("the last flush failed; the next start repeats it")
     }
 }
@@ -175,6 +191,7 @@ fn open_log(
         segment_bytes: settings.segment_bytes,
         reserve_bytes: LOG_RESERVE_BYTES,
         dedup_minutes: settings.dedup_minutes,
+        counters: settings.counter_retention,
         retention_ms: Some(settings.log_retention_ms),
         retention_bytes: settings.log_retention_bytes,
         ..LogSettings::new(partitions)
@@ -183,13 +200,30 @@ fn open_log(
     Ok(Arc::new(log))
 }
 
-/// Starts to archive raw events, where that is wanted.
-fn open_archive(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<Option<Archiver>> {
+/// A server without an archive would answer without the days that are in it.
+fn check_nothing_is_cold(store: &dyn CounterStore) -> anyhow::Result<()> {
+    let until = store.snapshot()?.cold_until()?;
+    if until.0 > 0 {
+        bail!(
+            "the counts of days before {} are in the archive; start with the setting `archive` as \
+             it was",
+            until.start()
+        );
+    }
+    Ok(())
+}
+
+/// Starts to archive raw events, and opens the files of cold days, where that is wanted.
+fn open_archive(
+    settings: &Resolved,
+    log: &Arc<dyn EventLog>,
+) -> anyhow::Result<Option<(Archiver, ColdFiles)>> {
     let Some(place) = &settings.archive else { return Ok(None) };
     let place: Place =
         place.parse().with_context(|| format!("the setting `archive` is `{place}`"))?;
     let owner = archive_owner(&settings.data_dir)?;
     let objects = Objects::open(&place)?;
+    let cold = ColdFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     let archive = RawFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     match archive.claim() {
         Ok(()) => objects.remove_leftovers()?,
@@ -205,7 +239,7 @@ fn open_archive(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,
     };
-    Ok(Some(Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?))
+    Ok(Some((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold)))
 }
 
 /// The archive as recounts read it.

@@ -1,5 +1,6 @@
 //! Files for others to read: in a folder, or in a bucket of S3.
 
+mod cold;
 mod objects;
 mod place;
 mod port;
@@ -8,6 +9,7 @@ mod raw;
 mod s3;
 mod upload;
 
+pub use cold::ColdFiles;
 pub use objects::{Object, Objects};
 pub use place::{Place, PlaceError};
 pub use raw::RawFiles;

@@ -205,6 +205,11 @@ impl Objects {
         }
     }
 
+    /// Where an object lies on the disk of this machine; none in a bucket.
+    pub(super) fn local_path(&self, name: &str) -> Option<PathBuf> {
+        self.shared.root.as_ref().map(|root| root.join(name))
+    }
+
     /// Size of an object in bytes; none where it is not there.
     pub fn size(&self, name: &str) -> Result<Option<u64>, PortError> {
         let location = self.location(name)?;

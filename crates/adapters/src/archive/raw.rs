@@ -1,10 +1,10 @@
 //! Raw events as Parquet files, in a folder or a bucket.
 
-mod claim;
+pub(super) mod claim;
 mod name;
 mod rows;
 mod schema;
-mod writer;
+pub(super) mod writer;
 
 use std::ops::Range;
 

@@ -2,6 +2,8 @@
 //!
 //! Each function takes a fresh store; [`keeps_all`] one that it may also reopen.
 
+mod cold;
+mod folding;
 mod letters;
 mod sources;
 
@@ -10,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::record::RecordError;
 use model::{
-    Cell, Checkpoint, DeadLetter, Hour, Offset, PartitionId, RowKey, Stamp, StoredRow, Summary,
-    TimestampMs,
+    Cell, Checkpoint, Day, DeadLetter, Horizons, Hour, Offset, PartitionId, Retention, RowKey,
+    Stamp, StoredRow, Summary, TimestampMs,
 };
 
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState};
@@ -30,6 +32,11 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     a_flush_replaces_rows(&*fresh());
     partitions_and_keys_are_apart(&*fresh());
     scans_find_what_lies_in_range(&*fresh());
+    folding::day_rows_are_apart(&*fresh());
+    folding::folds_what_lies_below_the_horizon(&*fresh());
+    folding::goes_on_when_the_horizon_moves(&*fresh());
+    cold::hours_are_paged(&*fresh());
+    cold::hours_of_cold_days_are_removed(&*fresh());
     letters::are_paged(&*fresh());
     letters::move_from_state_to_state(&*fresh());
     sources::are_kept_and_forgotten(&*fresh());
@@ -44,7 +51,9 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
 /// # Panics
 /// When it does not.
 pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
-    let keys = [total("a", "view"), hour(7, "view", "a"), hour(9, "view", "b")];
+    let day = RowKey::Day { day: Day(3), event_type: "view", item: "a" };
+    let keys =
+        [total("a", "view"), hour(6, "view", "a"), hour(7, "view", "a"), hour(9, "view", "b"), day];
     let rows: Vec<_> = keys.iter().map(|key| (*key, row(5, &[(3, 2)]))).collect();
     let letters = [dead_letter(4)];
     {
@@ -52,8 +61,11 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
         sources::write(&*store, P1, 4, &[("kept", Some(7))]).expect("a flush of a source");
         write(&*store, P1, 1, 5, &rows, &letters).expect("the first flush is taken");
         store.mark(P1, Offset(4), &LetterState::Open, &replaying(3)).expect("a mark");
+        assert!(store.fold(P1, 9).expect("folding").is_done);
+        store.note_cold(Day(3)).expect("noted");
     }
     let store = open();
+
     let snapshot = store.snapshot().expect("a snapshot");
     assert_eq!(snapshot.checkpoint(P1).expect("a checkpoint"), Some(checkpoint(1, 5)));
     let expected: Vec<_> = rows.iter().map(|(_, row)| Some(row.clone())).collect();
@@ -62,10 +74,15 @@ pub fn keeps_all(mut open: impl FnMut() -> Arc<dyn CounterStore>) {
     assert_eq!(sources::read(&*snapshot, P1), [("kept".to_owned(), 7)]);
     let hours = snapshot.hours(P1, 0..u32::MAX).expect("hours");
     assert!(hours.contains(&Hour(7)) && hours.contains(&Hour(9)), "{hours:?}");
+    assert_eq!(snapshot.days(P1, 0..9).expect("days"), [Day(3)]);
+    assert_eq!(snapshot.cold_until().expect("a day"), Day(3));
     let letters = snapshot.dead_letters(P1, Offset(0), 9).expect("letters");
     assert_eq!(letters.iter().map(|l| &l.state).collect::<Vec<_>>(), [&replaying(3)]);
     assert_conflict(write(&*store, P1, 1, 5, &[], &[]));
-    write(&*store, P1, 1, 6, &[], &[]).expect("a later flush is taken");
+    let unfolded = [(hour(6, "view", "a"), row(6, &[(3, 2), (4, 1)]))];
+    write(&*store, P1, 1, 6, &unfolded, &[]).expect("a later flush is taken");
+    let folded = store.fold(P1, 9).expect("folding");
+    assert_eq!((folded.rows, folded.is_done), (0, true), "it knows what it has looked at");
 }
 
 fn an_empty_store_has_nothing(store: &dyn CounterStore) {
@@ -293,6 +310,8 @@ fn checkpoint(log_epoch: u32, next: u64) -> Checkpoint {
         window_start_offset: Offset(next / 2),
         window_start_minute: 8,
         window_minutes: 9,
+        retention: Retention::new(3, 7).expect("hours are kept longer"),
+        horizons: Horizons::new(Hour(7), Day(0)).expect("days go last"),
     }
 }
 

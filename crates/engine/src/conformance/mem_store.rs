@@ -1,17 +1,18 @@
 //! A counter store in memory, the reference for all others, with failures on order.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::Excluded;
 use std::ops::Range;
 use std::sync::Arc;
 
 use model::{
-    BulkEntry, BulkId, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
+    BulkEntry, BulkId, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
 };
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Repairs,
-    Rows, StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
+    PortError, Repairs, Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -36,11 +37,17 @@ struct State {
     flushes: u64,
 }
 
+type HourKey = (PartitionId, Hour, String, String);
+
 #[derive(Clone, Debug, Default)]
 struct Stored {
     checkpoints: BTreeMap<PartitionId, Checkpoint>,
     totals: BTreeMap<(PartitionId, String, String), StoredRow>,
-    hours: BTreeMap<(PartitionId, Hour, String, String), StoredRow>,
+    hours: BTreeMap<HourKey, StoredRow>,
+    days: BTreeMap<(PartitionId, Day, String, String), StoredRow>,
+    /// The last row that was looked at for folding.
+    folded: BTreeMap<PartitionId, HourKey>,
+    cold_until: Day,
     dead_letters: BTreeMap<(PartitionId, Offset), StoredDeadLetter>,
     sources: BTreeMap<(PartitionId, String), SourceState>,
     bulk: BTreeMap<BulkId, BulkEntry>,
@@ -104,6 +111,27 @@ impl CounterStore for MemStore {
         Ok(())
     }
 
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        Ok(Arc::make_mut(&mut self.0.lock().stored).fold(partition, rows_max))
+    }
+
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        let mut state = self.0.lock();
+        let stored = Arc::make_mut(&mut state.stored);
+        stored.cold_until = stored.cold_until.max(until);
+        Ok(())
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        let mut state = self.0.lock();
+        let stored = Arc::make_mut(&mut state.stored);
+        let is_cold = |key: &&HourKey| key.0 == partition && key.1.day() < stored.cold_until;
+        let cold: Vec<_> =
+            stored.hours.keys().filter(is_cold).take(rows_max + 1).cloned().collect();
+        cold.iter().take(rows_max).for_each(|key| drop(stored.hours.remove(key)));
+        Ok(cold.len() <= rows_max)
+    }
+
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
         Ok(Box::new(MemSnapshot(self.0.lock().stored.clone())))
     }
@@ -133,6 +161,10 @@ impl Stored {
                 RowKey::Hour { hour, event_type, item } => {
                     let key = (partition, hour, event_type.to_owned(), item.to_owned());
                     self.hours.insert(key, row);
+                }
+                RowKey::Day { day, event_type, item } => {
+                    let key = (partition, day, event_type.to_owned(), item.to_owned());
+                    self.days.insert(key, row);
                 }
             }
         }
@@ -165,6 +197,25 @@ impl Stored {
         Ok(())
     }
 
+    fn fold(&mut self, partition: PartitionId, rows_max: usize) -> Folded {
+        let horizons = self.checkpoints.get(&partition).copied().unwrap_or_default().horizons;
+        let begin = |hour| (partition, hour, String::new(), String::new());
+        let from = self.folded.get(&partition).cloned().unwrap_or_else(|| begin(Hour(0)));
+        let until = begin(horizons.minute());
+        if from >= until {
+            return Folded { rows: 0, is_done: true };
+        }
+        let (mut rows, mut last) = (0, None);
+        let mut left = self.hours.range_mut((Excluded(&from), Excluded(&until)));
+        for (key, row) in left.by_ref().take(rows_max) {
+            rows += u64::from(row.fold());
+            last = Some(key.clone());
+        }
+        let is_done = left.next().is_none();
+        self.folded.insert(partition, if is_done { until } else { last.unwrap_or(from) });
+        Folded { rows, is_done }
+    }
+
     fn get(&self, partition: PartitionId, key: &RowKey<'_>) -> Option<StoredRow> {
         match *key {
             RowKey::Total { item, event_type } => {
@@ -172,6 +223,9 @@ impl Stored {
             }
             RowKey::Hour { hour, event_type, item } => {
                 self.hours.get(&(partition, hour, event_type.to_owned(), item.to_owned()))
+            }
+            RowKey::Day { day, event_type, item } => {
+                self.days.get(&(partition, day, event_type.to_owned(), item.to_owned()))
             }
         }
         .cloned()
@@ -252,6 +306,23 @@ impl CounterSnapshot for MemSnapshot {
         Ok(())
     }
 
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let first = (partition, day, event_type.to_owned(), String::new());
+        for ((p, d, t, item), row) in self.0.days.range(first..) {
+            if (*p, *d, t.as_str()) != (partition, day, event_type) {
+                break;
+            }
+            each(item, row.clone());
+        }
+        Ok(())
+    }
+
     fn scan_totals(
         &self,
         partition: PartitionId,
@@ -267,6 +338,32 @@ impl CounterSnapshot for MemSnapshot {
 
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         Ok(self.0.repairs.get(&partition).cloned().unwrap_or_default())
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        let mine =
+            self.0.days.keys().filter(|(p, day, ..)| *p == partition && days.contains(&day.0));
+        let mut found: Vec<Day> = mine.map(|(_, day, ..)| *day).collect();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        Ok(self.0.cold_until)
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        let (event_type, item) = behind.unwrap_or_default();
+        let from = (partition, hour, event_type.to_owned(), item.to_owned());
+        let until = (partition, Hour(hour.0 + 1), String::new(), String::new());
+        let rows = self.0.hours.range((Excluded(from), Excluded(until))).take(limit);
+        Ok(rows.map(|((_, _, t, item), row)| (t.clone(), item.clone(), row.clone())).collect())
     }
 
     fn dead_letters(

@@ -3,4 +3,5 @@
 
 pub mod counter_store;
 pub mod event_log;
+pub mod mem_cold;
 pub mod mem_store;

@@ -1,8 +1,8 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
 use model::{
-    BulkEntry, Checkpoint, Corrections, DeadLetter, Hour, Offset, PartitionId, RowKey, SourceMark,
-    SourceState, StoredRow, TimestampMs,
+    BulkEntry, Checkpoint, Corrections, Day, DeadLetter, Hour, Offset, PartitionId, RowKey,
+    SourceMark, SourceState, StoredRow, TimestampMs,
 };
 
 use super::error::PortError;
@@ -87,6 +87,15 @@ pub struct Repairs {
     pub kept: Vec<Repair>,
 }
 
+/// What one turn of folding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Rows that became shorter.
+    pub rows: u64,
+    /// Whether all rows below the horizon are folded.
+    pub is_done: bool,
+}
+
 /// Keeps counter rows and checkpoints.
 ///
 /// - **Atomicity and durability.** `flush` writes all of it or nothing, durable when it returns.
@@ -115,9 +124,29 @@ pub trait CounterStore: Send + Sync {
         to: &LetterState,
     ) -> Result<(), PortError>;
 
+    /// Goes on folding: makes one cell of the minutes of hour rows that lie below the stored
+    /// checkpoint's minute horizon, and looks at `rows_max` rows at most. Sums and stamps stay.
+    ///
+    /// It fails as a flush does, and a repeat goes on where the last one that succeeded ended, after
+    /// a restart too; what was folded is not looked at again. Snapshots taken afterwards see it. The
+    /// caller does not flush the partition meanwhile.
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError>;
+
+    /// Notes that the hours of all days before this one are in cold files: they say what those days
+    /// count from now on, and no longer the hour rows. Durable when it returns; a day that is not
+    /// after the noted one changes nothing. It fails as a flush does.
+    fn note_cold(&self, until: Day) -> Result<(), PortError>;
+
+    /// Removes hour rows of days that are noted as cold, at most `rows_max`; whether none is left.
+    /// It fails as a flush does. Snapshots that were taken before keep them.
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError>;
+
     /// Pins what is stored now.
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError>;
 }
+
+/// An event type, an item and their row.
+pub type NamedRow = (String, String, StoredRow);
 
 /// The store as it was at one moment.
 pub trait CounterSnapshot: Send + Sync {
@@ -177,6 +206,34 @@ pub trait CounterSnapshot: Send + Sync {
 
     /// The corrections of a partition.
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError>;
+    /// Calls `each` with the item and row of every row of one day and type, in item order.
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError>;
+
+    /// The days within the range of which the partition has a day row, in order; a day without one
+    /// may be among them.
+    fn days(
+        &self,
+        partition: PartitionId,
+        days: std::ops::Range<u32>,
+    ) -> Result<Vec<Day>, PortError>;
+
+    /// The first day whose hour rows count: the hours of days before it are in cold files.
+    fn cold_until(&self) -> Result<Day, PortError>;
+
+    /// Rows of an hour in the order of type and item, behind a type and item, at most `limit`.
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError>;
 
     /// Dead letters from an offset on, at most `limit`, in offset order.
     fn dead_letters(

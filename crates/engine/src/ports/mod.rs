@@ -2,6 +2,7 @@
 
 mod archive;
 mod clock;
+mod cold;
 mod counter_store;
 mod error;
 mod event_log;
@@ -10,9 +11,10 @@ mod objects;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
+pub use cold::{ColdCounters, ColdRow, ColdRows};
 pub use counter_store::{
-    CounterRow, CounterSnapshot, CounterStore, Flush, Repair, RepairNote, Repairs, Rows,
-    StoredDeadLetter,
+    CounterRow, CounterSnapshot, CounterStore, Flush, Folded, NamedRow, Repair, RepairNote,
+    Repairs, Rows, StoredDeadLetter,
 };
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::control::Control;
 use model::correction::Changed;
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
-use model::{Correction, Corrections, Hour, HourCell, PartitionId, Summary, TimeRange};
+use model::{Correction, Corrections, Hour, HourCell, PartitionId, SlotPlace, Summary, TimeRange};
 
 use super::memory::Frozen;
 use crate::ports::{CounterRow, CounterSnapshot, PortError, Repair, RepairNote};
@@ -63,7 +63,7 @@ pub(super) fn corrected<'a>(
                 corrected.notes.push(RepairNote::Forget { generation: *generation });
             }
             // These say nothing of rows.
-            Control::Settings { .. } | Control::BulkObject(_) => {}
+            Control::Settings { .. } | Control::Retention(_) | Control::BulkObject(_) => {}
         }
     }
     corrected.rows = rows.into_iter().map(|(key, row)| CounterRow { key, row }).collect();
@@ -110,6 +110,7 @@ impl<'a> Build<'_, 'a> {
         for cell in cells {
             let changed = match cell.place {
                 None => correct_whole(&mut total, cell),
+                Some(place) if !self.is_kept(place) => Err(Changed),
                 Some(place) => {
                     let HourCell { hour, .. } = place;
                     // A flush looks only for hours up to there.
@@ -136,6 +137,14 @@ impl<'a> Build<'_, 'a> {
         Ok(Some(rows))
     }
 
+    /// Whether the cell is as fine as what is kept where the corrections stand: when minutes are
+    /// folded and hours go to the archive is nothing that the log says.
+    fn is_kept(&self, place: HourCell) -> bool {
+        let horizons = self.frozen.checkpoint.horizons;
+        let HourCell { hour, slot } = place;
+        hour.day() >= horizons.hour() && (slot == Cell::WHOLE || hour >= horizons.minute())
+    }
+
     /// A row as it is where the corrections stand: stored, or corrected just before, and what the
     /// table has counted since.
     fn now(&self, key: RowKey<'a>, range: TimeRange) -> Result<StoredRow, PortError> {
@@ -145,13 +154,21 @@ impl<'a> Build<'_, 'a> {
         let stored = self.snapshot.get(self.partition, &[key])?.pop().flatten();
         let mut row = stored.unwrap_or_default();
         let mut cells: Vec<Cell> = Vec::new();
-        let (RowKey::Total { item, event_type } | RowKey::Hour { item, event_type, .. }) = key;
-        self.frozen.table.for_each_minute(item, event_type, range, |minute, summary| match key {
-            RowKey::Hour { .. } => {
-                cells.push(Cell { slot: minute.of_hour(), summary: *summary });
-            }
-            RowKey::Total { .. } => {
-                row.newest_hour = row.newest_hour.max(Some(minute.hour()));
+        let (RowKey::Total { item, event_type }
+        | RowKey::Hour { item, event_type, .. }
+        | RowKey::Day { item, event_type, .. }) = key;
+        self.frozen.table.for_each_slot(item, event_type, range, |slot, summary| match key {
+            RowKey::Hour { hour, .. } => match slot.place() {
+                SlotPlace::Hour(of, slot) if of == hour => {
+                    cells.push(Cell { slot, summary: *summary });
+                }
+                // A day that begins with this hour has a row of its own.
+                SlotPlace::Hour(..) | SlotPlace::Day(_) => {}
+            },
+            RowKey::Day { .. } | RowKey::Total { .. } => {
+                if let SlotPlace::Hour(hour, _) = slot.place() {
+                    row.newest_hour = row.newest_hour.max(Some(hour));
+                }
                 match cells.first_mut() {
                     Some(whole) => whole.summary.add(summary),
                     None => cells.push(Cell { slot: Cell::WHOLE, summary: *summary }),

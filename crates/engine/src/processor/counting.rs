@@ -10,7 +10,10 @@ use model::control::Control;
 use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
 use model::source::Stamped;
-use model::{Batch, BulkEntry, Checkpoint, DeadLetter, Minute, Offset, TimestampMs, Value};
+use model::{
+    Batch, BulkEntry, Checkpoint, DeadLetter, Horizons, Minute, Offset, Retention, TimestampMs,
+    Value,
+};
 
 use super::memory::{Beside, Memory};
 use crate::sources::SourceBook;
@@ -30,6 +33,8 @@ pub struct Counting {
     sources: Arc<SourceBook>,
     /// The append hour in which sources were last looked through for forgotten ones.
     sources_swept: i64,
+    retention: Retention,
+    horizons: Horizons,
     tally: Tally,
 }
 
@@ -131,6 +136,8 @@ impl Counting {
             append_time: from.append_time,
             sources: Arc::default(),
             sources_swept: i64::MIN,
+            retention: from.retention,
+            horizons: from.horizons,
             tally: Tally::default(),
         }
     }
@@ -194,6 +201,7 @@ impl Counting {
         self.enter_minute(self.append_time, self.next_offset);
         let mut chunk = Chunk::new(batch.append_time);
         self.sweep_sources(&mut chunk.beside);
+        self.horizons.advance(self.append_time, self.retention);
         if batch.is_control {
             self.control(batch, &mut chunk.beside)?;
             self.commit(batch.next_offset(), &mut chunk, memory);
@@ -245,6 +253,10 @@ impl Counting {
                 Ok(Control::Settings { dedup_minutes }) => {
                     self.dedup.set_minutes(dedup_minutes);
                     self.forget_minutes();
+                }
+                Ok(Control::Retention(retention)) => {
+                    self.retention = retention;
+                    self.horizons.advance(self.append_time, retention);
                 }
                 Ok(Control::BulkObject(object)) if offset >= self.next_offset => {
                     let append_time = self.append_time;
@@ -301,9 +313,11 @@ impl Counting {
         self.tally.duplicates += (read - chunk.records.len()) as u64;
         self.tally.dead_letters += chunk.beside.dead_letters.len() as u64;
         self.next_offset = next;
+        let horizons = self.horizons;
         memory.commit(&self.checkpoint(), &mut chunk.beside, |table| {
             for (event, _) in chunk.records.drain(..) {
-                table.add(event.item, event.event_type, event.minute, event.value);
+                let slot = horizons.slot(event.minute);
+                table.add(event.item, event.event_type, slot, event.value);
             }
         });
         self.dedup.sweep_a_shard();
@@ -321,6 +335,8 @@ impl Counting {
                 .map_or(self.next_offset, |(_, offset)| *offset),
             window_start_minute: self.dedup.start_minute(),
             window_minutes: self.dedup.minutes(),
+            retention: self.retention,
+            horizons: self.horizons,
         }
     }
 

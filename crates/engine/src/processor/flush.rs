@@ -1,6 +1,6 @@
 //! How a frozen table gets into the store: absolute rows and the checkpoint in one atomic batch.
 
-use model::aggregate::{HourCells, SortedCells, TotalCell};
+use model::aggregate::{DayCell, HourCells, SortedCells, TotalCell};
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
 use model::{Checkpoint, Hour, PartitionId};
 
@@ -67,10 +67,19 @@ struct AbsoluteRows<'a> {
     partition: PartitionId,
     stamp: Stamp,
     totals: std::vec::IntoIter<TotalCell<'a>>,
-    /// For each total that was passed: the newest hour that had a row before.
-    newest_hours: Vec<Option<Hour>>,
+    /// For each total that was passed: what was known before.
+    passed: Vec<Passed>,
     hours: std::vec::IntoIter<HourCells<'a>>,
+    days: std::vec::IntoIter<DayCell<'a>>,
     ready: std::vec::IntoIter<CounterRow<'a>>,
+}
+
+/// What a stored total says of its other rows: one that is not there is the dearest to look for.
+#[derive(Clone, Copy)]
+struct Passed {
+    is_stored: bool,
+    /// The newest hour that has a row.
+    newest_hour: Option<Hour>,
 }
 
 impl<'a> AbsoluteRows<'a> {
@@ -80,14 +89,15 @@ impl<'a> AbsoluteRows<'a> {
         stamp: Stamp,
         cells: SortedCells<'a>,
     ) -> Self {
-        let SortedCells { totals, hours } = cells;
+        let SortedCells { totals, hours, days } = cells;
         Self {
             snapshot,
             partition,
             stamp,
-            newest_hours: Vec::with_capacity(totals.len()),
+            passed: Vec::with_capacity(totals.len()),
             totals: totals.into_iter(),
             hours: hours.into_iter(),
+            days: days.into_iter(),
             ready: Vec::new().into_iter(),
         }
     }
@@ -99,10 +109,11 @@ impl<'a> AbsoluteRows<'a> {
         let stored = self.snapshot.get(self.partition, &keys)?;
         let mut rows = Vec::with_capacity(chunk.len());
         for ((total, key), stored) in chunk.iter().zip(keys).zip(stored) {
+            let is_stored = stored.is_some();
             let mut row: StoredRow = stored.unwrap_or_default();
-            self.newest_hours.push(row.newest_hour);
+            self.passed.push(Passed { is_stored, newest_hour: row.newest_hour });
             row.advance(self.stamp, &[Cell { slot: Cell::WHOLE, summary: total.summary }]);
-            row.newest_hour = row.newest_hour.max(Some(total.newest_hour));
+            row.newest_hour = row.newest_hour.max(total.newest_hour);
             rows.push(CounterRow { key, row });
         }
         Ok(rows)
@@ -115,7 +126,8 @@ impl<'a> AbsoluteRows<'a> {
             let (hour, event_type, item) = (row.hour, row.event_type, row.item);
             RowKey::Hour { hour, event_type, item }
         };
-        let may_be_stored = |row: &HourCells<'a>| Some(row.hour) <= self.newest_hours[row.total];
+        let may_be_stored =
+            |row: &HourCells<'a>| Some(row.hour) <= self.passed[row.total].newest_hour;
         let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
         let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
         let mut rows = Vec::with_capacity(chunk.len());
@@ -133,6 +145,26 @@ impl<'a> AbsoluteRows<'a> {
         }
         Ok(rows)
     }
+
+    /// Of an item and type that the store did not know, no days are asked for.
+    fn next_days(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
+        let chunk: Vec<_> = self.days.by_ref().take(ROWS_AT_A_TIME).collect();
+        let key = |row: &DayCell<'a>| {
+            let (day, event_type, item) = (row.day, row.event_type, row.item);
+            RowKey::Day { day, event_type, item }
+        };
+        let may_be_stored = |row: &DayCell<'a>| self.passed[row.total].is_stored;
+        let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
+        let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let mut rows = Vec::with_capacity(chunk.len());
+        for added in chunk {
+            let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
+            let mut row: StoredRow = known.unwrap_or_default();
+            row.advance(self.stamp, &[Cell { slot: Cell::WHOLE, summary: added.summary }]);
+            rows.push(CounterRow { key: key(&added), row });
+        }
+        Ok(rows)
+    }
 }
 
 impl<'a> Iterator for AbsoluteRows<'a> {
@@ -140,8 +172,9 @@ impl<'a> Iterator for AbsoluteRows<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.len() == 0 {
-            let more = match self.totals.len() {
-                0 => self.next_hours(),
+            let more = match (self.totals.len(), self.hours.len()) {
+                (0, 0) => self.next_days(),
+                (0, _) => self.next_hours(),
                 _ => self.next_totals(),
             };
             match more {
@@ -153,7 +186,7 @@ impl<'a> Iterator for AbsoluteRows<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.ready.len() + self.totals.len() + self.hours.len();
+        let left = self.ready.len() + self.totals.len() + self.hours.len() + self.days.len();
         (left, Some(left))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
 use model::control::Control;
-use model::{BulkEntry, Checkpoint, DeadLetter, Offset, SourceMark};
+use model::{BulkEntry, Checkpoint, DeadLetter, Horizons, Offset, SourceMark};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -142,6 +142,13 @@ impl Memory {
         (tables.frozen.clone(), tables.is_closed)
     }
 
+    /// Waits for the time to pass, or until a table is frozen or the memory is closed; whether
+    /// neither came.
+    pub fn stays_idle(&self, pause: std::time::Duration) -> bool {
+        let (frozen, is_closed) = self.wait_frozen(pause);
+        frozen.is_none() && !is_closed
+    }
+
     /// Waits for the time to pass, or until the memory is closed; whether it is.
     pub fn wait_closed(&self, timeout: std::time::Duration) -> bool {
         let mut tables = self.tables.lock();
@@ -180,6 +187,11 @@ impl Tables {
     /// Whether the active table is to be frozen before anything else is counted.
     pub fn is_due(&self, cells_max: usize) -> bool {
         self.active.cells() >= cells_max || !self.beside.controls.is_empty()
+    }
+
+    /// The horizons by which the newest event was judged.
+    pub fn horizons(&self) -> Horizons {
+        self.checkpoint.horizons
     }
 
     /// The tables that hold what a store with this checkpoint lacks, oldest first; none when the

@@ -9,7 +9,7 @@ use futures::executor::block_on;
 use futures::future::{Either, Shared, select};
 use futures::{FutureExt, TryFutureExt};
 use model::recover::{LogFacts, Resume, resume};
-use model::{Checkpoint, Offset, PartitionId, TimestampMs};
+use model::{Checkpoint, Horizons, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
 use super::counting::Counting;
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
     pub(crate) memory: Memory,
-    ports: Arc<Ports>,
+    pub(super) ports: Arc<Ports>,
     checkpoint: Option<Checkpoint>,
     /// As the checkpoint has them, and then as they are counted.
     sources: Arc<SourceBook>,
@@ -54,6 +54,7 @@ struct Figures {
     dead_letters: AtomicU64,
     dedup_ids: AtomicU64,
     dedup_bytes: AtomicU64,
+    folded_rows: AtomicU64,
     is_stopped: AtomicBool,
 }
 
@@ -88,6 +89,10 @@ pub struct PartitionStatus {
     pub dedup_ids: u64,
     /// Memory of the dedup window in bytes.
     pub dedup_bytes: u64,
+    /// From where on minutes and hours are kept.
+    pub horizons: Horizons,
+    /// Rows whose minutes were made one cell since the process started.
+    pub folded_rows: u64,
     /// Whether it stopped on an error.
     pub is_stopped: bool,
 }
@@ -234,20 +239,23 @@ impl Partition {
     /// The flushing thread.
     pub(crate) fn run_flushes(&self) {
         let interval = Duration::from_millis(self.ports.settings.flush_interval_ms);
+        let (mut wait, mut may_fold) = (interval, true);
         loop {
-            let (full, is_closed) = self.memory.wait_frozen(interval);
+            let (full, is_closed) = self.memory.wait_frozen(wait);
             // A full table holds up counting; one that is merely due can wait for its turn.
-            let _turn = full.is_none().then(|| self.ports.unhurried.lock());
-            let Some(frozen) = full.or_else(|| self.memory.freeze_now()) else {
-                if is_closed {
-                    return;
-                }
-                continue;
-            };
-            if !self.flush_until_done(&frozen) {
-                return;
+            let turn = full.is_none().then(|| self.ports.unhurried.lock());
+            match full.or_else(|| self.memory.freeze_now()) {
+                Some(frozen) if !self.flush_until_done(&frozen) => return,
+                None if is_closed => return,
+                _ => {}
             }
+            drop(turn);
+            wait = interval.saturating_sub(self.fold(&mut may_fold, interval));
         }
+    }
+
+    pub(super) fn note_folded(&self, rows: u64) {
+        self.figures.folded_rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Flushes, again and again while the store is away; false when that is no use any more.
@@ -345,6 +353,8 @@ impl Partition {
             dead_letters: figures.dead_letters.load(Ordering::Relaxed),
             dedup_ids: figures.dedup_ids.load(Ordering::Relaxed),
             dedup_bytes: figures.dedup_bytes.load(Ordering::Relaxed),
+            horizons: self.memory.look(|tables| tables.horizons()),
+            folded_rows: figures.folded_rows.load(Ordering::Relaxed),
             is_stopped: figures.is_stopped.load(Ordering::Relaxed),
         }
     }

@@ -66,6 +66,14 @@ impl Stepped {
         self.processors.partitions[usize::from(id.0)].memory.freeze_now()
     }
 
+    /// Makes one cell of a partition's old minutes, a turn of it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn fold(&self, id: PartitionId) -> Result<(), PortError> {
+        self.processors.partitions[usize::from(id.0)].fold_once().map(|_| ())
+    }
+
     /// Flushes what a partition has counted, and lets go of what the log need not keep.
     ///
     /// # Errors

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use model::{StoredRow, TimeRange};
+use model::{StoredRow, Summary, TimeRange};
 
-use super::{Quality, Query, QueryError, for_each_cell};
-use crate::ports::CounterSnapshot;
+use super::cover::{Cover, Pinned};
+use super::{Quality, Query, QueryError};
+use crate::ports::ColdCounters;
 use crate::processor::Partition;
 
 /// Items added up at a time. A range with more is gone through several times, each time with a
@@ -24,36 +25,30 @@ pub struct Top {
     pub quality: Quality,
 }
 
-/// One partition at one moment.
-struct Pinned<'a> {
-    partition: &'a Partition,
-    snapshot: Box<dyn CounterSnapshot>,
-    memory: Vec<(String, u64)>,
-}
+/// The items of a partition's memory with their counts.
+type Counts = Vec<(String, u64)>;
 
 impl Query {
     /// The most counted items of a range. It reads every row of the range: call it off the threads
     /// that answer requests.
     pub fn top(&self, event_type: &str, range: TimeRange, limit: usize) -> Result<Top, QueryError> {
         self.ready()?;
-        let quality = self.quality(Some(range));
-        let mut pinned = Vec::new();
-        for partition in &self.processors.partitions {
-            let (snapshot, memory) = self.pin(partition, |tables| {
-                let mut items = Vec::new();
-                for table in tables {
-                    table.for_each_item(event_type, range, |item, summary| {
-                        items.push((item.to_owned(), summary.count));
-                    });
-                }
-                items
-            })?;
-            pinned.push(Pinned { partition, snapshot, memory });
-        }
+        let partitions: Vec<&Partition> = self.processors.partitions.iter().map(|p| &**p).collect();
+        let (cover, pinned) = self.pin_all(&partitions, range, |tables, range| {
+            let mut items = Counts::new();
+            for table in tables {
+                table.for_each_item(event_type, range, |item, summary| {
+                    items.push((item.to_owned(), summary.count));
+                });
+            }
+            items
+        })?;
+        let Cover { range, quality, .. } = cover;
+        let cold = self.cold_files(&cover)?;
         let mut shares = 1;
         loop {
             let ranked = (0..shares).try_fold(Vec::new(), |best, share| {
-                match add_up(&pinned, event_type, range, (share, shares)) {
+                match add_up(&pinned, cold, event_type, &cover, (share, shares)) {
                     Ok(Some(counts)) => Ok(rank(best, counts, limit)),
                     Ok(None) => Err(None),
                     Err(error) => Err(Some(error)),
@@ -70,9 +65,10 @@ impl Query {
 
 /// The counts of a share of the items; none when they are too many to add up at a time.
 fn add_up(
-    pinned: &[Pinned<'_>],
+    pinned: &[Pinned<'_, Counts>],
+    cold: Option<&dyn ColdCounters>,
     event_type: &str,
-    range: TimeRange,
+    cover: &Cover,
     (share, shares): (u32, u32),
 ) -> Result<Option<HashMap<String, u64>>, QueryError> {
     let is_mine = |item: &str| {
@@ -92,10 +88,10 @@ fn add_up(
     };
     for Pinned { partition, snapshot, memory } in pinned {
         memory.iter().for_each(|(item, count)| add(&mut counts, item, *count));
-        for hour in snapshot.hours(partition.id, range.hours())? {
+        for hour in snapshot.hours(partition.id, cover.hours())? {
             let mut of_row = |item: &str, row: StoredRow| {
                 let mut count = 0;
-                for_each_cell(hour, &row, range, &mut |_, summary| count += summary.count);
+                cover.for_each_cell(hour, &row, &mut |_, summary| count += summary.count);
                 add(&mut counts, item, count);
             };
             snapshot.scan_hour(partition.id, hour, event_type, &mut of_row)?;
@@ -103,6 +99,19 @@ fn add_up(
                 return Ok(None);
             }
         }
+        for day in snapshot.days(partition.id, cover.days())? {
+            let mut of_row = |item: &str, row: StoredRow| {
+                add(&mut counts, item, row.summary().count);
+            };
+            snapshot.scan_day(partition.id, day, event_type, &mut of_row)?;
+            if counts.len() > ITEMS_AT_A_TIME {
+                return Ok(None);
+            }
+        }
+    }
+    if let Some(cold) = cold {
+        let mut of_day = |item: &str, summary: &Summary| add(&mut counts, item, summary.count);
+        cold.scan_type(event_type, cover.cold_days(), &mut of_day)?;
     }
     Ok((counts.len() <= ITEMS_AT_A_TIME).then_some(counts))
 }

@@ -12,8 +12,8 @@ use model::bucket::MINUTE_MS;
 use model::control::Control;
 use model::recover::{LogFacts, resume};
 use model::{
-    Batch, BulkId, BulkObject, Correction, Corrections, Event, HourCell, Minute, Offset,
-    PartitionId, RecordBuf, RowKey, Summary, TimeRange, TimestampMs, Value,
+    Batch, BulkId, BulkObject, Cell, Correction, Corrections, Event, HourCell, Minute, Offset,
+    PartitionId, RecordBuf, Retention, RowKey, SlotPlace, Summary, TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -51,10 +51,14 @@ enum Step {
     Window(u32),
     /// A cell and its total are found to lack these values, by a recount of all that is counted.
     Correct(Sent, Vec<Option<i64>>),
+    /// From here on minutes and hours are kept for so many minutes.
+    Retention(u32, u32),
     /// The processor counts so many batches.
     Count(usize),
     /// A flush, which may fail before or after it took effect.
     Flush(Option<FlushFailure>),
+    /// The store folds so many rows.
+    Fold(usize),
     /// The process ends without warning and starts again.
     Crash,
 }
@@ -64,18 +68,46 @@ enum Entry {
     Event(Sent),
     Window(u32),
     Name(u8),
+    Retention(u32, u32),
     Poison,
-    /// What a recount up to an offset found missing in the cell of an event.
-    Correct(Offset, Sent, Vec<Option<i64>>),
+    /// What a recount up to an offset found missing in the cell of an event, which is so many
+    /// minutes long.
+    Correct(Offset, u32, Sent, Vec<Option<i64>>),
+}
+
+/// The first minutes whose minutes and whose hours are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Kept {
+    minutes_from: u32,
+    hours_from: u32,
+}
+
+impl Kept {
+    /// The definition: what is older than it is kept for, in whole hours and days; never back.
+    fn advance(&mut self, now: u32, (minutes, hours): (u32, u32)) {
+        self.minutes_from = self.minutes_from.max((now - minutes) / 60 * 60);
+        self.hours_from = self.hours_from.max((now - hours) / 1_440 * 1_440);
+    }
+
+    /// The first minute of what a minute is kept in, and how many that are.
+    fn bucket(self, minute: u32) -> (u32, u32) {
+        let length = match () {
+            () if minute >= self.minutes_from => 1,
+            () if minute >= self.hours_from => 60,
+            () => 1_440,
+        };
+        (minute / length * length, length)
+    }
 }
 
 type Counters = BTreeMap<(usize, usize, u32), Summary>;
 
 /// The definition: an event counts unless its key was appended within the window, whose start
 /// never goes back, or its source, if heard of in the last 30 days, had come so far.
-fn oracle(log: &[(u32, Entry)]) -> Counters {
+fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
     let (mut counters, mut seen) = (Counters::new(), HashMap::new());
     let mut sources: HashMap<usize, (i64, u32)> = HashMap::new();
+    let (mut kept, mut retention) = (Kept::default(), (FIRST_MINUTE, FIRST_MINUTE));
     let (mut minutes, mut start) = (10, 0);
     let mut corrected = None;
     for (offset, (now, entry)) in log.iter().enumerate() {
@@ -100,17 +132,24 @@ fn oracle(log: &[(u32, Entry)]) -> Counters {
                 minutes = *changed;
                 start = start.max(now - minutes);
             }
+            Entry::Retention(minutes, hours) => retention = (*minutes, *hours),
             Entry::Poison | Entry::Name(_) => {}
-            Entry::Correct(known, sent, missing) => {
-                if corrected.is_none_or(|newest| known.0 as usize > newest) {
+            Entry::Correct(known, length, sent, missing) => {
+                kept.advance(*now, retention);
+                let is_as_fine = match length {
+                    1 => sent.minute >= kept.minutes_from,
+                    _ => sent.minute >= kept.hours_from,
+                };
+                if is_as_fine && corrected.is_none_or(|newest| known.0 as usize > newest) {
                     let key = (sent.item, sent.event_type, sent.minute);
                     counters.entry(key).or_default().add(&sum(missing));
                 }
                 corrected = Some(offset);
             }
         }
+        kept.advance(*now, retention);
     }
-    counters
+    (counters, kept)
 }
 
 fn sum(values: &[Option<i64>]) -> Summary {
@@ -167,9 +206,16 @@ impl World {
                 let payload = Control::BulkObject(object(id)).payload();
                 self.append(payload, vec![Entry::Name(id)], true);
             }
+            Step::Retention(minutes, hours) => {
+                let millis = |minutes: u32| i64::from(minutes) * MINUTE_MS;
+                let kept = Retention::new(millis(minutes), millis(hours)).unwrap();
+                let payload = Control::Retention(kept).payload();
+                self.append(payload, vec![Entry::Retention(minutes, hours)], true);
+            }
             Step::Correct(sent, missing) => self.correct(sent, missing),
             Step::Count(batches) => self.count(batches),
             Step::Flush(failure) => self.flush(failure),
+            Step::Fold(rows) => drop(self.store.fold(PARTITION, rows).unwrap()),
             Step::Crash => self.crash(),
         }
         self.check()
@@ -207,10 +253,17 @@ impl World {
 
     fn correct(&mut self, sent: Sent, missing: Vec<Option<i64>>) {
         let known_offset = self.running.0.next_offset();
-        let counters = oracle(&self.entries[..known_offset.0 as usize]);
+        let (counters, kept) = oracle(&self.entries[..known_offset.0 as usize]);
+        let (start, length) = kept.bucket(sent.minute);
+        if length > 60 {
+            // Days are beyond a recount.
+            return;
+        }
         let of_item = |key: &(usize, usize, u32)| (key.0, key.1) == (sent.item, sent.event_type);
         let total = counters.iter().filter(|(key, _)| of_item(key)).map(|(_, sum)| sum).sum();
-        let cell = counters.get(&(sent.item, sent.event_type, sent.minute));
+        let of_bucket = |key: &(usize, usize, u32)| (start..start + length).contains(&key.2);
+        let of_cell = counters.iter().filter(|(key, _)| of_item(key) && of_bucket(key));
+        let cell = of_cell.map(|(_, sum)| sum).sum();
         let correction = |place, was: Summary| {
             let mut is = was;
             is.add(&sum(&missing));
@@ -218,15 +271,13 @@ impl World {
             Correction { place, event_type, item, was, is }
         };
         let minute = Minute(sent.minute);
-        let place = HourCell { hour: minute.hour(), slot: minute.of_hour() };
-        let cells = vec![
-            correction(None, total),
-            correction(Some(place), cell.copied().unwrap_or_default()),
-        ];
+        let slot = if length == 1 { minute.of_hour() } else { Cell::WHOLE };
+        let place = HourCell { hour: minute.hour(), slot };
+        let cells = vec![correction(None, total), correction(Some(place), cell)];
         let generation = 1 + self.entries.len() as u64;
         let corrections = Corrections { generation, known_offset, cells };
         let payload = Control::Corrections(corrections).payload();
-        self.append(payload, vec![Entry::Correct(known_offset, sent, missing)], true);
+        self.append(payload, vec![Entry::Correct(known_offset, length, sent, missing)], true);
     }
 
     fn flush(&mut self, failure: Option<FlushFailure>) {
@@ -251,24 +302,25 @@ impl World {
         self.running = start(&self.store, &self.batches, Offset(self.entries.len() as u64));
     }
 
-    /// Store and memory together are the oracle's counters of what has been counted.
+    /// Store and memory together are the oracle's counters of what has been counted, in the buckets
+    /// that are still kept.
     fn check(&self) -> Result<(), TestCaseError> {
         let (counting, memory) = &self.running;
         let counted = counting.next_offset().0 as usize;
-        let expected = oracle(&self.entries[..counted]);
+        let (expected, kept) = oracle(&self.entries[..counted]);
         let snapshot = self.store.snapshot().unwrap();
         self.check_named(&*snapshot)?;
         let checkpoint = snapshot.checkpoint(PARTITION).unwrap().unwrap_or_default();
         for (item, name) in ITEMS.iter().enumerate() {
             for (kind, event_type) in TYPES.iter().enumerate() {
-                let mut by_minute: BTreeMap<u32, Summary> = BTreeMap::new();
+                let mut slots: Vec<(SlotPlace, Summary)> = Vec::new();
                 let mut total = Summary::EMPTY;
                 memory.look(|tables| {
                     let tables = tables.since(checkpoint.next_offset).expect("they meet");
                     for table in tables {
                         total.add(&table.summary(name, event_type, TimeRange::ALL));
-                        table.for_each_minute(name, event_type, TimeRange::ALL, |minute, sum| {
-                            by_minute.entry(minute.0).or_default().add(sum);
+                        table.for_each_slot(name, event_type, TimeRange::ALL, |slot, sum| {
+                            slots.push((slot.place(), *sum));
                         });
                     }
                 });
@@ -279,22 +331,47 @@ impl World {
                 }
                 let mut add = |hour: model::Hour, row: model::StoredRow| {
                     for cell in row.cells {
-                        let minute = hour.minute(cell.slot).0;
-                        by_minute.entry(minute).or_default().add(&cell.summary);
+                        slots.push((SlotPlace::Hour(hour, cell.slot), cell.summary));
                     }
                 };
                 snapshot.scan_item(PARTITION, name, event_type, 0..u32::MAX, &mut add).unwrap();
-                let of_item: BTreeMap<u32, Summary> = expected
-                    .iter()
-                    .filter(|((i, k, _), _)| (*i, *k) == (item, kind))
-                    .map(|((_, _, minute), summary)| (*minute, *summary))
-                    .collect();
+                for day in snapshot.days(PARTITION, 0..u32::MAX).unwrap() {
+                    let key = RowKey::Day { day, event_type, item: name };
+                    for row in snapshot.get(PARTITION, &[key]).unwrap().into_iter().flatten() {
+                        slots.push((SlotPlace::Day(day), row.summary()));
+                    }
+                }
+                let mut of_item: BTreeMap<u32, Summary> = BTreeMap::new();
+                for ((i, k, minute), summary) in &expected {
+                    if (*i, *k) == (item, kind) {
+                        of_item.entry(kept.bucket(*minute).0).or_default().add(summary);
+                    }
+                }
                 prop_assert_eq!(total, of_item.values().sum::<Summary>());
-                prop_assert_eq!(by_minute, of_item);
+                prop_assert_eq!(buckets(&slots, kept)?, of_item);
             }
         }
         Ok(())
     }
+}
+
+/// What is stored by the buckets that are kept: nothing is kept more coarsely than that.
+fn buckets(
+    slots: &[(SlotPlace, Summary)],
+    kept: Kept,
+) -> Result<BTreeMap<u32, Summary>, TestCaseError> {
+    let mut buckets: BTreeMap<u32, Summary> = BTreeMap::new();
+    for (place, summary) in slots {
+        let (minute, length) = match *place {
+            SlotPlace::Hour(hour, Cell::WHOLE) => (hour.0 * 60, 60),
+            SlotPlace::Hour(hour, slot) => (hour.minute(slot).0, 1),
+            SlotPlace::Day(day) => (day.0 * 1_440, 1_440),
+        };
+        let (start, kept_length) = kept.bucket(minute);
+        prop_assert!(length <= kept_length, "{place:?} is more than {kept:?}");
+        buckets.entry(start).or_default().add(summary);
+    }
+    Ok(buckets)
 }
 
 /// What a process does when it starts on this store and log.
@@ -333,7 +410,7 @@ fn step() -> impl Strategy<Value = Step> {
         0u8..12,
         0..ITEMS.len(),
         0..TYPES.len(),
-        prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 200..FIRST_MINUTE],
+        prop_oneof![Just(FIRST_MINUTE), FIRST_MINUTE - 2_000..FIRST_MINUTE],
         proptest::option::of(-1_000_000i64..1_000_000),
         proptest::option::weighted(0.3, (0..SOURCES.len(), 0i64..40)),
     )
@@ -347,7 +424,13 @@ fn step() -> impl Strategy<Value = Step> {
         });
     let values = proptest::collection::vec(proptest::option::of(-9i64..9), 1..4);
     let corrected = (sent.clone(), values).prop_map(|(sent, values)| Step::Correct(sent, values));
-    let passed = prop_oneof![6 => Just(0u32), 3 => 1u32..4, 1 => 4u32..40, 1 => FORGETTING];
+    let passed = prop_oneof![
+        12 => Just(0u32),
+        6 => 1u32..4,
+        2 => 4u32..40,
+        1 => 40u32..2_000,
+        1 => FORGETTING,
+    ];
     let failure = prop_oneof![
         4 => Just(None),
         1 => Just(Some(FlushFailure::Before)),
@@ -359,8 +442,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..5).prop_map(Step::Name),
         1 => (1u32..30).prop_map(Step::Window),
         1 => corrected,
+        1 => (0u32..300, 0u32..2_000).prop_map(|(m, more)| Step::Retention(m, m + more)),
         5 => (1usize..4).prop_map(Step::Count),
         3 => failure.prop_map(Step::Flush),
+        2 => (1usize..5).prop_map(Step::Fold),
         1 => Just(Step::Crash),
     ]
 }
@@ -378,6 +463,7 @@ proptest! {
         // The first takes what a failed one left behind, the second what has come since.
         world.take(Step::Flush(None))?;
         world.take(Step::Flush(None))?;
+        world.take(Step::Fold(usize::MAX))?;
         world.take(Step::Crash)?;
         prop_assert_eq!(world.running.0.next_offset().0 as usize, world.entries.len());
         let poisoned = world.entries.iter().filter(|entry| matches!(entry.1, Entry::Poison)).count();

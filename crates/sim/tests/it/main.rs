@@ -17,6 +17,8 @@ fn three_hundred_seeds_count_exactly() {
         assert!(total.faults.contains_key(&fault), "{fault:?} was never injected");
     }
     assert!(total.duplicates > 1_000 && total.let_go > 1_000, "{total:?}");
+    assert!(total.answers.len() == 3 && total.answers.values().all(|n| *n > 300), "{total:?}");
+    assert!(total.cold_runs > 10, "{total:?}");
     assert!(total.damage_named > 10, "damage was noticed {} times", total.damage_named);
 }
 

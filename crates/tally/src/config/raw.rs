@@ -41,6 +41,12 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) log_retention_bytes: Option<String>,
+    /// How long counts by the minute are kept; raise it to load history [default: 7d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention_minute: Option<String>,
+    /// How long counts by the hour are kept, days are for ever [default: 90d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention_hour: Option<String>,
     /// Where raw events are kept for others to read: a folder, s3://bucket/prefix, or none [default:
     /// the folder `archive` in the data folder]
     #[arg(long, value_name = "PLACE")]
@@ -79,7 +85,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 15] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 17] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -90,6 +96,8 @@ impl Raw {
             ("flush_interval", &self.flush_interval),
             ("log_retention", &self.log_retention),
             ("log_retention_bytes", &self.log_retention_bytes),
+            ("retention_minute", &self.retention_minute),
+            ("retention_hour", &self.retention_hour),
             ("archive", &self.archive),
             ("raw_retention", &self.raw_retention),
             ("segment_bytes", &self.segment_bytes),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use model::Retention;
 use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX};
 
 use super::raw::Raw;
@@ -104,6 +105,8 @@ pub(crate) struct Resolved {
     pub(crate) flush_interval_ms: u64,
     pub(crate) log_retention_ms: i64,
     pub(crate) log_retention_bytes: Option<u64>,
+    /// How long counts by the minute and by the hour are kept.
+    pub(crate) counter_retention: Retention,
     /// None keeps no raw events.
     pub(crate) archive: Option<String>,
     pub(crate) raw_retention_ms: i64,
@@ -187,7 +190,7 @@ impl Resolved {
         }
         place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 15] =
+        let settings: [Setting; 17] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -199,6 +202,8 @@ impl Resolved {
             flush_interval,
             log_retention,
             log_retention_bytes,
+            retention_minute,
+            retention_hour,
             archive,
             raw_retention,
             segment_bytes,
@@ -224,6 +229,7 @@ impl Resolved {
                 "none" => None,
                 _ => Some(log_retention_bytes.size(SEGMENT_BYTES_MIN..=1 << 60)?),
             },
+            counter_retention: counter_retention(&retention_minute, &retention_hour)?,
             archive: archive_place(&archive)?,
             raw_retention_ms: raw_retention.duration_ms(i64::MAX as u64)? as i64,
             segment_bytes: segment_bytes.size(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
@@ -262,6 +268,8 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         flush_interval: get("flush_interval"),
         log_retention: get("log_retention"),
         log_retention_bytes: get("log_retention_bytes"),
+        retention_minute: get("retention_minute"),
+        retention_hour: get("retention_hour"),
         archive: get("archive"),
         raw_retention: get("raw_retention"),
         segment_bytes: get("segment_bytes"),
@@ -271,7 +279,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 15] {
+fn defaults(machine: Machine) -> [(&'static str, String); 17] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -283,6 +291,8 @@ fn defaults(machine: Machine) -> [(&'static str, String); 15] {
         ("flush_interval", "10s".into()),
         ("log_retention", "14d".into()),
         ("log_retention_bytes", "none".into()),
+        ("retention_minute", "7d".into()),
+        ("retention_hour", "90d".into()),
         ("archive", String::new()), // see `place_archive`
         ("raw_retention", "14d".into()),
         ("segment_bytes", "64MiB".into()),
@@ -336,6 +346,15 @@ fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
     }
 }
 
+fn counter_retention(minute: &Setting, hour: &Setting) -> Result<Retention, SettingError> {
+    let minute_ms = minute.duration_ms(i64::MAX as u64)? as i64;
+    let hour_ms = hour.duration_ms(i64::MAX as u64)? as i64;
+    Retention::new(minute_ms, hour_ms).ok_or_else(|| {
+        let text = &minute.text;
+        hour.refuse(&format!("it must be at least as long as `retention_minute`, {text}"))
+    })
+}
+
 fn dedup_minutes(setting: &Setting) -> Result<u32, SettingError> {
     let allowed = format!("it must be whole minutes from 1m to {}h", DEDUP_MINUTES_MAX / 60);
     let millis = parse_duration_ms(&setting.text).map_err(|_| setting.refuse(&allowed))?;
@@ -365,6 +384,8 @@ mod tests {
         assert_eq!(resolved.dedup_bytes, 2 << 30);
         assert_eq!(resolved.dedup_minutes, 10);
         assert_eq!(resolved.max_event_age_ms, 7 * 86_400_000);
+        let kept = Retention::new(7 * 86_400_000, 90 * 86_400_000);
+        assert_eq!(Some(resolved.counter_retention), kept);
         assert!(resolved.shown.iter().all(|(_, _, origin)| *origin == Origin::Default));
     }
 
@@ -388,7 +409,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 19] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -398,6 +419,9 @@ mod tests {
             ("flush_interval", |raw| raw.flush_interval = Some("1d".into())),
             ("log_retention", |raw| raw.log_retention = Some("0d".into())),
             ("log_retention_bytes", |raw| raw.log_retention_bytes = Some("some".into())),
+            ("retention_minute", |raw| raw.retention_minute = Some("7".into())),
+            ("retention_hour", |raw| raw.retention_hour = Some("long".into())),
+            ("retention_hour", |raw| raw.retention_hour = Some("6d".into())),
             ("archive", |raw| raw.archive = Some("gs://bucket".into())),
             ("raw_retention", |raw| raw.raw_retention = Some("0d".into())),
             ("segment_bytes", |raw| raw.segment_bytes = Some("1B".into())),

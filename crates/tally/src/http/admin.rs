@@ -40,6 +40,9 @@ struct PartitionAnswer {
     dead_letters: u64,
     dedup_ids: u64,
     dedup_bytes: u64,
+    minute_horizon: String,
+    hour_horizon: String,
+    folded_rows: u64,
     is_stopped: bool,
 }
 
@@ -61,6 +64,9 @@ impl PartitionAnswer {
             dead_letters: status.dead_letters,
             dedup_ids: status.dedup_ids,
             dedup_bytes: status.dedup_bytes,
+            minute_horizon: status.horizons.minute().start().to_string(),
+            hour_horizon: status.horizons.hour().start().to_string(),
+            folded_rows: status.folded_rows,
             is_stopped: status.is_stopped,
         }
     }

@@ -11,7 +11,7 @@ use axum::routing::get;
 use engine::query::{Quality, Query, QueryError};
 use model::limits::SERIES_POINTS_MAX;
 use model::value::format_micros;
-use model::{Granularity, Summary};
+use model::{Granularity, Summary, TimeRange};
 
 use super::Routes;
 use super::events::read::Fault;
@@ -56,6 +56,11 @@ pub(super) async fn ask<T: Send + 'static>(
     }
 }
 
+/// Whether a question is over much, or may have to wait for files.
+fn is_long(query: &Query, range: TimeRange) -> bool {
+    range.hours().len() > INLINE_HOURS_MAX as usize || query.reaches_days(range)
+}
+
 /// What `status` says.
 pub(super) fn status(quality: Quality) -> String {
     if quality.is_final { "final".into() } else { "provisional".into() }
@@ -70,11 +75,11 @@ async fn count(
     let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
     let event_type = params.event_type()?;
     let range = ranges::count_range(&params, || query.now())?;
-    let is_long = range.is_some_and(|range| range.hours().len() > INLINE_HOURS_MAX as usize);
+    let is_long = range.is_some_and(|range| is_long(&query, range));
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let counted =
         ask(&query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
-    let (start, end) = match range {
+    let (start, end) = match counted.range {
         Some(range) => {
             let (start, end) = ranges::bounds(range, counted.quality.as_of);
             (Some(start.to_string()), Some(end.to_string()))
@@ -110,7 +115,7 @@ async fn stats(
     if points > SERIES_POINTS_MAX {
         return Err(QueryError::TooManyPoints { points, max: SERIES_POINTS_MAX }.into());
     }
-    let is_long = range.hours().len() > INLINE_HOURS_MAX as usize;
+    let is_long = is_long(&query, range);
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let question = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
     let series = ask(&query, is_long, question).await?;
@@ -126,7 +131,7 @@ async fn stats(
             event_type,
             start: start.to_string(),
             end: end.to_string(),
-            step: step.as_str().into(),
+            step: series.step.as_str().into(),
             total: functions.of_summary(&series.total),
             series: points.collect(),
             as_of: series.quality.as_of.to_string(),

@@ -174,6 +174,14 @@ impl Collector for VitalsCollector {
         each.gauge("tally_checkpoint_age_seconds", help, |p| p.checkpoint_age_ms as f64 / 1e3)?;
         let help = "Ids by which a repeat is recognised";
         each.gauge("tally_dedup_ids", help, |p| p.dedup_ids as f64)?;
+        let help = "From when on counts by the minute are kept, in Unix seconds";
+        let start = |p: &PartitionStatus| p.horizons.minute().start().0 as f64 / 1e3;
+        each.gauge("tally_minute_horizon_seconds", help, start)?;
+        let help = "From when on counts by the hour are kept, in Unix seconds";
+        let start = |p: &PartitionStatus| p.horizons.hour().start().0 as f64 / 1e3;
+        each.gauge("tally_hour_horizon_seconds", help, start)?;
+        let help = "Rows whose minutes were made one cell behind the horizon";
+        each.counter("tally_folded_rows", help, |p| p.folded_rows)?;
         if let Some((partitions, totals)) = &vitals.archive {
             encode_archive(&mut encoder, partitions, totals)?;
         }

@@ -10,6 +10,7 @@ mod bulk;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
+mod explain;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
@@ -89,6 +90,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let judged = metrics.clone();
     parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
     let routes = items::routes(routes, &parts.query);
+    let routes = explain::routes(routes, &parts.query);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);

@@ -188,6 +188,7 @@ fn describe(job: &Job) -> RecountAnswer {
         events_read: work.read,
         events: work.judged,
         repeats: work.repeats,
+        totals_checked: job.has_checked_totals(),
         differences: state.found.len() as u64,
         found: state.found.iter().take(FOUND_MAX).map(difference).collect(),
         partitions: state

@@ -403,6 +403,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("dead_letters.rs"),
         include_str!("bulk.rs"),
         include_str!("events/mod.rs"),
+        include_str!("explain.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),
         include_str!("top.rs"),

@@ -51,14 +51,14 @@ fn an_hour_that_is_over_is_a_file_after_a_kill_too() {
 
     let tally = start(2);
     tally.wait_until("archived", || raw_files(&archive.join("raw")).len() == 2);
-    // A control record for each partition, and the event.
+    // Two control records for each partition, and the event.
     let archived = || archived_offsets(&tally).into_iter().flatten().sum::<u64>();
-    tally.wait_until("told", || archived() == 3);
+    tally.wait_until("told", || archived() == 5);
     let metrics = metrics(&tally);
     for line in [
         "tally_archive_files_total 2",
         "tally_archive_errors_total 0",
-        "tally_archive_lag_events{partition=\"0\"} 1.0",
+        "tally_archive_lag_events{partition=\"0\"} 2.0",
         "tally_archive_stopped{partition=\"1\"} 0.0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");

@@ -10,6 +10,7 @@ mod dead_letters;
 mod drill;
 mod log_tool;
 mod recount;
+mod retention;
 mod settings;
 mod sources;
 

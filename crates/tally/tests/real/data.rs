@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::server::{Server, data_file, truth};
 
 const TYPES: [&str; 3] = ["view", "like", "share"];
-const FLAGS: [&str; 2] = ["--max-event-age", "40y"];
+const FLAGS: [&str; 6] =
+    ["--max-event-age", "40y", "--retention-minute", "40y", "--retention-hour", "40y"];
 
 pub(crate) fn send(server: &Server, state: &std::path::Path, file: &str, more: &[&str]) -> Value {
     let path = data_file(file);

@@ -8,7 +8,7 @@ use super::server::{Server, TALLY, data_file};
 fn the_commands_of_readme_print_what_it_shows() {
     let readme = include_str!("../../../../README.md");
     let scratch = tempfile::tempdir().expect("a folder");
-    let flags = ["--max-event-age", "40y"];
+    let flags = ["--max-event-age", "40y", "--retention-minute", "40y", "--retention-hour", "40y"];
     let server = Server::start(&scratch.path().join("data"), &flags);
     let bin = std::path::Path::new(TALLY).parent().expect("a folder");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());

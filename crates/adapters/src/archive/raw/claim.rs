@@ -14,18 +14,18 @@ use super::super::objects::Objects;
 const NAME: &str = "tally-archive";
 
 /// The claim of an owner, checked once.
-pub(super) struct Claim {
+pub(in crate::archive) struct Claim {
     owner: String,
     is_taken: AtomicBool,
 }
 
 impl Claim {
-    pub(super) fn new(owner: &str) -> Self {
+    pub(in crate::archive) fn new(owner: &str) -> Self {
         Self { owner: owner.into(), is_taken: AtomicBool::new(false) }
     }
 
     /// Names the owner in an archive that is nobody's.
-    pub(super) fn take(&self, objects: &Objects) -> Result<(), PortError> {
+    pub(in crate::archive) fn take(&self, objects: &Objects) -> Result<(), PortError> {
         if self.is_taken.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -98,7 +98,10 @@ fn dead_letters(head: &RawHead) -> String {
 }
 
 /// What went wrong below Parquet, in its own words where it has some.
-pub(super) fn port_error(error: ParquetError, context: impl FnOnce() -> String) -> PortError {
+pub(in crate::archive) fn port_error(
+    error: ParquetError,
+    context: impl FnOnce() -> String,
+) -> PortError {
     let error = match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
             Ok(error) => match error.downcast::<PortError>() {

@@ -137,7 +137,10 @@ impl EmbeddedLog {
         }
         let newest = appenders.iter().map(|appender| appender.append_time).max();
         let clock = Arc::new(LogClock::new(clock, newest.unwrap_or_default()));
-        let control = Control::Settings { dedup_minutes: settings.dedup_minutes }.payload();
+        let control = [
+            Control::Settings { dedup_minutes: settings.dedup_minutes },
+            Control::Retention(settings.counters),
+        ];
         let mut partitions = Vec::with_capacity(appenders.len());
         for appender in appenders {
             let queue = Arc::new(Queue::new(settings.queue_bytes_max, settings.queue_parts_max));

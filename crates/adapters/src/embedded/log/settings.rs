@@ -1,6 +1,7 @@
 //! What whoever runs a log may set, and which of it fits together.
 
 use engine::ports::{ErrorKind, PortError};
+use model::Retention;
 use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX, RECORD_BYTES_MAX};
 
 use super::batch::{Codec, HEADER_BYTES, PAYLOAD_BYTES_MAX};
@@ -31,6 +32,8 @@ pub struct LogSettings {
     pub linger_us: u64,
     /// Dedup window in minutes, 1 to [`DEDUP_MINUTES_MAX`]; written to the log at every start.
     pub dedup_minutes: u32,
+    /// How long minutes and hours are kept of what is counted; written to the log at every start.
+    pub counters: Retention,
     /// Age from which a segment may be let go.
     pub retention_ms: Option<i64>,
     /// Size of a partition from which its oldest segments may be let go.
@@ -51,6 +54,7 @@ impl LogSettings {
             tail_bytes_max: 8 << 20,
             linger_us: 200,
             dedup_minutes: 10,
+            counters: Retention::FOREVER,
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use engine::ports::{Appended, Clock, ErrorKind, PortError};
 use model::TimestampMs;
 use model::append_time::{AppendClock, ImplausibleClock};
+use model::control::Control;
 use parking_lot::Mutex;
 
 use super::append::{Appender, WriteError};
@@ -97,12 +98,14 @@ impl PartitionWriter {
     }
 
     /// Appends control records of the log's own, before anybody can append.
-    pub(super) fn commit_control(&mut self, payload: &[u8]) -> Result<(), PortError> {
+    pub(super) fn commit_control(&mut self, controls: &[Control]) -> Result<(), PortError> {
         // A clock that is not believed yet must not keep the log from being read.
         let newest = self.appender.append_time;
         let append_time = self.clock.now().unwrap_or(newest).max(newest);
-        let plain = [&[0; HEADER_BYTES], payload].concat();
-        let batch = Gathered { plain, record_count: 1, is_control: true };
+        let payload = controls.iter().flat_map(|control| control.payload());
+        let plain = [0; HEADER_BYTES].into_iter().chain(payload).collect();
+        let record_count = controls.len() as u32;
+        let batch = Gathered { plain, record_count, is_control: true };
         self.write(vec![batch], append_time).map_err(|failed| {
             failed.to_port_error(ErrorKind::Unavailable, "the log cannot be opened")
         })

@@ -15,18 +15,24 @@
 //! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
 //! repairs      47 'G' | partition u16                  where the newest corrections stood
 //! a repair     47 'G' | partition u16 | offset u64
+//! day          59 'Y' | partition u16 | day u32 | type | 00 | item
+//! folded       4D 'M' | partition u16
+//! cold until   41 'A'
 //! ```
 //!
 //! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
 //! items of an hour and type are one scan.
 
 use model::bucket::TIME_MAX;
-use model::{BulkId, Hour, Offset, PartitionId, RowKey};
+use model::{BulkId, Day, Hour, Offset, PartitionId, RowKey};
 
 use super::row::Damage;
 
 /// The key of the format record.
 pub(super) const FORMAT: [u8; 1] = [b'F'];
+
+/// The key of the first day that is not in cold files.
+pub(super) const COLD_UNTIL: [u8; 1] = [b'A'];
 
 const CHECKPOINT: u8 = b'C';
 const DEAD_LETTER: u8 = b'D';
@@ -37,13 +43,20 @@ pub(super) const BULK: [u8; 1] = [b'B'];
 const TOTAL: u8 = b'T';
 const HOUR: u8 = b'H';
 const REPAIR: u8 = b'G';
+const DAY: u8 = b'Y';
+const FOLDED: u8 = b'M';
 
-/// Bytes of an hour key before the event type: tag, partition, hour.
-const HOUR_HEAD: usize = 7;
+/// Bytes of an hour's or day's key before the event type: tag, partition, hour or day.
+const HEAD: usize = 7;
 
 /// The key of a partition's checkpoint.
 pub(super) fn checkpoint(partition: PartitionId) -> [u8; 3] {
     tagged(CHECKPOINT, partition)
+}
+
+/// The key of the mark up to where a partition's hours are folded.
+pub(super) fn folded(partition: PartitionId) -> [u8; 3] {
+    tagged(FOLDED, partition)
 }
 
 /// The key of a dead letter.
@@ -112,25 +125,38 @@ pub(super) fn row(key: &mut Vec<u8>, partition: PartitionId, row: &RowKey<'_>) {
             key.extend_from_slice(event_type.as_bytes());
         }
         RowKey::Hour { hour, event_type, item } => {
-            hour_type(key, partition, *hour, event_type);
+            head_type(key, &hour_head(partition, *hour), event_type);
+            key.extend_from_slice(item.as_bytes());
+        }
+        RowKey::Day { day, event_type, item } => {
+            head_type(key, &day_head(partition, *day), event_type);
             key.extend_from_slice(item.as_bytes());
         }
     }
 }
 
-/// Replaces `key` by what all rows of an hour and type begin with.
-pub(super) fn hour_type(key: &mut Vec<u8>, partition: PartitionId, hour: Hour, event_type: &str) {
+/// Replaces `key` by what all rows of an hour or day and a type begin with.
+pub(super) fn head_type(key: &mut Vec<u8>, head: &[u8; HEAD], event_type: &str) {
     key.clear();
-    key.extend_from_slice(&hour_head(partition, hour));
+    key.extend_from_slice(head);
     key.extend_from_slice(event_type.as_bytes());
     key.push(0);
 }
 
 /// What all rows of an hour begin with.
-pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
-    let mut key = [0; HOUR_HEAD];
-    key[..3].copy_from_slice(&tagged(HOUR, partition));
-    key[3..].copy_from_slice(&hour.0.to_be_bytes());
+pub(super) fn hour_head(partition: PartitionId, hour: Hour) -> [u8; HEAD] {
+    head(HOUR, partition, hour.0)
+}
+
+/// What all rows of a day begin with.
+pub(super) fn day_head(partition: PartitionId, day: Day) -> [u8; HEAD] {
+    head(DAY, partition, day.0)
+}
+
+fn head(tag: u8, partition: PartitionId, number: u32) -> [u8; HEAD] {
+    let mut key = [0; HEAD];
+    key[..3].copy_from_slice(&tagged(tag, partition));
+    key[3..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
@@ -147,7 +173,7 @@ pub(super) fn total_row(key: &[u8]) -> Result<(&str, &str), Damage> {
 /// The hour, type and item in an hour row's key.
 pub(super) fn hour_row(key: &[u8]) -> Result<(Hour, &str, &str), Damage> {
     let (_, hour) = partition_and_hour(key)?;
-    let (event_type, item) = two_texts(&key[HOUR_HEAD..])?;
+    let (event_type, item) = two_texts(&key[HEAD..])?;
     Ok((hour, event_type, item))
 }
 
@@ -156,24 +182,57 @@ fn two_texts(bytes: &[u8]) -> Result<(&str, &str), Damage> {
     text.split_once('\0').ok_or(Damage::Text)
 }
 
+/// What is kept of the key of an hour row as the mark of folding.
+pub(super) fn fold_mark(key: &[u8]) -> &[u8] {
+    &key[3..]
+}
+
+/// The key that a mark of folding stands for.
+pub(super) fn hours_from(partition: PartitionId, mark: &[u8]) -> Result<Vec<u8>, Damage> {
+    let key = [&tagged(HOUR, partition)[..], mark].concat();
+    partition_and_hour(&key).map(|_| key)
+}
+
 /// The first key after all hours of all partitions.
 pub(super) const HOURS_END: [u8; 1] = [HOUR + 1];
 
+/// The first key after all days of all partitions.
+pub(super) const DAYS_END: [u8; 1] = [DAY + 1];
+
 /// What the rows after those of an hour begin with at least.
-pub(super) fn after_hour(partition: PartitionId, hour: Hour) -> [u8; HOUR_HEAD] {
+pub(super) fn after_hour(partition: PartitionId, hour: Hour) -> [u8; HEAD] {
     hour_head(partition, Hour(hour.0 + 1))
+}
+
+/// What the rows after those of a day begin with at least.
+pub(super) fn after_day(partition: PartitionId, day: Day) -> [u8; HEAD] {
+    day_head(partition, Day(day.0 + 1))
 }
 
 /// The partition and hour in an hour row's key.
 pub(super) fn partition_and_hour(key: &[u8]) -> Result<(PartitionId, Hour), Damage> {
-    let (head, _) = key.split_first_chunk::<HOUR_HEAD>().ok_or(Damage::Length)?;
-    let [HOUR, p0, p1, hour @ ..] = *head else { return Err(Damage::Marks) };
-    let hour = Hour(u32::from_be_bytes(hour));
-    // No event is later, so that whoever counts on from an hour need not fear its end.
-    if hour > TIME_MAX.minute().hour() {
+    let last = TIME_MAX.minute().hour();
+    partition_and_number(HOUR, key, last.0).map(|(partition, hour)| (partition, Hour(hour)))
+}
+
+/// The partition and day in a day row's key.
+pub(super) fn partition_and_day(key: &[u8]) -> Result<(PartitionId, Day), Damage> {
+    let last = TIME_MAX.minute().hour().day();
+    partition_and_number(DAY, key, last.0).map(|(partition, day)| (partition, Day(day)))
+}
+
+/// No event is later than `last`, so that whoever counts on from there need not fear its end.
+fn partition_and_number(tag: u8, key: &[u8], last: u32) -> Result<(PartitionId, u32), Damage> {
+    let (head, _) = key.split_first_chunk::<HEAD>().ok_or(Damage::Length)?;
+    let [stored, p0, p1, number @ ..] = *head;
+    let number = u32::from_be_bytes(number);
+    if stored != tag {
+        return Err(Damage::Marks);
+    }
+    if number > last {
         return Err(Damage::Number);
     }
-    Ok((PartitionId(u16::from_be_bytes([p0, p1])), hour))
+    Ok((PartitionId(u16::from_be_bytes([p0, p1])), number))
 }
 
 fn tagged(tag: u8, partition: PartitionId) -> [u8; 3] {
@@ -198,7 +257,10 @@ mod tests {
         assert_eq!(bytes(258, &total), b"T\x01\x02v1\0view");
         let hour = RowKey::Hour { hour: Hour(0x0102_0304), event_type: "view", item: "v1" };
         assert_eq!(bytes(258, &hour), b"H\x01\x02\x01\x02\x03\x04view\0v1");
+        let day = RowKey::Day { day: Day(0x0102_0304), event_type: "view", item: "v1" };
+        assert_eq!(bytes(258, &day), b"Y\x01\x02\x01\x02\x03\x04view\0v1");
         assert_eq!(checkpoint(PartitionId(258)), *b"C\x01\x02");
+        assert_eq!(folded(PartitionId(258)), *b"M\x01\x02");
         assert_eq!(
             dead_letter(PartitionId(258), Offset(0x0a0b)),
             *b"D\x01\x02\0\0\0\0\0\0\x0a\x0b"
@@ -217,6 +279,7 @@ mod tests {
         assert_eq!(source_name(b"Q\x01\x02s 1"), Ok("s 1"));
         assert_eq!(source_name(b"Q\x01\x02"), Err(Damage::Text));
         assert_eq!(source_name(b"Q\x01"), Err(Damage::Length));
+        assert_eq!(COLD_UNTIL, *b"A");
     }
 
     #[test]
@@ -233,6 +296,15 @@ mod tests {
         assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), Err(Damage::Marks));
         // Nothing was ever counted in the last hour of all: the key is damaged.
         assert_eq!(partition_and_hour(b"H\0\0\xff\xff\xff\xff"), Err(Damage::Number));
+        let key = bytes(7, &RowKey::Day { day: Day(9), event_type: "t", item: "i" });
+        assert_eq!(partition_and_day(&key), Ok((PartitionId(7), Day(9))));
+        assert!(key[..] < after_day(PartitionId(7), Day(9))[..]);
+        assert_eq!(partition_and_day(b"H\0\0\0\0\0\0"), Err(Damage::Marks));
+        assert_eq!(partition_and_day(b"Y\0\0\xff\xff\xff\xff"), Err(Damage::Number));
+        let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
+        assert_eq!(fold_mark(&key), b"\0\0\0\x09t\0i");
+        assert_eq!(hours_from(PartitionId(7), fold_mark(&key)), Ok(key));
+        assert_eq!(hours_from(PartitionId(7), b"\0\0\x09"), Err(Damage::Length));
         let key = dead_letter(PartitionId(7), Offset(9));
         assert_eq!(dead_letter_offset(&key), Some(Offset(9)));
         assert_eq!(dead_letter_offset(&key[..10]), None);

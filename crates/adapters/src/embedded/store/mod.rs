@@ -6,7 +6,9 @@
 //! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
+mod cold;
 mod copy;
+mod fold;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 mod keys;
@@ -21,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::ports::{
-    CounterSnapshot, CounterStore, ErrorKind, Flush, LetterState, PortError, Rows,
+    CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
 };
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
-use model::{Offset, PartitionId, RowKey};
+use model::{Day, Offset, PartitionId, RowKey};
 
 use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
@@ -55,6 +57,8 @@ pub struct EmbeddedStore {
     partitions: Arc<Partitions>,
     /// Held while a batch is under way, so that none is when the next snapshot is pinned.
     committing: Mutex<()>,
+    /// Held while it is noted which days are cold.
+    noting: Mutex<()>,
     /// What is stored after the last flush.
     pinned: RwLock<Arc<Snapshot>>,
 }
@@ -73,7 +77,8 @@ impl EmbeddedStore {
         let partitions = Arc::new(Partitions::load(&rows)?);
         let pinned = RwLock::new(Arc::new(db.snapshot()));
         let folder = folder.to_owned();
-        Ok(Self { db, rows, folder, partitions, committing: Mutex::new(()), pinned })
+        let (committing, noting) = Default::default();
+        Ok(Self { db, rows, folder, partitions, committing, noting, pinned })
     }
 
     /// Bytes on disk, journals included; waits for a flush that is under way.
@@ -96,7 +101,7 @@ impl EmbeddedStore {
             .durability(Some(PersistMode::SyncData));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut before = None;
-        let mut newest_hour = None;
+        let (mut newest_hour, mut newest_day) = (None, None);
         for counter in rows {
             let counter = counter?;
             debug_assert!(before < Some(counter.key), "rows come in key order, no key twice");
@@ -105,11 +110,16 @@ impl EmbeddedStore {
             value.clear();
             row::write_row(&mut value, &counter.row);
             batch.insert(&self.rows, &key[..], &value[..]);
-            if let RowKey::Hour { hour, .. } = counter.key
-                && newest_hour != Some(hour)
-            {
-                partition.add_hour(hour);
-                newest_hour = Some(hour);
+            match counter.key {
+                RowKey::Hour { hour, .. } if newest_hour != Some(hour) => {
+                    partition.add_hour(hour);
+                    newest_hour = Some(hour);
+                }
+                RowKey::Day { day, .. } if newest_day != Some(day) => {
+                    partition.add_day(day);
+                    newest_day = Some(day);
+                }
+                _ => {}
             }
         }
         for letter in flush.dead_letters {
@@ -200,6 +210,18 @@ impl CounterStore for EmbeddedStore {
         to: &LetterState,
     ) -> Result<(), PortError> {
         self.mark_letter(partition, offset, from, to)
+    }
+
+    fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
+        self.fold_rows(partition, rows_max)
+    }
+
+    fn note_cold(&self, until: Day) -> Result<(), PortError> {
+        self.note(until)
+    }
+
+    fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
+        self.remove(partition, rows_max)
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {

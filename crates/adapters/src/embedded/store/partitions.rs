@@ -1,4 +1,4 @@
-//! What is kept in memory of each partition: its checkpoint and the hours it has rows in.
+//! What is kept in memory of each partition: its checkpoint and the hours and days it has rows in.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use engine::ports::{ErrorKind, PortError};
 use fjall::Keyspace;
 use model::limits::PARTITIONS_MAX;
-use model::{Checkpoint, Hour, PartitionId};
+use model::{Checkpoint, Day, Hour, PartitionId};
 use parking_lot::{Mutex, RwLock};
 
 use super::{damaged, failure, keys, row};
@@ -21,10 +21,12 @@ pub(super) struct Partition {
     pub(super) checkpoint: Mutex<Option<Checkpoint>>,
     /// A superset of the hours with rows: an hour is added before its first row is written.
     hours: RwLock<BTreeSet<u32>>,
+    /// The same of days.
+    days: RwLock<BTreeSet<u32>>,
 }
 
 impl Partitions {
-    /// Reads what is stored. Costs a seek for each hour of each partition.
+    /// Reads what is stored. Costs a seek for each hour and day of each partition.
     pub(super) fn load(rows: &Keyspace) -> Result<Self, PortError> {
         let partitions: Box<[Partition]> =
             (0..PARTITIONS_MAX).map(|_| Partition::default()).collect();
@@ -44,6 +46,13 @@ impl Partitions {
             partitions.get(id)?.add_hour(hour);
             from = keys::after_hour(id, hour);
         }
+        let mut from = keys::day_head(PartitionId(0), Day(0));
+        while let Some(first) = rows.range(&from[..]..&keys::DAYS_END[..]).next() {
+            let key = first.key().map_err(failed)?;
+            let (id, day) = keys::partition_and_day(&key).map_err(|d| damaged(&key, d))?;
+            partitions.get(id)?.add_day(day);
+            from = keys::after_day(id, day);
+        }
         Ok(partitions)
     }
 
@@ -58,16 +67,33 @@ impl Partitions {
 
 impl Partition {
     pub(super) fn add_hour(&self, hour: Hour) {
-        if !self.hours.read().contains(&hour.0) {
-            self.hours.write().insert(hour.0);
-        }
+        add(&self.hours, hour.0);
+    }
+
+    pub(super) fn add_day(&self, day: Day) {
+        add(&self.days, day.0);
     }
 
     /// The hours within the range that may have rows, in order.
     pub(super) fn hours(&self, range: Range<u32>) -> Vec<Hour> {
-        if range.is_empty() {
-            return Vec::new();
-        }
-        self.hours.read().range(range).map(|hour| Hour(*hour)).collect()
+        within(&self.hours, range).into_iter().map(Hour).collect()
     }
+
+    /// The days within the range that may have rows, in order.
+    pub(super) fn days(&self, range: Range<u32>) -> Vec<Day> {
+        within(&self.days, range).into_iter().map(Day).collect()
+    }
+}
+
+fn add(numbers: &RwLock<BTreeSet<u32>>, number: u32) {
+    if !numbers.read().contains(&number) {
+        numbers.write().insert(number);
+    }
+}
+
+fn within(numbers: &RwLock<BTreeSet<u32>>, range: Range<u32>) -> Vec<u32> {
+    if range.is_empty() {
+        return Vec::new();
+    }
+    numbers.read().range(range).copied().collect()
 }

@@ -15,7 +15,10 @@
 //! spread     = max - min modulo 2^64
 //!
 //! checkpoint = log_epoch u32 | next_offset u64 | append_time i64 | window_start_offset u64
-//!            | window_start_minute u32 | window_minutes u32, big-endian, 36 bytes
+//!            | window_start_minute u32 | window_minutes u32
+//!            | minutes are kept for i64 ms | hours are kept for i64 ms
+//!            | first hour with minutes u32 | first day with hours u32, big-endian, 60 bytes;
+//!              one of before has 36: everything is kept
 //! dead letter = append_time i64 big-endian | length of reason varint | reason | record
 //! source     = sequence i64 | append_time i64 | since u64, big-endian
 //! bulk object = offset u64 | append_time i64, big-endian | the body of its control record
@@ -24,10 +27,11 @@
 //!
 //! Counts, offsets and spreads are LEB128 varints; `min`, `value` and `sum` (an i128) zigzag ones.
 
+use model::bucket::TIME_MAX;
 use model::checkpoint::Checkpoint;
 use model::{
-    BulkEntry, BulkObject, Cell, DeadLetter, Hour, Offset, SourceState, Stamp, StoredRow, Summary,
-    TimestampMs,
+    BulkEntry, BulkObject, Cell, Day, DeadLetter, Horizons, Hour, Offset, Retention, SourceState,
+    Stamp, StoredRow, Summary, TimestampMs,
 };
 
 /// What this program writes and the only thing it reads.
@@ -143,27 +147,42 @@ pub(super) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
 
 /// The bytes of a checkpoint.
 pub(super) fn write_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
-    let mut out = Vec::with_capacity(36);
+    let mut out = Vec::with_capacity(60);
     out.extend_from_slice(&checkpoint.log_epoch.to_be_bytes());
     out.extend_from_slice(&checkpoint.next_offset.0.to_be_bytes());
     out.extend_from_slice(&checkpoint.append_time.0.to_be_bytes());
     out.extend_from_slice(&checkpoint.window_start_offset.0.to_be_bytes());
     out.extend_from_slice(&checkpoint.window_start_minute.to_be_bytes());
     out.extend_from_slice(&checkpoint.window_minutes.to_be_bytes());
+    out.extend_from_slice(&checkpoint.retention.minute_ms().to_be_bytes());
+    out.extend_from_slice(&checkpoint.retention.hour_ms().to_be_bytes());
+    out.extend_from_slice(&checkpoint.horizons.minute().0.to_be_bytes());
+    out.extend_from_slice(&checkpoint.horizons.hour().0.to_be_bytes());
     out
 }
 
 /// Reads a checkpoint.
 pub(super) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
     let mut reader = Reader(bytes);
-    let checkpoint = Checkpoint {
+    let mut checkpoint = Checkpoint {
         log_epoch: u32::from_be_bytes(reader.chunk()?),
         next_offset: Offset(u64::from_be_bytes(reader.chunk()?)),
         append_time: TimestampMs(i64::from_be_bytes(reader.chunk()?)),
         window_start_offset: Offset(u64::from_be_bytes(reader.chunk()?)),
         window_start_minute: u32::from_be_bytes(reader.chunk()?),
         window_minutes: u32::from_be_bytes(reader.chunk()?),
+        retention: Retention::FOREVER,
+        horizons: Horizons::default(),
     };
+    if reader.end().is_ok() {
+        return Ok(checkpoint);
+    }
+    let [minute_ms, hour_ms] = [reader.chunk()?, reader.chunk()?].map(i64::from_be_bytes);
+    checkpoint.retention = Retention::new(minute_ms, hour_ms).ok_or(Damage::Number)?;
+    let [minute, hour] = [reader.chunk()?, reader.chunk()?].map(u32::from_be_bytes);
+    checkpoint.horizons = Horizons::new(Hour(minute), Day(hour))
+        .filter(|horizons| horizons.minute() <= TIME_MAX.minute().hour())
+        .ok_or(Damage::Number)?;
     reader.end()?;
     Ok(checkpoint)
 }

@@ -3,18 +3,20 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::ports::{CounterSnapshot, PortError, Repairs, StoredDeadLetter};
+use engine::ports::{CounterSnapshot, NamedRow, PortError, Repairs, StoredDeadLetter};
 use fjall::{Guard, Keyspace, Readable, Snapshot};
-use model::{BulkEntry, Checkpoint, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow};
+use model::{
+    BulkEntry, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
+};
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{damaged, failure, keys, letters, repairs};
+use super::{cold, damaged, failure, keys, letters, repairs};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
     pub(super) rows: Keyspace,
-    /// Hours that were added since the moment are among them, and have no rows yet here.
+    /// Hours and days that were added since the moment are among them, and have no rows yet here.
     pub(super) partitions: Arc<Partitions>,
 }
 
@@ -24,6 +26,17 @@ impl EmbeddedSnapshot {
             Some(bytes) => row::read_row(&bytes).map(Some).map_err(|d| damaged(key, d)),
             None => Ok(None),
         }
+    }
+
+    /// Calls `each` with the rows of a prefix, which the item follows.
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&str, StoredRow)) -> Result<(), PortError> {
+        for guard in self.pinned.prefix(&self.rows, prefix) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let item = std::str::from_utf8(&key[prefix.len()..]);
+            let item = item.map_err(|_| damaged(&key, Damage::Text))?;
+            each(item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
     }
 }
 
@@ -76,14 +89,8 @@ impl CounterSnapshot for EmbeddedSnapshot {
         each: &mut dyn FnMut(&str, StoredRow),
     ) -> Result<(), PortError> {
         let mut prefix = Vec::new();
-        keys::hour_type(&mut prefix, partition, hour, event_type);
-        for guard in self.pinned.prefix(&self.rows, &prefix) {
-            let (key, value) = guard.into_inner().map_err(read_failure)?;
-            let item = std::str::from_utf8(&key[prefix.len()..]);
-            let item = item.map_err(|_| damaged(&key, Damage::Text))?;
-            each(item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
-        }
-        Ok(())
+        keys::head_type(&mut prefix, &keys::hour_head(partition, hour), event_type);
+        self.scan(&prefix, each)
     }
 
     fn hours(&self, partition: PartitionId, hours: Range<u32>) -> Result<Vec<Hour>, PortError> {
@@ -121,6 +128,37 @@ impl CounterSnapshot for EmbeddedSnapshot {
 
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         repairs::read(&self.pinned, &self.rows, partition)
+    }
+
+    fn scan_day(
+        &self,
+        partition: PartitionId,
+        day: Day,
+        event_type: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let mut prefix = Vec::new();
+        keys::head_type(&mut prefix, &keys::day_head(partition, day), event_type);
+        self.scan(&prefix, each)
+    }
+
+    fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
+        Ok(self.partitions.get(partition)?.days(days))
+    }
+
+    fn cold_until(&self) -> Result<Day, PortError> {
+        cold::cold_until(&self.pinned, &self.rows)
+    }
+
+    fn page(
+        &self,
+        partition: PartitionId,
+        hour: Hour,
+        behind: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<NamedRow>, PortError> {
+        let head = keys::hour_head(partition, hour);
+        cold::page(&self.pinned, &self.rows, &head, behind, limit)
     }
 
     fn dead_letters(

@@ -194,6 +194,10 @@ impl Serialize for Line<'_> {
 fn control(control: &Control) -> serde_json::Value {
     match control {
         Control::Settings { dedup_minutes } => json!({ "dedup_minutes": dedup_minutes }),
+        Control::Retention(retention) => json!({
+            "retention_minute_ms": retention.minute_ms(),
+            "retention_hour_ms": retention.hour_ms(),
+        }),
         Control::Corrections(corrections) => json!({
             "corrections": corrections.cells.len(),
             "generation": corrections.generation,

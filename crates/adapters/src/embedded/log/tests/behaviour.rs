@@ -2,6 +2,8 @@
 
 use engine::conformance::event_log as conformance;
 
+use model::Retention;
+
 use super::*;
 
 #[test]
@@ -82,10 +84,10 @@ fn a_part_over_the_batch_bound_is_divided() {
     let bench = Bench::new(1);
     let log = bench.open();
     let first = appended(&log, "large", 1_000);
-    assert_eq!(first.base_offset, Offset(1));
+    assert_eq!(first.base_offset, Offset(2));
     let batches = read_all(&log, FIRST, Offset(0), usize::MAX);
     assert!(batches.iter().all(|batch| batch.payload.len() <= bench.settings.batch_bytes_max));
-    let expected: Vec<_> = (0..1_000).map(|n| (n + 1, format!("large-{n}"))).collect();
+    let expected: Vec<_> = (0..1_000).map(|n| (n + 2, format!("large-{n}"))).collect();
     assert_eq!(ids(&batches), expected);
 }
 
@@ -94,12 +96,16 @@ fn each_start_writes_its_epoch_and_settings() {
     let mut bench = Bench::new(1);
     for start in 1..=3u32 {
         bench.settings.dedup_minutes = 10 * start;
+        let kept = Retention::new(1, start.into()).expect("hours are kept longer");
+        bench.settings.counters = kept;
         let log = bench.open();
         assert_eq!(log.bounds(FIRST).log_epoch, start);
         let batch = read_all(&log, FIRST, Offset(0), usize::MAX).pop().unwrap();
-        assert_eq!((batch.log_epoch, batch.is_control), (start, true));
+        assert_eq!((batch.log_epoch, batch.is_control, batch.record_count), (start, true, 2));
         let control: Vec<_> = Control::read_all(&batch.payload).collect();
-        assert_eq!(control, [Ok(Control::Settings { dedup_minutes: 10 * start })]);
+        let dedup_minutes = 10 * start;
+        let expected = [Control::Settings { dedup_minutes }, Control::Retention(kept)];
+        assert_eq!(control, expected.map(Ok));
     }
 }
 
@@ -144,7 +150,7 @@ fn a_full_queue_takes_all_parts_or_none() {
     while log.step(FIRST) || log.step(SECOND) {}
     assert!(block_on(waiting).iter().all(Result::is_ok));
     assert!(block_on(first)[0].is_ok());
-    assert_eq!(all(&log), [(1, "a-0".to_owned())]);
+    assert_eq!(all(&log), [(2, "a-0".to_owned())]);
     assert!(append(&log, SECOND, "f", 1).is_ok(), "there is room again");
 }
 

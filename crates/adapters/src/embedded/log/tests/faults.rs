@@ -122,7 +122,7 @@ fn a_group_that_fills_the_disk_tells_each_part_what_became_of_it() {
     let read = all(&log);
     assert_eq!(read.len(), durable * 40);
     bench.disk.set_free_bytes(1 << 20);
-    assert_eq!(appended(&log, "after", 1).base_offset.0, 1 + durable as u64 * 40);
+    assert_eq!(appended(&log, "after", 1).base_offset.0, 2 + durable as u64 * 40);
 }
 
 #[test]

@@ -68,12 +68,29 @@ fn golden_checkpoint_and_dead_letter() {
         window_start_offset: Offset(4),
         window_start_minute: 5,
         window_minutes: 6,
+        retention: Retention::FOREVER,
+        horizons: Horizons::default(),
     };
     let expected =
         b"\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\x05\0\0\0\x06";
-    assert_eq!(write_checkpoint(&checkpoint), expected);
+    // As it was before there were horizons.
     assert_eq!(read_checkpoint(expected), Ok(checkpoint));
     assert_eq!(read_checkpoint(&expected[1..]), Err(Damage::Length));
+    let checkpoint = Checkpoint {
+        retention: Retention::new(7, 8).unwrap(),
+        horizons: Horizons::new(Hour(0x0109), Day(10)).unwrap(),
+        ..checkpoint
+    };
+    let more = b"\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\x01\x09\0\0\0\x0a";
+    let expected = [&expected[..], more].concat();
+    assert_eq!(write_checkpoint(&checkpoint), expected);
+    assert_eq!(read_checkpoint(&expected), Ok(checkpoint));
+    assert_eq!(read_checkpoint(&expected[..59]), Err(Damage::Length));
+    for (at, byte) in [(36, 1), (52, 0xff), (56, 1)] {
+        let mut damaged = expected.clone();
+        damaged[at] = byte;
+        assert_eq!(read_checkpoint(&damaged), Err(Damage::Number), "{at}");
+    }
 
     let letter = DeadLetter {
         offset: Offset(1),

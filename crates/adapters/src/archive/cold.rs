@@ -1,0 +1,343 @@
+//! Counters of cold days as Parquet files, in a folder or a bucket: a file a day, merged into months
+//! and years.
+
+mod file;
+mod manifest;
+mod reader;
+mod schema;
+mod writer;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine::ports::{ColdCounters, ColdRows, ErrorKind, PortError};
+use model::{Day, Summary};
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
+
+use self::file::{Chunks, OpenFile};
+use self::manifest::{Entry, Manifest, date};
+use self::reader::Rows;
+use self::writer::{ColdWriter, DayRow};
+use super::objects::Objects;
+use super::raw::claim::Claim;
+use super::raw::writer::port_error;
+
+/// Letters of a date that name its month, and its year.
+const MONTH: usize = 7;
+const YEAR: usize = 4;
+
+/// Counters of cold days as Parquet files below `counters/`.
+pub struct ColdFiles {
+    objects: Objects,
+    claim: Claim,
+    reserve_bytes: u64,
+    /// As it was last read or written; nobody else writes it.
+    manifest: Mutex<Option<Arc<Manifest>>>,
+    /// Files of the manifest that a question has opened.
+    open: Mutex<HashMap<String, Arc<Opened>>>,
+    leaving: Mutex<Leaving>,
+}
+
+/// Objects that the manifest names no more. They stay for one more turn of merging: a question may
+/// have found them just before.
+#[derive(Default)]
+struct Leaving {
+    now: Vec<String>,
+    next: Vec<String>,
+    /// Whether it was looked for what a process before left.
+    is_listed: bool,
+}
+
+struct Opened {
+    name: String,
+    chunks: Chunks,
+    file: OpenFile,
+}
+
+impl ColdFiles {
+    /// Files in an archive that belongs to `owner`, the random name of a data folder; a folder keeps
+    /// `reserve_bytes` of its file system free. Nothing is read or written yet.
+    pub fn new(objects: Objects, owner: &str, reserve_bytes: u64) -> Self {
+        let claim = Claim::new(owner);
+        let (manifest, open, leaving) = Default::default();
+        Self { objects, claim, reserve_bytes, manifest, open, leaving }
+    }
+
+    fn manifest(&self) -> Result<Arc<Manifest>, PortError> {
+        let mut known = self.manifest.lock();
+        if let Some(manifest) = &*known {
+            return Ok(manifest.clone());
+        }
+        let manifest = match self.objects.get(manifest::NAME)? {
+            None => Manifest::default(),
+            Some(bytes) => std::str::from_utf8(&bytes)
+                .ok()
+                .and_then(Manifest::read)
+                .ok_or_else(|| self.damaged(manifest::NAME, "it is not what was written"))?,
+        };
+        let manifest = Arc::new(manifest);
+        *known = Some(manifest.clone());
+        Ok(manifest)
+    }
+
+    /// Replaces the manifest, durable when it returns.
+    fn publish(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), PortError> {
+        let before = self.manifest()?;
+        let mut manifest = (*before).clone();
+        change(&mut manifest);
+        self.objects.put(manifest::NAME, manifest.write())?;
+        let is_named = |name: &String, _: &mut Arc<Opened>| {
+            manifest.files.iter().any(|entry| entry.name == *name)
+        };
+        self.open.lock().retain(is_named);
+        let is_replaced = |entry: &&Entry| manifest.files.iter().all(|e| e.name != entry.name);
+        let replaced = before.files.iter().filter(is_replaced).map(Entry::object);
+        self.leaving.lock().next.extend(replaced);
+        *self.manifest.lock() = Some(Arc::new(manifest));
+        Ok(())
+    }
+
+    /// Writes rows in the order of a file.
+    fn write_file(
+        &self,
+        name: &str,
+        days: Range<Day>,
+        next: &mut dyn FnMut() -> Result<Option<DayRow>, PortError>,
+    ) -> Result<Entry, PortError> {
+        self.claim.take(&self.objects)?;
+        self.objects.check_room(self.reserve_bytes)?;
+        let object = manifest::object(name);
+        let failed = |error| port_error(error, || format!("cannot write {object}"));
+        let mut writer = ColdWriter::new(self.objects.upload(&object)?).map_err(failed)?;
+        while let Some(row) = next()? {
+            writer.push(row).map_err(failed)?;
+        }
+        let (upload, _) = writer.finish().map_err(failed)?;
+        upload.finish()?;
+        let gone = || self.damaged(&object, "it has gone as soon as it was written");
+        let bytes = self.objects.size(&object)?.ok_or_else(gone)?;
+        // One of the same name that was read before may have been another.
+        self.open.lock().remove(name);
+        Ok(Entry { name: name.to_owned(), first: days.start, end: days.end, bytes })
+    }
+
+    fn opened(&self, entry: &Entry) -> Result<Arc<Opened>, PortError> {
+        if let Some(open) = self.open.lock().get(&entry.name) {
+            return Ok(open.clone());
+        }
+        let (chunks, file) = file::open(&self.objects, &entry.object(), entry.bytes)
+            .map_err(|error| self.unreadable(&entry.object(), error))?;
+        let opened = Arc::new(Opened { name: entry.object(), chunks, file });
+        self.open.lock().insert(entry.name.clone(), opened.clone());
+        Ok(opened)
+    }
+
+    /// The open files that can hold days of a range.
+    fn files(&self, days: &Range<u32>) -> Result<Vec<Arc<Opened>>, PortError> {
+        let manifest = self.manifest()?;
+        manifest.files.iter().filter(|e| e.overlaps(days)).map(|e| self.opened(e)).collect()
+    }
+
+    /// What is there in one file for so much of a date, where it is over and in several files.
+    fn merge_alike(&self, letters: usize, kind: &str, before: Day) -> Result<bool, PortError> {
+        let manifest = self.manifest()?;
+        let now = date(before);
+        let mut groups: Vec<(String, Vec<&Entry>)> = Vec::new();
+        for entry in &manifest.files {
+            let key: String = date(entry.first).chars().take(letters).collect();
+            match groups.last_mut().filter(|(last, _)| *last == key) {
+                Some((_, entries)) => entries.push(entry),
+                None => groups.push((key, vec![entry])),
+            }
+        }
+        let is_over = |key: &str| now.get(..letters).is_some_and(|now| key < now);
+        let found = groups.iter().find(|(key, entries)| entries.len() > 1 && is_over(key));
+        let Some((key, entries)) = found else { return Ok(false) };
+        let files =
+            entries.iter().map(|entry| self.opened(entry)).collect::<Result<Vec<_>, _>>()?;
+        let mut merged = Merged::new(self, &files)?;
+        let days = entries[0].first..entries[entries.len() - 1].end;
+        let name = format!("{kind}-{key}");
+        let entry = self.write_file(&name, days, &mut || merged.next_row())?;
+        tracing::info!(name, files = files.len(), "cold files were merged");
+        self.publish(|manifest| manifest.replace(entry))?;
+        Ok(true)
+    }
+
+    /// Removes files that were merged in the turn before, or by a process before.
+    fn sweep(&self) -> Result<(), PortError> {
+        let mut leaving = self.leaving.lock();
+        let manifest = self.manifest()?;
+        if manifest.files.is_empty() {
+            return Ok(());
+        }
+        if !leaving.is_listed {
+            let is_named = |name: &String| manifest.files.iter().any(|e| e.object() == *name);
+            let found = self.objects.list("counters")?.into_iter().map(|object| object.name);
+            let unnamed = found.filter(|name| name.ends_with(".parquet") && !is_named(name));
+            leaving.next = unnamed.collect();
+            leaving.is_listed = true;
+        }
+        while let Some(name) = leaving.now.pop() {
+            if let Err(error) = self.objects.delete(&name) {
+                leaving.now.push(name);
+                return Err(error);
+            }
+        }
+        leaving.now = std::mem::take(&mut leaving.next);
+        Ok(())
+    }
+
+    fn unreadable(&self, name: &str, error: ParquetError) -> PortError {
+        // What the place said stays as it was; anything else is the file's.
+        match port_error(error, || format!("{}/{name} cannot be read", self.objects.place())) {
+            error if error.kind == ErrorKind::Invalid => {
+                PortError { kind: ErrorKind::Corrupt, ..error }
+            }
+            error => error,
+        }
+    }
+
+    fn damaged(&self, name: &str, what: &str) -> PortError {
+        let context = format!(
+            "{}/{name} is damaged: {what}; restore the archive from a backup",
+            self.objects.place()
+        );
+        PortError::new(ErrorKind::Corrupt, context)
+    }
+}
+
+impl ColdCounters for ColdFiles {
+    fn until(&self) -> Result<Day, PortError> {
+        Ok(self.manifest()?.until)
+    }
+
+    fn write(&self, day: Day, rows: &mut ColdRows<'_>) -> Result<(), PortError> {
+        let mut next = || {
+            let row = rows.next().transpose()?;
+            Ok(row.map(|row| DayRow {
+                event_type: row.event_type,
+                item: row.item,
+                day,
+                summary: row.summary,
+            }))
+        };
+        let name = format!("day-{}", date(day));
+        let entry = self.write_file(&name, day..Day(day.0 + 1), &mut next)?;
+        self.publish(|manifest| manifest.replace(entry))
+    }
+
+    fn seal(&self, until: Day) -> Result<(), PortError> {
+        self.claim.take(&self.objects)?;
+        self.publish(|manifest| manifest.until = manifest.until.max(until))
+    }
+
+    fn merge(&self, before: Day) -> Result<bool, PortError> {
+        if self.merge_alike(MONTH, "month", before)? || self.merge_alike(YEAR, "year", before)? {
+            return Ok(true);
+        }
+        self.sweep().map(|()| false)
+    }
+
+    fn scan_item(
+        &self,
+        item: &str,
+        event_type: &str,
+        days: Range<u32>,
+        each: &mut dyn FnMut(Day, &Summary),
+    ) -> Result<(), PortError> {
+        for open in self.files(&days)? {
+            let mut within = |day: Day, summary: &Summary| {
+                if days.contains(&day.0) {
+                    each(day, summary);
+                }
+            };
+            reader::find(&open.chunks, &open.file, (event_type, item), &mut within)
+                .map_err(|error| self.unreadable(&open.name, error))?;
+        }
+        Ok(())
+    }
+
+    fn scan_type(
+        &self,
+        event_type: &str,
+        days: Range<u32>,
+        each: &mut dyn FnMut(&str, &Summary),
+    ) -> Result<(), PortError> {
+        for open in self.files(&days)? {
+            scan_file(&open, event_type, &days, each)
+                .map_err(|error| self.unreadable(&open.name, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn scan_file(
+    open: &Opened,
+    event_type: &str,
+    days: &Range<u32>,
+    each: &mut dyn FnMut(&str, &Summary),
+) -> Result<(), ParquetError> {
+    use parquet::file::reader::FileReader;
+    for group in 0..open.file.num_row_groups() {
+        if !reader::may_hold(&open.chunks, &open.file, group, event_type, None)? {
+            continue;
+        }
+        let mut rows = Rows::of(&open.file, group..group + 1);
+        while let Some(row) = rows.next_row()? {
+            if row.event_type == event_type && days.contains(&row.day.0) {
+                each(&row.item, &row.summary);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of several files, in the order of one.
+struct Merged<'a> {
+    cold: &'a ColdFiles,
+    files: Vec<(&'a str, Rows<'a>)>,
+    /// The next row of each: type, item, day, which file.
+    next: BinaryHeap<Reverse<(String, String, Day, usize)>>,
+    /// The numbers of each file's next row.
+    summaries: Vec<Summary>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(cold: &'a ColdFiles, opened: &'a [Arc<Opened>]) -> Result<Self, PortError> {
+        use parquet::file::reader::FileReader;
+        let rows = |open: &'a Arc<Opened>| {
+            (&*open.name, Rows::of(&open.file, 0..open.file.num_row_groups()))
+        };
+        let files = opened.iter().map(rows).collect();
+        let summaries = vec![Summary::EMPTY; opened.len()];
+        let mut merged = Self { cold, files, next: BinaryHeap::new(), summaries };
+        for at in 0..opened.len() {
+            merged.advance(at)?;
+        }
+        Ok(merged)
+    }
+
+    fn advance(&mut self, at: usize) -> Result<(), PortError> {
+        let (name, rows) = &mut self.files[at];
+        let row = rows.next_row().map_err(|error| self.cold.unreadable(name, error))?;
+        if let Some(DayRow { event_type, item, day, summary }) = row {
+            self.summaries[at] = summary;
+            self.next.push(Reverse((event_type, item, day, at)));
+        }
+        Ok(())
+    }
+
+    fn next_row(&mut self) -> Result<Option<DayRow>, PortError> {
+        let Some(Reverse((event_type, item, day, at))) = self.next.pop() else { return Ok(None) };
+        let summary = self.summaries[at];
+        self.advance(at)?;
+        Ok(Some(DayRow { event_type, item, day, summary }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

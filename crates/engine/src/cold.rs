@@ -1,0 +1,162 @@
+//! Cold days: what the hours of days below every hour horizon counted goes to files, and then the
+//! hour rows go.
+//!
+//! Nothing counts into the hours of such a day any more once all checkpoints have passed it; what
+//! comes late goes to day rows, which stay and are added. So a day is the same whenever it is
+//! written, and a repeat after a crash changes nothing: files first, then the note in the store that
+//! they count, then the rows.
+
+mod day;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::{Day, PartitionId};
+use parking_lot::{Condvar, Mutex};
+
+use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, PortError};
+use day::DayRows;
+
+/// Wait between two looks at whether a day has become cold.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Wait between two steps, which leaves disk and cores to others.
+const PACE: Duration = Duration::from_millis(20);
+/// Cold rows removed in one write.
+const REMOVED_ROWS: usize = 4_096;
+
+/// The thread that makes days cold.
+pub struct ColdDays {
+    stopping: Arc<Stopping>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Stopping {
+    is_asked: Mutex<bool>,
+    asked: Condvar,
+}
+
+impl Stopping {
+    /// Waits for a while; whether stopping was asked for.
+    fn wait(&self, time: Duration) -> bool {
+        let mut is_asked = self.is_asked.lock();
+        if !*is_asked {
+            self.asked.wait_for(&mut is_asked, time);
+        }
+        *is_asked
+    }
+}
+
+impl ColdDays {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        store: Arc<dyn CounterStore>,
+        cold: Arc<dyn ColdCounters>,
+        partitions: u16,
+    ) -> Result<Self, PortError> {
+        let stopping = Arc::new(Stopping::default());
+        let seen = Arc::clone(&stopping);
+        let body = move || {
+            while !seen.wait(PAUSE) {
+                if let Err(error) = settle(&*store, &*cold, partitions, &|| seen.wait(PACE)) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        cause =
+                            error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
+                        "old days cannot be moved to the archive; they stay in the store"
+                    );
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("cold".into()).spawn(body);
+        let thread = thread.map_err(|error| {
+            PortError::caused(ErrorKind::Unavailable, "no thread for cold days", error)
+        })?;
+        Ok(Self { stopping, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread; a day that it is at is written to its end.
+    pub fn stop(&self) {
+        *self.stopping.is_asked.lock() = true;
+        self.stopping.asked.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            // A thread that panicked has said so.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Makes cold what can be: writes days, notes them, removes their hour rows, merges files. It ends
+/// early, between two steps, when `is_stopping`.
+///
+/// # Errors
+/// The ports'; a repeat goes on.
+pub fn settle(
+    store: &dyn CounterStore,
+    cold: &dyn ColdCounters,
+    partitions: u16,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<(), PortError> {
+    let partitions: Vec<_> = (0..partitions).map(PartitionId).collect();
+    let snapshot = store.snapshot()?;
+    let (from, until) = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
+    if cold.until()? < from {
+        let context = format!(
+            "the archive has the days before {} and should have those before {}: was it emptied?",
+            cold.until()?.start(),
+            from.start()
+        );
+        return Err(PortError::new(ErrorKind::Corrupt, context));
+    }
+    if from < until {
+        for day in counted_days(&*snapshot, &partitions, from, until)? {
+            if is_stopping() {
+                return Ok(());
+            }
+            // One for each day: a snapshot keeps what it sees from being cleaned up.
+            let snapshot = store.snapshot()?;
+            cold.write(day, &mut DayRows::new(&*snapshot, &partitions, day)?)?;
+            tracing::info!(day = %day.start(), "a day is in the archive");
+        }
+        cold.seal(until)?;
+        store.note_cold(until)?;
+    }
+    drop(snapshot);
+    for partition in partitions {
+        while !is_stopping() && !store.remove_cold(partition, REMOVED_ROWS)? {}
+    }
+    while !is_stopping() && cold.merge(from.max(until))? {}
+    Ok(())
+}
+
+/// The first day whose hours a partition may still count.
+fn hour_horizon(
+    snapshot: &dyn CounterSnapshot,
+    partitions: &[PartitionId],
+) -> Result<Day, PortError> {
+    let mut least: Option<Day> = None;
+    for &partition in partitions {
+        let day = snapshot.checkpoint(partition)?.unwrap_or_default().horizons.hour();
+        least = Some(least.map_or(day, |least| least.min(day)));
+    }
+    Ok(least.unwrap_or_default())
+}
+
+/// The days that have hour rows, in order.
+fn counted_days(
+    snapshot: &dyn CounterSnapshot,
+    partitions: &[PartitionId],
+    from: Day,
+    until: Day,
+) -> Result<std::collections::BTreeSet<Day>, PortError> {
+    let mut days = std::collections::BTreeSet::new();
+    for &partition in partitions {
+        let hours = snapshot.hours(partition, from.0 * 24..until.0 * 24)?;
+        days.extend(hours.into_iter().map(model::Hour::day));
+    }
+    Ok(days)
+}

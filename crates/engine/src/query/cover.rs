@@ -1,0 +1,171 @@
+//! One moment of store and memory, and what a range covers at that moment.
+
+use std::sync::Arc;
+
+use model::aggregate::MemoryTable;
+use model::{Day, Horizons, Hour, Minute, StoredRow, Summary, TimeRange};
+
+use super::{Quality, Query, QueryError};
+use crate::ports::{ColdCounters, CounterSnapshot, ErrorKind, PortError};
+use crate::processor::{Partition, Tables};
+
+/// Attempts before giving up on finding a snapshot that memory goes on from, or horizons that stay.
+/// Each miss means that two flushes were committed, or an hour began, between two instructions of
+/// this thread.
+const ATTEMPTS_MAX: usize = 100;
+
+/// A range, rounded to what is still kept of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cover {
+    /// What is really covered.
+    pub(super) range: TimeRange,
+    /// The newest horizons of all partitions that were pinned: nothing in them is kept more
+    /// coarsely.
+    pub(super) horizons: Horizons,
+    /// The first day whose hour rows count, in all snapshots that were pinned.
+    pub(super) cold_until: Day,
+    /// How good the numbers are.
+    pub(super) quality: Quality,
+}
+
+/// One partition at one moment.
+pub(super) struct Pinned<'a, M> {
+    pub(super) partition: &'a Partition,
+    pub(super) snapshot: Box<dyn CounterSnapshot>,
+    /// What was seen in the memory tables that hold exactly what the snapshot lacks.
+    pub(super) memory: M,
+}
+
+impl Query {
+    /// Rounds a range and pins partitions with what they hold of it in memory.
+    ///
+    /// An event is judged by the horizons of its place in the log. By those that are the newest when
+    /// all partitions are pinned nothing is kept more coarsely than they say.
+    pub(super) fn pin_all<'a, M>(
+        &self,
+        partitions: &[&'a Partition],
+        range: TimeRange,
+        look: impl Fn(&[&MemoryTable], TimeRange) -> M,
+    ) -> Result<(Cover, Vec<Pinned<'a, M>>), QueryError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let of = |partition: &&Partition| partition.memory.look(|tables| tables.horizons());
+            let horizons = partitions.iter().map(of).fold(Horizons::default(), Horizons::newest);
+            let range = horizons.round(range);
+            let quality = self.quality(Some(range));
+            let mut pinned = Vec::with_capacity(partitions.len());
+            let mut cold_until = None;
+            for &partition in partitions {
+                let (snapshot, memory, seen) = self.pin(partition, |tables| look(tables, range))?;
+                let cold = snapshot.cold_until()?;
+                if horizons.newest(seen) != horizons || *cold_until.get_or_insert(cold) != cold {
+                    break;
+                }
+                pinned.push(Pinned { partition, snapshot, memory });
+            }
+            if pinned.len() == partitions.len() {
+                let cold_until = cold_until.unwrap_or_default();
+                return Ok((Cover { range, horizons, cold_until, quality }, pinned));
+            }
+        }
+        let context = "the horizons do not stand still: is the clock running wild?";
+        Err(PortError::new(ErrorKind::Conflict, context).into())
+    }
+
+    /// Whether a range begins where only days are kept, so that some may be in files.
+    pub fn reaches_days(&self, range: TimeRange) -> bool {
+        let horizon = |p: &Arc<Partition>| p.memory.look(|tables| tables.horizons().hour());
+        let newest = self.processors.partitions.iter().map(horizon).max();
+        newest.is_some_and(|newest| range.start.hour().day() < newest)
+    }
+
+    /// The files of the cold days that a question covers; none where it covers no such day.
+    ///
+    /// # Errors
+    /// Where the archive is not there or lacks days: to answer without them would be wrong.
+    pub(super) fn cold_files(
+        &self,
+        cover: &Cover,
+    ) -> Result<Option<&dyn ColdCounters>, QueryError> {
+        if cover.cold_days().is_empty() {
+            return Ok(None);
+        }
+        let until = cover.cold_until;
+        let missing = |kind, what: &str| {
+            let context = format!(
+                "the days before {} are in the archive, and {what}: start the server with the \
+                 archive that it had",
+                until.start()
+            );
+            PortError::new(kind, context)
+        };
+        let Some(cold) = self.cold.as_deref() else {
+            return Err(missing(ErrorKind::Unavailable, "this server has none").into());
+        };
+        if cold.until()? < until {
+            return Err(missing(ErrorKind::Corrupt, "it lacks some of them").into());
+        }
+        Ok(Some(cold))
+    }
+
+    /// Pins a snapshot of the store together with the memory tables that hold exactly what it
+    /// lacks, and looks at those while nothing is counted; with the horizons of that moment.
+    pub(super) fn pin<R>(
+        &self,
+        partition: &Partition,
+        look: impl Fn(&[&MemoryTable]) -> R,
+    ) -> Result<(Box<dyn CounterSnapshot>, R, Horizons), QueryError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let snapshot = self.store.snapshot()?;
+            let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+            let seen = |tables: &Tables| {
+                let since = tables.since(checkpoint.next_offset)?;
+                Some((look(&since), tables.horizons()))
+            };
+            if let Some((seen, horizons)) = partition.memory.look(seen) {
+                return Ok((snapshot, seen, horizons));
+            }
+        }
+        let context = "store and memory do not meet: is somebody else writing to this store?";
+        Err(PortError::new(ErrorKind::Conflict, context).into())
+    }
+}
+
+impl Cover {
+    /// The days in the range that can have day rows.
+    pub(super) fn days(&self) -> std::ops::Range<u32> {
+        let day = |minute: u32| minute.div_ceil(24 * 60);
+        day(self.range.start.0)..day(self.range.end.0).min(self.horizons.hour().0)
+    }
+
+    /// The hours in the range whose rows count.
+    pub(super) fn hours(&self) -> std::ops::Range<u32> {
+        let hours = self.range.hours();
+        hours.start.max(self.cold_until.0 * 24)..hours.end
+    }
+
+    /// The days in the range whose hours are in cold files. All of them lie below the hour horizon,
+    /// so that the range holds them wholly.
+    pub(super) fn cold_days(&self) -> std::ops::Range<u32> {
+        let day = |minute: u32| minute.div_ceil(24 * 60);
+        day(self.range.start.0)..day(self.range.end.0).min(self.cold_until.0)
+    }
+
+    /// Calls `each` for the cells of an hour row that lie in the range. Below the minute horizon
+    /// the whole hour counts at its start.
+    pub(super) fn for_each_cell(
+        &self,
+        hour: Hour,
+        row: &StoredRow,
+        each: &mut impl FnMut(Minute, &Summary),
+    ) {
+        if hour < self.horizons.minute() {
+            return each(hour.minute(0), &row.summary());
+        }
+        for cell in &row.cells {
+            let minute = hour.minute(cell.slot);
+            if self.range.contains(minute) {
+                each(minute, &cell.summary);
+            }
+        }
+    }
+}
