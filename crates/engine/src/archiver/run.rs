@@ -208,7 +208,6 @@ impl Shared {
         tracing::warn!(
             partition = partition.map(|id| id.0),
             error = error as &dyn std::error::Error,
-            cause = error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
             "raw events cannot be archived now; the log keeps them"
         );
     }
@@ -219,7 +218,6 @@ impl Shared {
         tracing::error!(
             partition = id.0,
             error = error as &dyn std::error::Error,
-            cause = error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
             "raw events of the partition are no longer archived; the log keeps them, and grows"
         );
     }
