@@ -3,6 +3,8 @@
 //! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`]
 //! say when the same request may be sent again, and the caller knows how long that is worth it.
 
+mod audits;
+mod backups;
 mod bulk;
 mod dead_letters;
 mod error;
@@ -21,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, TopAnswer};
 
+pub use audits::AUDITS;
 pub use bulk::BulkFile;
 pub use error::ClientError;
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
+mod audits;
+mod backups;
 mod bulk;
 mod dead_letters;
 mod problem;
@@ -11,6 +13,8 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
+pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use problem::{Problem, ProblemCode};

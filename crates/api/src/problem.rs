@@ -125,6 +125,10 @@ problem_codes! {
     SourceBusy => "source_busy", 429, "Another request of this source is under way";
     /// A partition knows as many sources as it can; nothing was written.
     TooManySources => "too_many_sources", 429, "There is no room for another source";
+    /// Another backup is being written.
+    BackupUnderWay => "backup_under_way", 409, "A backup is under way";
+    /// The folder is not absolute, not empty, within the data folder, or cannot be written.
+    InvalidFolder => "invalid_folder", 422, "The folder is not valid";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

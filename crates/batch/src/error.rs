@@ -48,6 +48,17 @@ pub enum Error {
         /// Where it stands.
         offset: u64,
     },
+    /// Repeats of a source that was heard of before what is kept cannot be told.
+    #[error(
+        "partition {partition}: the source {source_name} sent events before the oldest raw event \
+         that is kept, so that nothing can be said about which of its events are repeats"
+    )]
+    Source {
+        /// Which partition.
+        partition: u16,
+        /// Which source.
+        source_name: String,
+    },
     /// Somebody asked to stop.
     #[error("the recount was stopped")]
     Stopped,

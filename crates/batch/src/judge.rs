@@ -14,6 +14,8 @@ use crate::raw::Event;
 
 /// Entries below which sweeping is not worth its while.
 const SWEEP_MIN: usize = 1 << 16;
+/// A source that nothing named for longer is as if never heard of.
+const SOURCE_KEPT_MS: i64 = 30 * 24 * 3_600_000;
 
 /// Tells repeats of one partition, whose events come in log order.
 pub struct Judge {
@@ -26,12 +28,22 @@ pub struct Judge {
     start: u32,
     /// Number of ids after the last sweep.
     swept: usize,
+    /// Of each source its highest sequence, and when it was last heard of.
+    sources: HashMap<Box<str>, (i64, i64)>,
 }
 
 impl Judge {
     /// Knows no id yet. The keys seed the hash; random ones leave nobody a choice of collisions.
     pub fn new(hash_keys: (u64, u64)) -> Self {
-        Self { hash_keys, seen: HashMap::new(), window_minutes: 0, minute: 0, start: 0, swept: 0 }
+        Self {
+            hash_keys,
+            seen: HashMap::new(),
+            window_minutes: 0,
+            minute: 0,
+            start: 0,
+            swept: 0,
+            sources: HashMap::new(),
+        }
     }
 
     /// The length of the window from here on.
@@ -73,6 +85,26 @@ impl Judge {
                 false
             }
         }
+    }
+
+    /// Notes a source's sequence; whether it is at or below its highest.
+    pub(crate) fn is_repeated_by(&mut self, source: &str, sequence: i64, append_ms: i64) -> bool {
+        match self.sources.get_mut(source) {
+            Some((highest, heard_ms)) if append_ms - *heard_ms <= SOURCE_KEPT_MS => {
+                let is_repeat = sequence <= *highest;
+                (*highest, *heard_ms) = ((*highest).max(sequence), append_ms);
+                is_repeat
+            }
+            _ => {
+                self.sources.insert(source.into(), (sequence, append_ms));
+                false
+            }
+        }
+    }
+
+    /// Whether an event of the source was read.
+    pub(crate) fn has_heard_of(&self, source: &str) -> bool {
+        self.sources.contains_key(source)
     }
 
     /// 128 bits: that two of 10^8 ids share them has a chance below 2^-74.
@@ -123,6 +155,18 @@ mod tests {
         assert!(judge.is_repeat(&event(106, "b")));
         // Ten minutes back from 107 would reach "b", and so does the longer window.
         assert!(judge.is_repeat(&event(150, "b")));
+    }
+
+    #[test]
+    fn a_source_repeats_what_is_at_or_below_its_highest() {
+        let mut judge = judge();
+        let mut at = |sequence, ms| judge.is_repeated_by("s", sequence, ms);
+        let steps = [(5, 0), (5, 1), (3, 2), (6, 3), (6, SOURCE_KEPT_MS + 3)];
+        let repeats = steps.map(|(sequence, ms)| at(sequence, ms));
+        assert_eq!(repeats, [false, true, true, false, true]);
+        assert!(!at(1, 2 * SOURCE_KEPT_MS + 4));
+        assert!(!judge.is_repeated_by("t", 1, 0));
+        assert!(judge.has_heard_of("t") && !judge.has_heard_of("u"));
     }
 
     #[test]

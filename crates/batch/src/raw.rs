@@ -110,6 +110,31 @@ impl<'a> RawReader<'a> {
     }
 }
 
+impl RawReader<'_> {
+    /// Calls `each` with source, sequence and append time of every event that has a source.
+    ///
+    /// # Errors
+    /// `Damaged` where bytes are wrong.
+    pub(crate) fn for_each_source(
+        &self,
+        mut each: impl FnMut(&str, i64, i64),
+    ) -> Result<(), Error> {
+        let wrong = |error: ParquetError| damaged(self.file, &error);
+        for at in 0..self.reader.num_row_groups() {
+            let group = self.reader.get_row_group(at).map_err(wrong)?;
+            let sources = sources(&*group).map_err(wrong)?;
+            let times = required::<Int64Type>(&*group, "append_time").map_err(wrong)?;
+            for (source, append_ms) in sources.into_iter().zip(times) {
+                if let Some((source, sequence)) = source {
+                    let source = text(&source).map_err(|reason| damaged(self.file, &reason))?;
+                    each(source, sequence, append_ms);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn damaged(file: &RawFile, reason: &dyn std::fmt::Display) -> Error {
     Error::Damaged { name: file.name.clone(), reason: reason.to_string() }
 }
@@ -167,8 +192,6 @@ impl Columns {
     fn read(group: &dyn RowGroupReader) -> Result<Self, ParquetError> {
         let value = optional::<FixedLenByteArrayType>(group, "value")?;
         let value = value.into_iter().map(|value| value.as_ref().map(decimal).transpose());
-        let source = optional::<ByteArrayType>(group, "source")?.into_iter();
-        let sequence = optional::<Int64Type>(group, "sequence")?.into_iter();
         let columns = Self {
             offset: required::<Int64Type>(group, "offset")?,
             append_time: required::<Int64Type>(group, "append_time")?,
@@ -177,7 +200,7 @@ impl Columns {
             item: required::<ByteArrayType>(group, "item")?,
             event_type: required::<ByteArrayType>(group, "type")?,
             value: value.collect::<Result<_, _>>()?,
-            source: source.zip(sequence).map(|(source, sequence)| source.zip(sequence)).collect(),
+            source: sources(group)?,
         };
         let rows = columns.offset.len();
         let lengths = [
@@ -210,6 +233,13 @@ impl Columns {
             },
         })
     }
+}
+
+/// Source and sequence of each row that has them.
+fn sources(group: &dyn RowGroupReader) -> Result<Vec<Option<(ByteArray, i64)>>, ParquetError> {
+    let source = optional::<ByteArrayType>(group, "source")?.into_iter();
+    let sequence = optional::<Int64Type>(group, "sequence")?;
+    Ok(source.zip(sequence).map(|(source, sequence)| source.zip(sequence)).collect())
 }
 
 fn text(bytes: &ByteArray) -> Result<&str, String> {

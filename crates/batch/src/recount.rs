@@ -82,6 +82,8 @@ pub struct Recount {
     minutes_from_ms: i64,
     events: u64,
     repeats: u64,
+    /// The first offset whose source was read.
+    earliest: Option<u64>,
 }
 
 impl Scope {
@@ -121,6 +123,7 @@ impl Recount {
             minutes_from_ms: i64::MIN,
             events: 0,
             repeats: 0,
+            earliest: None,
         }
     }
 
@@ -136,12 +139,55 @@ impl Recount {
         files: &[RawFile],
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<u64>, Error> {
-        let newest = files.iter().rfind(|file| file.partition == self.partition);
+        let partition = self.partition;
+        let mine = files.iter().filter(|file| file.partition == partition);
+        let newest = mine.clone().next_back();
         let chosen = plan(files, self.partition, self.scope.needed_from_ms())?;
+        let begin = chosen.first().or(newest).map_or(0, |file| file.from);
+        self.read_sources(archive, mine.take_while(|file| file.from < begin), go_on)?;
+        self.begins_at(begin);
         for file in &chosen {
             self.read_file(archive, file, go_on)?;
         }
         Ok(newest.map(|file| file.to))
+    }
+
+    /// Reads what sources sent before: it says which of their events are repeats.
+    fn read_sources<'a>(
+        &mut self,
+        archive: &dyn Archive,
+        files: impl Iterator<Item = &'a RawFile>,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), Error> {
+        let judge = &mut self.judge;
+        for file in files {
+            self.earliest.get_or_insert(file.from);
+            RawReader::open(archive, file)?.for_each_source(|source, sequence, append_ms| {
+                judge.is_repeated_by(source, sequence, append_ms);
+            })?;
+            if !go_on(0) {
+                return Err(Error::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where reading begins, unless it has begun.
+    pub fn begins_at(&mut self, offset: u64) {
+        self.earliest.get_or_insert(offset);
+    }
+
+    /// Says that a source was first heard of at an offset. Call it for all sources, when everything
+    /// is read.
+    ///
+    /// # Errors
+    /// `Source` where events of it were read, and others lie before the first that was.
+    pub fn check_source(&self, source: &str, since: u64) -> Result<(), Error> {
+        let is_whole = self.earliest.is_some_and(|earliest| since >= earliest);
+        if is_whole || !self.judge.has_heard_of(source) {
+            return Ok(());
+        }
+        Err(Error::Source { partition: self.partition, source_name: source.to_owned() })
     }
 
     fn read_file(
@@ -172,11 +218,15 @@ impl Recount {
     /// Counts the next event, unless it is a repeat.
     pub fn event(&mut self, event: &Event<'_>) {
         self.judge.advance(event.append_ms);
+        let is_repeated = event.source.is_some_and(|(source, sequence)| {
+            self.judge.is_repeated_by(source, sequence, event.append_ms)
+        });
         if !self.scope.takes(event.item, event.event_type) {
             return;
         }
         self.events += 1;
-        if self.judge.is_repeat(event) {
+        // Both take note of it, whatever the other says.
+        if self.judge.is_repeat(event) || is_repeated {
             self.repeats += 1;
         } else if (self.scope.start_ms..self.scope.end_ms).contains(&event.time_ms) {
             let name = self.names.number(event.item, event.event_type);

@@ -1,6 +1,8 @@
 //! What `tally`, the one binary, is made of. A library only so that tests and fuzzing reach the
 //! modules; nothing else is meant to import it. Every command lives in a file of `cli/`.
 
+mod audit;
+mod backups;
 mod bulk;
 mod cli;
 mod config;

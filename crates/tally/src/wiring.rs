@@ -1,5 +1,7 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
+pub(crate) mod backup;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -15,13 +17,15 @@ use engine::admission::Admission;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, CounterStore, ErrorKind, EventLog};
+use engine::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::audit::{Audits, LiveAudit};
+use crate::backups::Backups;
 use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
@@ -64,11 +68,13 @@ impl Tally {
             Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
             None => clock,
         };
-        let store: Arc<dyn CounterStore> = Arc::new(
-            Duty::Merge
-                .call(|| EmbeddedStore::open(&dir.join("store"), StoreSettings::default()))?,
-        );
+        let store = open_store(dir)?;
         let log = open_log(settings, &clock, &*store)?;
+        let backups = backup::Embedded::new(&store, &log, dir, &clock);
+        let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
+        let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
+        let audits = Arc::new(Audits::open(dir));
+        let audit = Arc::new(LiveAudit::new(audits, clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
             flush_interval_ms: settings.flush_interval_ms,
@@ -88,7 +94,8 @@ impl Tally {
         let age = settings.max_event_age_ms;
         let query = Arc::new(Query::new(processors.clone(), age));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
-        let recounts = Recounts::new(log.clone(), store.clone(), None);
+        let archive = raw_archive(settings)?;
+        let recounts = Recounts::new(log.clone(), store.clone(), archive);
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let bulk = open_bulk(settings, &gateway, &processors)?;
         let data_dir = dir.clone();
@@ -100,6 +107,8 @@ impl Tally {
             admission,
             dead_letters,
             recounts,
+            backups,
+            audit,
             bulk,
             data_dir,
         };
@@ -111,12 +120,13 @@ impl Tally {
         self.parts.admission.stop();
     }
 
-    /// Counts what was accepted, flushes it and ends the threads.
+    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the threads.
     ///
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.parts.bulk.stop();
+        self.parts.backups.stop();
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
@@ -126,12 +136,18 @@ impl Tally {
     }
 }
 
+/// Opens the counter store of a data folder.
+fn open_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
+    let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
+    Ok(Arc::new(Duty::Merge.call(open)?))
+}
+
 /// Opens the log with what the store knows to have been durable.
 fn open_log(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     store: &dyn CounterStore,
-) -> anyhow::Result<Arc<dyn EventLog>> {
+) -> anyhow::Result<Arc<EmbeddedLog>> {
     let dir = settings.data_dir.join("log");
     let disk = Arc::new(RealDisk);
     let partitions = match stored_partitions(&*disk, &dir)? {
@@ -205,6 +221,28 @@ fn open_bulk(
     let objects = Arc::new(Duty::Merge.call(|| Objects::open(&place))?);
     let reserve = ARCHIVE_RESERVE_BYTES + BULK_MARGIN_BYTES;
     Ok(BulkLane::start(objects, gateway.clone(), processors.clone(), reserve)?)
+}
+
+/// The archive as recounts read it.
+fn raw_archive(settings: &Resolved) -> anyhow::Result<Option<Arc<dyn batch::Archive>>> {
+    let Some(place) = &settings.archive else { return Ok(None) };
+    Ok(Some(Arc::new(ReadObjects(Objects::open(&place.parse()?)?))))
+}
+
+struct ReadObjects(Objects);
+
+impl batch::Archive for ReadObjects {
+    fn raw_names(&self) -> Result<Vec<String>, batch::Error> {
+        let objects = self.0.list("raw").map_err(|error| batch::Error::Archive(Box::new(error)))?;
+        Ok(objects.into_iter().map(|object| object.name).collect())
+    }
+
+    fn bytes(&self, name: &str) -> Result<bytes::Bytes, batch::Error> {
+        let read = self.0.get(name).and_then(|bytes| {
+            bytes.ok_or_else(|| PortError::new(ErrorKind::Unavailable, format!("{name} has gone")))
+        });
+        read.map_err(|error| batch::Error::Archive(Box::new(error)))
+    }
 }
 
 /// The name of this data folder in its archive: random, made at the first start.

@@ -1,5 +1,6 @@
 //! One machine, no server beside it: a segmented log and a key-value store in a data folder.
 
+pub mod backup;
 pub mod disk;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

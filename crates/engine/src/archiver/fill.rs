@@ -72,7 +72,8 @@ fn take_controls(batch: &Batch<Bytes>, from: Offset, until: Offset, head: &mut R
         if let Some(Control::Settings { dedup_minutes }) = control {
             head.next_window_minutes = dedup_minutes;
         }
-        head.controls.push((offset, record.unwrap_or_default().to_vec()));
+        let record = record.unwrap_or_default().to_vec();
+        head.controls.push((offset, batch.append_time, record));
     }
 }
 

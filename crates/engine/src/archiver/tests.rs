@@ -266,7 +266,7 @@ fn a_file_says_what_is_no_event_and_the_window_in_force() {
     let first = RawHead {
         window_minutes: 10,
         next_window_minutes: 20,
-        controls: vec![(Offset(0), vec![1, 20, 0, 0, 0])],
+        controls: vec![(Offset(0), FIRST_HOUR.start(), vec![1, 20, 0, 0, 0])],
         dead_letters: vec![Offset(2), Offset(4), Offset(5)],
     };
     assert_eq!(files[0].1, first);

@@ -50,8 +50,9 @@ pub struct RawHead {
     pub window_minutes: u32,
     /// Length of the dedup window at the first offset after the file, in append minutes.
     pub next_window_minutes: u32,
-    /// Control records and where they stand, as in the log without their length.
-    pub controls: Vec<(Offset, Vec<u8>)>,
+    /// Control records: where they stand, when they were appended, and their bytes as in the log
+    /// without their length.
+    pub controls: Vec<(Offset, TimestampMs, Vec<u8>)>,
     /// Offsets of records that became dead letters.
     pub dead_letters: Vec<Offset>,
 }

@@ -62,6 +62,9 @@ pub(crate) struct LoadArgs {
     /// Check at the end that every event was counted exactly once; a difference is exit status 1
     #[arg(long)]
     verify: bool,
+    /// How long counts may take to show before the check calls them wrong
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, requires = "verify")]
+    patience: Duration,
     /// Also measure how soon an acknowledged event shows in its count
     #[arg(long)]
     probe_visibility: bool,
@@ -150,7 +153,7 @@ impl LoadArgs {
             probe_visibility: self.probe_visibility,
             query_rate: self.query_rate,
             retry_for: Duration::from_secs(self.retry_for),
-            patience: Duration::from_secs(30),
+            patience: self.patience,
         })
     }
 }

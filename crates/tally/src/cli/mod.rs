@@ -2,6 +2,8 @@
 //!
 //! A command is a file with its arguments and a `run`; a new one adds a variant and a line here.
 
+mod audit;
+mod backup;
 mod completions;
 mod config;
 mod count;
@@ -11,6 +13,7 @@ mod load;
 mod log;
 mod output;
 mod recount;
+mod restore;
 mod send;
 mod serve;
 mod server;
@@ -49,6 +52,9 @@ enum Command {
     Log(log::LogArgs),
     Recount(recount::RecountArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Audit(audit::AuditArgs),
+    Backup(Box<backup::BackupArgs>),
+    Restore(restore::RestoreArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -80,6 +86,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Recount(args) => recount::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

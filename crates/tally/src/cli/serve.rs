@@ -1,7 +1,8 @@
 //! `tally serve`: everything in one process on embedded storage.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -32,6 +33,9 @@ pub(crate) struct ServeArgs {
     /// again
     #[arg(long, value_name = "FILE", hide = true)]
     drill_clock: Option<PathBuf>,
+    /// For tests: the live audit reaches the server by this URL
+    #[arg(long, value_name = "URL", hide = true)]
+    audit_url: Option<String>,
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
@@ -41,7 +45,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tally = Tally::open(&settings, args.drill_clock.as_deref())?;
-    runtime.block_on(serve(&settings, &tally))?;
+    runtime.block_on(serve(&settings, &tally, args.audit_url.as_deref()))?;
     tally.stop()?;
     eprintln!("tally has stopped; everything that was accepted is on disk");
     Ok(Outcome::Good)
@@ -58,7 +62,18 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn serve(settings: &Resolved, tally: &Tally) -> anyhow::Result<()> {
+/// The URL by which this machine reaches an address that is listened on.
+fn reachable(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> anyhow::Result<()> {
     let listener = listen(settings.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", settings.listen)
     })?;
@@ -66,6 +81,10 @@ async fn serve(settings: &Resolved, tally: &Tally) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let router = http::router(tally.parts.clone())?;
+    let audit = tally.parts.audit.clone();
+    audit.set_url(audit_url.unwrap_or(&reachable(listener.local_addr()?)))?;
+    let audits = settings.audit_interval_ms.map(Duration::from_millis);
+    let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
     println!("listening on {url}");
     eprintln!(
         "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
@@ -77,6 +96,7 @@ async fn serve(settings: &Resolved, tally: &Tally) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        audits.inspect(tokio::task::JoinHandle::abort);
         eprintln!("stopping: finishing what is in flight");
     };
     http::serve(listener, router, stop).await;

@@ -55,6 +55,9 @@ pub(crate) struct Raw {
     /// How the log is compressed: none, lz4 or zstd [default: lz4]
     #[arg(long, value_name = "CODEC")]
     pub(crate) log_compression: Option<String>,
+    /// How often the server audits itself with marked events, or off [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) audit_interval: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -76,7 +79,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 14] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 15] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -91,6 +94,7 @@ impl Raw {
             ("raw_retention", &self.raw_retention),
             ("segment_bytes", &self.segment_bytes),
             ("log_compression", &self.log_compression),
+            ("audit_interval", &self.audit_interval),
             ("log_level", &self.log_level),
         ]
     }

@@ -18,6 +18,9 @@ const DEDUP_BYTES_MIN: u64 = 16 << 20;
 /// Longest time between flushes: what must be counted again after a crash.
 const FLUSH_INTERVAL_MAX_MS: u64 = 10 * 60_000;
 
+/// Audits cost a few requests and events each, and take a moment.
+const AUDIT_INTERVAL_MIN_MS: u64 = 1_000;
+
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -106,6 +109,8 @@ pub(crate) struct Resolved {
     pub(crate) raw_retention_ms: i64,
     pub(crate) segment_bytes: u64,
     pub(crate) log_compression: Compression,
+    /// None where the server does not audit itself.
+    pub(crate) audit_interval_ms: Option<u64>,
     pub(crate) log_level: String,
     /// Name, effective value and origin of every setting.
     pub(crate) shown: Vec<(&'static str, String, Origin)>,
@@ -137,6 +142,17 @@ impl Setting {
             return Err(self.refuse(&format!("it must be at most {max}")));
         }
         Ok(millis)
+    }
+
+    /// A duration of at least so much, or off.
+    fn interval_ms(&self, min_ms: u64) -> Result<u64, SettingError> {
+        match parse_duration_ms(&self.text) {
+            Ok(millis) if millis >= min_ms => Ok(millis),
+            _ => {
+                let min = format_duration_ms(min_ms);
+                Err(self.refuse(&format!("it must be off, or a duration of at least {min}: 60s")))
+            }
+        }
     }
 
     fn size(&self, bounds: std::ops::RangeInclusive<u64>) -> Result<u64, SettingError> {
@@ -171,7 +187,7 @@ impl Resolved {
         }
         place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 14] =
+        let settings: [Setting; 15] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -187,6 +203,7 @@ impl Resolved {
             raw_retention,
             segment_bytes,
             log_compression,
+            audit_interval,
             log_level,
         ] = settings;
         let fixed = partitions.origin != Origin::Default;
@@ -215,6 +232,10 @@ impl Resolved {
                 "lz4" => Compression::Lz4,
                 "zstd" => Compression::Zstd,
                 _ => return Err(log_compression.refuse("it must be none, lz4 or zstd")),
+            },
+            audit_interval_ms: match audit_interval.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(audit_interval.interval_ms(AUDIT_INTERVAL_MIN_MS)?),
             },
             log_level: if crate::telemetry::is_filter(&log_level.text) {
                 log_level.text
@@ -245,11 +266,12 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         raw_retention: get("raw_retention"),
         segment_bytes: get("segment_bytes"),
         log_compression: get("log_compression"),
+        audit_interval: get("audit_interval"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 14] {
+fn defaults(machine: Machine) -> [(&'static str, String); 15] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -265,6 +287,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 14] {
         ("raw_retention", "14d".into()),
         ("segment_bytes", "64MiB".into()),
         ("log_compression", "lz4".into()),
+        ("audit_interval", "60s".into()),
         ("log_level", "info".into()),
     ]
 }
@@ -365,7 +388,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 16] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -379,6 +402,8 @@ mod tests {
             ("raw_retention", |raw| raw.raw_retention = Some("0d".into())),
             ("segment_bytes", |raw| raw.segment_bytes = Some("1B".into())),
             ("log_compression", |raw| raw.log_compression = Some("zip".into())),
+            ("audit_interval", |raw| raw.audit_interval = Some("10ms".into())),
+            ("audit_interval", |raw| raw.audit_interval = Some("never".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
         ];
         for (name, change) in cases {

@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 
 use super::Routes;
 use super::events::read::Rejection;
+use crate::audit::Figures;
 
 /// Bounds of the duration histogram, in seconds.
 const DURATION_BUCKETS: [f64; 15] = [
@@ -47,6 +48,8 @@ pub(super) struct Vitals {
     pub(super) body_memory_used: f64,
     pub(super) disk_free_bytes: Option<u64>,
     pub(super) dedup_bytes: u64,
+    /// By kind.
+    pub(super) audits: Vec<(String, Figures)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -186,7 +189,7 @@ impl Collector for VitalsCollector {
         if let Some(free) = vitals.disk_free_bytes {
             gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
         }
-        Ok(())
+        super::audits::encode(&mut encoder, &vitals.audits)
     }
 }
 

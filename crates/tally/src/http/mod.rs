@@ -3,6 +3,8 @@
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
 mod admin;
+mod audits;
+mod backups;
 mod body;
 mod bulk;
 mod counts;
@@ -38,6 +40,8 @@ use engine::gateway::Gateway;
 use engine::processor::Processors;
 use engine::query::Query;
 
+use crate::audit::LiveAudit;
+use crate::backups::Backups;
 use crate::bulk::BulkLane;
 use body::BodyBudget;
 use events::Ingest;
@@ -61,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) bulk: Arc<BulkLane>,
     pub(crate) recounts: Arc<Recounts>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) audit: Arc<LiveAudit>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -75,6 +81,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         budget: budget.clone(),
         metrics: metrics.clone(),
     });
+    let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
@@ -89,6 +96,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
+    let routes = audits::routes(routes, &parts.audit);
+    let routes = backups::routes(routes, &Arc::new(taking));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
@@ -111,6 +120,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         dedup_bytes: parts.admission.dedup_bytes(),
+        audits: parts.audit.audits().figures(),
     }
 }
 

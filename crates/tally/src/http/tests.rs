@@ -117,6 +117,7 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         body_memory_used: 0.0,
         disk_free_bytes: None,
         dedup_bytes: 0,
+        audits: Vec::new(),
     }));
     let gateway = Arc::new(Gateway::new(log, Arc::new(StillClock), admission, 7 * 86_400_000));
     let pool = IngestPool::start(2).unwrap();
@@ -396,6 +397,8 @@ fn the_description_lists_every_path_and_no_other() {
         .collect();
     let source = [
         include_str!("admin.rs"),
+        include_str!("audits.rs"),
+        include_str!("backups.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
         include_str!("bulk.rs"),

@@ -78,18 +78,25 @@ impl Recounts {
                 self.log.bounds(partition).start_offset
             }
         };
-        let start = self.log.bounds(partition).start_offset;
+        let bounds = self.log.bounds(partition);
+        let start = bounds.start_offset;
         if next < start {
             let (partition, from, to) = (partition.0, next.0, start.0);
             return Err(batch::Error::Gap { partition, from, to }.into());
         }
         // Most of what is left is read before a snapshot is taken, which is not to live long.
         for is_closing in [false, true] {
-            let (snapshot, checkpoint) = self.caught_up(job, partition, next)?;
+            // Everything that was accepted before is to be compared.
+            let needed = next.max(bounds.durable_offset);
+            let (snapshot, checkpoint) = self.caught_up(job, partition, needed)?;
             let to = checkpoint.next_offset;
+            recount.begins_at(next.0);
             tail::read(&*self.log, partition, next, to, &mut recount, &mut go_on)?;
             next = to;
             if is_closing {
+                for (source, state) in snapshot.sources(partition)? {
+                    recount.check_source(&source, state.since.0)?;
+                }
                 let cells = compare(&*snapshot, partition, &checkpoint, &mut recount, &scope)?;
                 let totals = totals::check(&*snapshot, partition, to, &scope, &cells)?;
                 found.extend(cells.into_iter().chain(totals));

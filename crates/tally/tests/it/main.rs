@@ -1,12 +1,15 @@
 //! The program from outside: the real binary, a real port, a real data folder.
 
 mod archive;
+mod audit;
+mod backup;
 mod bad_input;
 mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;
 mod log_tool;
+mod recount;
 mod settings;
 mod sources;
 

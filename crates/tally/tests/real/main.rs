@@ -7,5 +7,7 @@ mod data;
 mod drill;
 mod full;
 mod kill;
+mod outage;
 mod readme;
 mod server;
+mod small_disk;

@@ -47,7 +47,17 @@ impl Server {
 
     /// Starts a server on this port and waits until it is ready.
     pub(crate) fn start_on(port: u16, data_dir: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(TALLY)
+        Self::start_as(Command::new(TALLY), port, data_dir, flags)
+    }
+
+    /// Starts a server by the program, or by what runs it, and waits until it is ready.
+    pub(crate) fn start_as(
+        mut program: Command,
+        port: u16,
+        data_dir: &Path,
+        flags: &[&str],
+    ) -> Self {
+        let mut child = program
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(data_dir)
             .args(flags)
@@ -67,6 +77,11 @@ impl Server {
         let server = Self { child, url };
         server.wait_for("the server is ready", || server.get("/readyz").is_some());
         server
+    }
+
+    /// The server's process, which is that of what ran it where that gave way to it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends the process as `kill -9` does.

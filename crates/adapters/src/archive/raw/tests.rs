@@ -64,7 +64,10 @@ fn every_field_is_there_as_it_was() {
     let head = RawHead {
         window_minutes: 10,
         next_window_minutes: 20,
-        controls: vec![(Offset(8), vec![1, 20, 0, 0, 0]), (Offset(12), vec![0xff])],
+        controls: vec![
+            (Offset(8), TimestampMs(5), vec![1, 20, 0, 0, 0]),
+            (Offset(12), TimestampMs(6), vec![0xff]),
+        ],
         dead_letters: vec![Offset(11), Offset(13)],
     };
     let file = file(7, 14);
@@ -98,7 +101,7 @@ fn every_field_is_there_as_it_was() {
     assert_eq!(pair("tally.partition"), "3");
     assert_eq!((pair("tally.from"), pair("tally.to")), ("7", "14"));
     assert_eq!(pair("tally.window_minutes"), "10");
-    let controls = r#"[{"offset":8,"hex":"0114000000"},{"offset":12,"hex":"ff"}]"#;
+    let controls = r#"[{"offset":8,"append_time":5,"hex":"0114000000"},{"offset":12,"append_time":6,"hex":"ff"}]"#;
     assert_eq!(pair("tally.controls"), controls);
     assert_eq!(pair("tally.dead_letters"), "[11,13]");
     assert_eq!(archive.next_window_minutes(file).unwrap(), 20);

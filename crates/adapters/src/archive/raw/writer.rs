@@ -75,12 +75,13 @@ impl<W: Write + Send> RawWriter<W> {
     }
 }
 
-/// `[{"offset":7,"hex":"010a000000"}]`
+/// `[{"offset":7,"append_time":1795255200123,"hex":"010a000000"}]`
 fn controls(head: &RawHead) -> String {
     let mut json = String::from("[");
-    for (at, (offset, record)) in head.controls.iter().enumerate() {
+    for (at, (offset, append_time, record)) in head.controls.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
-        let _ = write!(json, r#"{comma}{{"offset":{offset},"hex":""#);
+        let _ = write!(json, r#"{comma}{{"offset":{offset},"append_time":{},"#, append_time.0);
+        json.push_str(r#""hex":""#);
         for byte in record {
             let _ = write!(json, "{byte:02x}");
         }

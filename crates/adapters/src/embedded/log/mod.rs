@@ -9,6 +9,7 @@
 
 mod append;
 mod batch;
+mod copy;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 mod gather;
@@ -27,6 +28,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ use model::{Batch, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
 pub use self::batch::Codec;
+pub use self::copy::{PinnedFile, PinnedLog, PinnedPartition};
 pub use self::meta::stored_partitions;
 pub use self::settings::LogSettings;
 
@@ -58,6 +61,8 @@ pub struct EmbeddedLog {
     clock: Arc<LogClock>,
     retention: Retention,
     partitions: Vec<Partition>,
+    /// Nothing is let go of while it is above 0.
+    pins: AtomicUsize,
 }
 
 struct Partition {
@@ -154,7 +159,7 @@ impl EmbeddedLog {
         }
         let retention =
             Retention { age_ms: settings.retention_ms, bytes: settings.retention_bytes };
-        Ok(Self { disk, clock, retention, partitions })
+        Ok(Self { disk, clock, retention, partitions, pins: AtomicUsize::new(0) })
     }
 
     /// Writes one group of what is queued for a partition, in the caller's thread; whether there
@@ -352,6 +357,9 @@ impl EventLog for EmbeddedLog {
     fn trim(&self, partition: PartitionId, before: Offset) -> Result<(), PortError> {
         let Partition { published, leaving, .. } = self.partition(partition)?;
         let mut leaving = leaving.lock();
+        if self.pins.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
         let (sealed, active_bytes) = published.sealed();
         let now = self.append_time().ok();
         for _ in 0..self.retention.removable(&sealed, active_bytes, before, now) {

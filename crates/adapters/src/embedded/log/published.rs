@@ -164,6 +164,17 @@ impl Published {
         (pairs.collect(), state.segments[state.segments.len() - 1].bytes)
     }
 
+    /// All segments, oldest first, and what is durable of them, of one moment.
+    pub(super) fn all(&self) -> (Vec<Arc<Segment>>, LogBounds) {
+        let state = self.state.lock();
+        let bounds = LogBounds {
+            log_epoch: state.log_epoch,
+            start_offset: state.start_offset(),
+            durable_offset: state.durable_offset,
+        };
+        (state.segments.clone(), bounds)
+    }
+
     /// Forgets the oldest segment; gives its file, which no new reader will open.
     pub(super) fn forget_oldest(&self) -> PathBuf {
         let mut state = self.state.lock();

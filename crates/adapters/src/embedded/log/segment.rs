@@ -174,6 +174,20 @@ impl Segment {
         Ok(next_offset)
     }
 
+    /// Where the batches below an offset end, which is where one begins or ends.
+    pub(super) fn position_of(&self, disk: &dyn Disk, end: Offset) -> Result<u64, PortError> {
+        let file = self.open(disk)?;
+        let (mut next_offset, mut position) =
+            self.with_index(disk, &file, end, |index| index.at_offset(end))?;
+        let mut window = Window::new(file, self.bytes);
+        while next_offset < end {
+            let (header, _) = self.batch_at(&mut window, position, next_offset)?;
+            position += header.size() as u64;
+            next_offset = header.next_offset();
+        }
+        Ok(position)
+    }
+
     fn batch_at<'a>(
         &self,
         window: &'a mut Window,

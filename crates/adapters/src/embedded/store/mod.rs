@@ -6,6 +6,7 @@
 //! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
+mod copy;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 mod keys;
