@@ -79,6 +79,7 @@ impl Bench {
             partition: PartitionId(0),
             dead_letters: &[],
             sources: &[],
+            bulk: &[],
             repairs: &[],
             checkpoint,
         };
