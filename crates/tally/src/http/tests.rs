@@ -405,6 +405,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("events/mod.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),
+        include_str!("recounts.rs"),
         include_str!("top.rs"),
     ];
     let (routes, _) =
