@@ -138,8 +138,8 @@ impl Tally {
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        self.parts.backups.stop();
         self.parts.bulk.stop();
+        self.parts.backups.stop();
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());

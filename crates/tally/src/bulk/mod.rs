@@ -42,6 +42,8 @@ pub(crate) struct BulkLane {
     objects: Arc<dyn ObjectStore>,
     gateway: Arc<Gateway>,
     processors: Arc<Processors>,
+    /// Where the log of each partition ended when the process started.
+    log_ends: Vec<u64>,
     /// Bytes that stay free on the disk.
     reserve_bytes: u64,
     jobs: Mutex<BTreeMap<BulkId, Job>>,
@@ -75,7 +77,9 @@ impl BulkLane {
         processors: Arc<Processors>,
         reserve_bytes: u64,
     ) -> std::io::Result<Arc<Self>> {
+        let log_ends = log_ends(&processors);
         let lane = Arc::new(Self {
+            log_ends,
             objects,
             gateway,
             processors,
@@ -154,12 +158,16 @@ impl BulkLane {
             if self.jobs.lock().contains_key(&id) {
                 continue;
             }
-            let progress = Progress::load(&*self.objects, id)?;
+            let progress = Progress::load(&*self.objects, id, &self.log_ends)?;
             // Somebody else may have learned of it meanwhile, and be further.
             self.jobs.lock().entry(id).or_insert(Job { entry, progress });
         }
         Ok(())
     }
+}
+
+fn log_ends(processors: &Processors) -> Vec<u64> {
+    processors.status().iter().map(|status| status.durable_offset.0).collect()
 }
 
 impl Job {

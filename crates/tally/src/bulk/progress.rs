@@ -17,12 +17,16 @@ pub(crate) struct Progress {
     pub(crate) bytes_read: u64,
     /// Why it failed.
     pub(crate) detail: Option<String>,
+    /// Where the log of each partition ended when this was stored: what is told here is below.
+    #[serde(default)]
+    pub(crate) log_ends: Vec<u64>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let report = FileReport::default();
-        Self { state: BulkState::Queued, report, bytes_read: 0, detail: None }
+        let (bytes_read, detail, log_ends) = (0, None, Vec::new());
+        Self { state: BulkState::Queued, report, bytes_read, detail, log_ends }
     }
 }
 
@@ -31,10 +35,20 @@ fn name(id: BulkId) -> String {
 }
 
 impl Progress {
-    /// What was stored; none, or one that cannot be understood, is the beginning.
-    pub(super) fn load(objects: &dyn ObjectStore, id: BulkId) -> Result<Self, PortError> {
+    /// What was stored. None, or one that cannot be understood, is the beginning; so is one that
+    /// knows of more than the log had when the process started: the log is one of a backup.
+    pub(super) fn load(
+        objects: &dyn ObjectStore,
+        id: BulkId,
+        log_ends: &[u64],
+    ) -> Result<Self, PortError> {
         let stored = objects.get(&name(id))?;
-        Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        let stored: Option<Self> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(stored.filter(|stored| !stored.is_ahead_of(log_ends)).unwrap_or_default())
+    }
+
+    fn is_ahead_of(&self, log_ends: &[u64]) -> bool {
+        self.log_ends.iter().zip(log_ends).any(|(noted, end)| noted > end)
     }
 
     pub(super) fn save(&self, objects: &dyn ObjectStore, id: BulkId) -> Result<(), PortError> {
@@ -71,5 +85,19 @@ impl Progress {
                 .collect(),
             detail: self.detail.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_that_is_ahead_of_the_log_is_not_believed() {
+        let progress = Progress { log_ends: vec![5, 9], ..Progress::default() };
+        assert!(!progress.is_ahead_of(&[5, 9]) && !progress.is_ahead_of(&[6, 10]));
+        assert!(progress.is_ahead_of(&[5, 8]) && progress.is_ahead_of(&[4, 20]));
+        let text = serde_json::to_string(&progress).expect("plain data is JSON");
+        assert_eq!(serde_json::from_str::<Progress>(&text).expect("it is read"), progress);
     }
 }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use api::BulkState;
 use engine::admission::Refusal;
 use engine::gateway::{Outcome, SourceStamp};
+use engine::ports::PortError;
 use engine::processor::PartitionStatus;
 use futures::executor::block_on;
 use model::{BulkEntry, BulkId, Offset};
 
 use super::object::ObjectFile;
-use super::{BulkLane, How, INTERVAL, Progress};
+use super::{BulkLane, How, INTERVAL, Progress, log_ends};
 use crate::http::events::read::{IdSource, Intake, Verdicts, ndjson};
 use crate::http::events::stamp::RESERVED_PREFIX;
 use crate::import::{Reader, Source};
@@ -99,9 +100,8 @@ impl BulkLane {
 
     fn work_on(&self, entry: &BulkEntry) {
         let id = entry.object.id;
-        // What is stored, and not what memory has: both may be behind, but that is never ahead.
-        let stored = Progress::load(&*self.objects, id);
-        let Ok(mut progress) = stored else { return self.pause(INTERVAL) };
+        let known = self.jobs.lock().get(&id).map(|job| job.progress.clone());
+        let mut progress = known.unwrap_or_default();
         progress.state = BulkState::Running;
         let worked = catch_unwind(AssertUnwindSafe(|| self.work(entry, &mut progress)));
         match worked.unwrap_or_else(|_| Err(Ended::Failed("the file cannot be read".into()))) {
@@ -113,12 +113,12 @@ impl BulkLane {
             }
             Err(Ended::Away) => return self.pause(INTERVAL),
             Err(Ended::Stopping) => {
-                let _ = progress.save(&*self.objects, id);
+                let _ = self.save(id, &mut progress);
                 return;
             }
         }
         // The file goes only once its end is stored.
-        while progress.save(&*self.objects, id).is_err() {
+        while self.save(id, &mut progress).is_err() {
             if self.is_stopping() {
                 return;
             }
@@ -126,6 +126,11 @@ impl BulkLane {
         }
         self.tell(id, &progress);
         let _ = self.objects.delete(&entry.object.object);
+    }
+
+    fn save(&self, id: BulkId, progress: &mut Progress) -> Result<(), PortError> {
+        progress.log_ends = log_ends(&self.processors);
+        progress.save(&*self.objects, id)
     }
 
     fn tell(&self, id: BulkId, progress: &Progress) {
@@ -173,7 +178,7 @@ impl BulkLane {
             }
             if saved.elapsed() >= SAVE_INTERVAL {
                 saved = Instant::now();
-                if let Err(error) = progress.save(&*self.objects, object.id) {
+                if let Err(error) = self.save(object.id, progress) {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(error, "progress of the bulk lane is not stored");
                 }

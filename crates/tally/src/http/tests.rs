@@ -406,6 +406,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("explain.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),
+        include_str!("recounts.rs"),
         include_str!("top.rs"),
     ];
     let (routes, _) =

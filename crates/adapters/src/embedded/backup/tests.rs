@@ -79,8 +79,8 @@ impl Bench {
             partition: PartitionId(0),
             dead_letters: &[],
             sources: &[],
-            repairs: &[],
             bulk: &[],
+            repairs: &[],
             checkpoint,
         };
         self.store.flush(&flush, &mut rows).unwrap();
