@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// What the store's library tells of its everyday work is of no use to an operator.
-const QUIET: &str = "fjall=warn,lsm_tree=warn";
+/// What libraries tell of their everyday work is of no use to an operator.
+const QUIET: &str = "fjall=warn,lsm_tree=warn,object_store=warn";
 
 /// Starts logging at a level or by a filter such as `info,tally=debug`. The text was checked when
 /// the settings were.

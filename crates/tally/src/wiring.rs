@@ -196,7 +196,6 @@ fn open_archive(
         // One that is away now is claimed by the first write.
         Err(error) if error.kind == ErrorKind::Unavailable => tracing::warn!(
             error = &error as &dyn std::error::Error,
-            cause = error.source.as_deref().map(|cause| cause as &dyn std::error::Error),
             "the archive does not answer; the log keeps what it should have"
         ),
         Err(error) => return Err(error.into()),

@@ -7,6 +7,7 @@ use model::{Hour, Offset, PartitionId};
 use super::ArchiverSettings;
 use super::cut::{hour_at, next_cut};
 use super::fill::fill;
+use super::run::Backoff;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Where a partition goes on, and what is in force there.
@@ -19,6 +20,8 @@ pub(super) struct Course {
     /// The file whose writing failed: the archive may have it all the same, and then its end must
     /// not be another.
     pending: Option<RawFile>,
+    /// When it goes on after a failure.
+    pub(super) retry: Backoff,
 }
 
 impl Course {
@@ -40,6 +43,7 @@ impl Course {
             window_minutes: settings.dedup_minutes,
             hour: None,
             pending: None,
+            retry: Backoff::default(),
         };
         let Some(newest) = newest else { return Ok(start) };
         if newest.to > bounds.durable_offset {

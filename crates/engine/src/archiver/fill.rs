@@ -8,7 +8,7 @@ use model::control::Control;
 use model::record::{Record, split};
 use model::{Batch, Offset};
 
-use super::stopping;
+use super::run::stopping;
 use crate::ports::{ErrorKind, EventLog, PortError, RawEvent, RawFile, RawHead, RawSink};
 
 /// Payload read from the log at a time.

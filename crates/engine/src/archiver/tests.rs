@@ -1,16 +1,26 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::append_time::ImplausibleClock;
+use model::bucket::{HOUR_MS, MINUTE_MS};
 use model::control::Control;
-use model::{Batch, Event, RecordBuf, Value};
+use model::{Batch, Event, Hour, Offset, PartitionId, RecordBuf, TimestampMs, Value};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::*;
-use crate::ports::{AppendPart, LogBounds, PartResult, RawEvent, RawFill, RawHead};
+use super::keep::KeepUnarchived;
+use super::run::Shared;
+use super::{Archiver, ArchiverSettings, cut};
+use crate::ports::{
+    AppendPart, ErrorKind, EventLog, LogBounds, PartResult, PortError, RawArchive, RawEvent,
+    RawFile, RawFill, RawHead,
+};
 
 const ONE: PartitionId = PartitionId(0);
 const FIRST_HOUR: Hour = Hour(500_000);
@@ -81,7 +91,7 @@ fn event(offset: u64) -> Event<'static> {
         item: "item".into(),
         event_type: "view".into(),
         time: TimestampMs(1_795_255_200_000),
-        value: Value::from_micros(offset as i64).ok().filter(|_| offset % 3 == 0),
+        value: Value::from_micros(offset as i64).ok().filter(|_| offset.is_multiple_of(3)),
         attributes,
     }
 }
@@ -147,8 +157,8 @@ impl FakeArchive {
         }
     }
 
-    fn names(&self) -> Vec<Range<u64>> {
-        self.files.lock().keys().map(|file| file.from.0..file.to.0).collect()
+    fn names(&self) -> Vec<(u64, u64)> {
+        self.files.lock().keys().map(|file| (file.from.0, file.to.0)).collect()
     }
 }
 
@@ -199,10 +209,11 @@ fn shared(log: &Arc<FakeLog>, archive: &Arc<FakeArchive>) -> Shared {
 }
 
 /// Archives all that can be, as the thread does, without its pauses.
-fn archive_all(shared: &Shared) -> Result<(), ()> {
-    let mut courses = shared.recover().map_err(drop)?;
-    while shared.archive_round(&mut courses)? {}
-    shared.purge_when_due(&courses, &mut TimestampMs(i64::MIN))
+fn archive_all(shared: &Shared) -> Result<(), PortError> {
+    let mut courses = shared.recover()?;
+    while shared.archive_round(&mut courses) {}
+    shared.purge_when_due(&courses, &mut TimestampMs(i64::MIN));
+    Ok(())
 }
 
 #[test]
@@ -215,19 +226,19 @@ fn files_end_at_hours_and_at_multiples() {
     // This batch lies across the multiple.
     log.append_events(3);
     archive_all(&shared(&log, &archive)).unwrap();
-    assert_eq!(archive.names(), [full - 5..full]);
+    assert_eq!(archive.names(), [(full - 5, full)]);
     log.pass(60);
     archive_all(&shared(&log, &archive)).unwrap();
     assert_eq!(archive.names().len(), 1, "the hour may still get events that are on their way");
     log.append_events(1);
     archive_all(&shared(&log, &archive)).unwrap();
-    assert_eq!(archive.names(), [full - 5..full, full..full + 2]);
+    assert_eq!(archive.names(), [(full - 5, full), (full, full + 2)]);
     log.pass(60);
     archive_all(&shared(&log, &archive)).unwrap();
     assert_eq!(archive.names().len(), 2);
     log.pass(1);
     archive_all(&shared(&log, &archive)).unwrap();
-    assert_eq!(archive.names()[2..], [full + 2..full + 3]);
+    assert_eq!(archive.names()[2..], [(full + 2, full + 3)]);
     let hours: Vec<_> = archive.files.lock().keys().map(|file| file.hour.0).collect();
     assert_eq!(hours, [FIRST_HOUR.0, FIRST_HOUR.0, FIRST_HOUR.0 + 1]);
 }
@@ -278,7 +289,7 @@ fn an_archive_ahead_of_the_log_is_left_alone() {
     let shared = shared(&younger, &archive);
     archive_all(&shared).unwrap();
     assert!(shared.progress(ONE).is_stopped.load(Ordering::Relaxed));
-    assert_eq!(archive.names(), [0..3]);
+    assert_eq!(archive.names(), [(0, 3)]);
     assert_eq!(shared.errors.load(Ordering::Relaxed), 1);
 }
 
@@ -291,7 +302,7 @@ fn a_log_that_lost_its_start_goes_on_with_a_gap() {
         log.pass(61);
         archive_all(&shared(&log, &archive)).unwrap();
     }
-    assert_eq!(archive.names(), [0..3, 100..103]);
+    assert_eq!(archive.names(), [(0, 3), (100, 103)]);
 }
 
 #[test]
@@ -303,17 +314,17 @@ fn old_hours_go_but_for_the_newest_file() {
     }
     log.pass(1);
     archive_all(&shared(&log, &archive)).unwrap();
-    assert_eq!(archive.names(), [0..1, 1..2, 2..3]);
+    assert_eq!(archive.names(), [(0, 1), (1, 2), (2, 3)]);
     log.pass(46 * 60 - 2);
     archive_all(&shared(&log, &archive)).unwrap();
     assert_eq!(archive.names().len(), 3, "the first hour ended 47 h 59 min ago");
     log.pass(1);
     archive_all(&shared(&log, &archive)).unwrap();
-    assert_eq!(archive.names(), [1..2, 2..3]);
+    assert_eq!(archive.names(), [(1, 2), (2, 3)]);
     log.pass(1_000 * 60);
     let last = shared(&log, &archive);
     archive_all(&last).unwrap();
-    assert_eq!(archive.names(), [2..3], "progress must not be lost");
+    assert_eq!(archive.names(), [(2, 3)], "progress must not be lost");
     assert_eq!(last.removed.load(Ordering::Relaxed), 1);
 }
 
@@ -459,9 +470,9 @@ proptest! {
         archive_all(&shared(&log, &never_killed)).unwrap();
 
         let mut next = start;
-        for name in archive.names() {
-            prop_assert_eq!(name.start, next);
-            next = name.end;
+        for (from, to) in archive.names() {
+            prop_assert_eq!(from, next);
+            next = to;
         }
         prop_assert_eq!(Offset(next), log.end());
         let (files, expected) = (archive.files.lock(), never_killed.files.lock());

@@ -47,7 +47,7 @@ fn an_hour_that_is_over_is_a_file_after_a_kill_too() {
     assert_eq!(archived_offsets(&tally), [Some(0), Some(0)]);
     tally.child.kill().expect("it runs");
     drop(tally);
-    assert_eq!(raw_files(&archive.join("raw")), [PathBuf::new(); 0]);
+    assert!(raw_files(&archive.join("raw")).is_empty());
 
     let tally = start(2);
     tally.wait_until("archived", || raw_files(&archive.join("raw")).len() == 2);

@@ -114,8 +114,9 @@ fn the_same_events_give_the_same_bytes_in_several_row_groups() {
             for offset in 0..count {
                 let id = format!("id-{offset}");
                 let attributes = format!(r#"{{"n":"{offset}"}}"#);
-                let value = Value::from_micros(offset as i64).ok().filter(|_| offset % 3 == 0);
-                let attributes = (offset % 2 == 0).then_some(attributes.as_str());
+                let value =
+                    Value::from_micros(offset as i64).ok().filter(|_| offset.is_multiple_of(3));
+                let attributes = offset.is_multiple_of(2).then_some(attributes.as_str());
                 sink(RawEvent { value, attributes, ..event(offset, &id) })?;
             }
             Ok(head())
