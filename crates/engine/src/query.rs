@@ -22,6 +22,9 @@ pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
 pub use top::Top;
 
+/// A partition with the slots that an item has in its memory.
+type PinnedItem<'a> = Pinned<'a, Vec<(Slot, Summary)>>;
+
 /// Answers questions. Cheap to share; its functions are synchronous and read storage.
 pub struct Query {
     log: Arc<dyn EventLog>,
@@ -213,7 +216,7 @@ impl Query {
         item: &str,
         event_type: &str,
         range: TimeRange,
-    ) -> Result<(Cover, Vec<Pinned<'_, Vec<(Slot, Summary)>>>), QueryError> {
+    ) -> Result<(Cover, Vec<PinnedItem<'_>>), QueryError> {
         let partitions: Vec<&Partition> = self.partitions_of(item).collect();
         self.pin_all(&partitions, range, |tables, range| {
             let mut slots = Vec::new();
@@ -248,7 +251,7 @@ fn buckets(range: TimeRange, step_minutes: u32) -> Result<Vec<(TimestampMs, Summ
 /// what it counts. A minute may come more than once; its numbers are to be added.
 fn for_each_part(
     cover: &Cover,
-    pinned: &[Pinned<'_, Vec<(Slot, Summary)>>],
+    pinned: &[PinnedItem<'_>],
     cold: Option<&dyn ColdCounters>,
     item: &str,
     event_type: &str,
