@@ -3,6 +3,7 @@
 //! A job runs beside everything else, one at a time, on a thread that yields to all others. What it
 //! reads is never changed by it; killed at any point it leaves nothing behind.
 
+mod audit;
 mod found;
 mod job;
 mod repair;
@@ -11,6 +12,7 @@ mod totals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use batch::{Archive, Scope};
 use engine::ports::{CounterStore, EventLog, PortError};
@@ -20,6 +22,7 @@ use parking_lot::Mutex;
 pub(crate) use found::Found;
 pub(crate) use repair::Repaired;
 
+use crate::audit::Audits;
 use crate::threads::Duty;
 
 /// Jobs that are remembered.
@@ -30,6 +33,8 @@ pub(crate) struct Recounts {
     log: Arc<dyn EventLog>,
     store: Arc<dyn CounterStore>,
     archive: Option<Arc<dyn Archive>>,
+    /// Where what a recount found is remembered.
+    audits: Arc<Audits>,
     jobs: Mutex<Vec<Arc<Job>>>,
 }
 
@@ -127,8 +132,9 @@ impl Recounts {
         log: Arc<dyn EventLog>,
         store: Arc<dyn CounterStore>,
         archive: Option<Arc<dyn Archive>>,
+        audits: Arc<Audits>,
     ) -> Arc<Self> {
-        Arc::new(Self { log, store, archive, jobs: Mutex::default() })
+        Arc::new(Self { log, store, archive, audits, jobs: Mutex::default() })
     }
 
     /// Begins a recount of the hours that a range touches.
@@ -163,9 +169,11 @@ impl Recounts {
         std::thread::Builder::new().name("recount".into()).spawn(move || {
             Duty::Merge.take();
             let ended = EndsAsFailed(&running);
+            let begun = Instant::now();
             let outcome = recounts.run(&running);
             running.end(outcome);
             std::mem::forget(ended);
+            recounts.remember(&running, begun.elapsed());
         })?;
         if jobs.len() == JOBS_KEPT {
             jobs.remove(0);

@@ -76,7 +76,7 @@ impl Tally {
         let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
         let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
         let audits = Arc::new(Audits::open(dir));
-        let audit = Arc::new(LiveAudit::new(audits, clock.clone(), log.partitions()));
+        let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
             flush_interval_ms: settings.flush_interval_ms,
@@ -108,7 +108,7 @@ impl Tally {
         let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let archive = raw_archive(settings)?;
-        let recounts = Recounts::new(log.clone(), store.clone(), archive);
+        let recounts = Recounts::new(log.clone(), store.clone(), archive, audits.clone());
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
         let bulk = open_bulk(settings, &gateway, &processors)?;
         let data_dir = dir.clone();

@@ -2,11 +2,14 @@
 
 use model::aggregate::MemoryTable;
 use model::counter::RowKey;
-use model::{Checkpoint, Day, Horizons, Offset, PartitionId, Stamp, StoredRow, Summary, TimeRange};
+use model::{
+    Checkpoint, Day, Horizons, Offset, PartitionId, Stamp, StoredRow, Summary, TimeRange,
+    TimestampMs,
+};
 
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
-use crate::ports::CounterSnapshot;
+use crate::ports::{CounterSnapshot, PortError};
 
 /// A number and what it is made of: the parts add up to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,19 @@ pub struct PartitionParts {
     pub memory: Vec<MemoryPart>,
     /// Repeats dropped in the partition since the process started, of all items.
     pub duplicates: u64,
+    /// Corrections in the rows that nobody has confirmed yet; no parts beside them.
+    pub corrections: Vec<CorrectedCell>,
+}
+
+/// A cell that was corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorrectedCell {
+    /// Where the correction stands in the partition's log.
+    pub offset: Offset,
+    /// Start of the minute or hour.
+    pub start: TimestampMs,
+    /// What it added to the number of events.
+    pub count: i64,
 }
 
 /// Which rows of the store.
@@ -132,7 +148,17 @@ impl Query {
             memory.iter().for_each(|part| summary.add(&part.summary));
             let checkpoint = snapshot.checkpoint(id)?;
             let duplicates = partition.status().duplicates;
-            parts.push(PartitionParts { partition: id, checkpoint, rows, memory, duplicates });
+            let of_range = range.unwrap_or(TimeRange::ALL);
+            let corrections = corrections(&*snapshot, id, (item, event_type), of_range)?;
+            let partition = id;
+            parts.push(PartitionParts {
+                partition,
+                checkpoint,
+                rows,
+                memory,
+                duplicates,
+                corrections,
+            });
         }
         let mut cold = Summary::EMPTY;
         if range.is_some()
@@ -148,6 +174,28 @@ impl Query {
         let partitions = parts;
         Ok(Explained { range, horizons, summary, partitions, cold, cold_until, quality })
     }
+}
+
+/// The corrections of an item's cells that begin in a range.
+fn corrections(
+    snapshot: &dyn CounterSnapshot,
+    partition: PartitionId,
+    (item, event_type): (&str, &str),
+    range: TimeRange,
+) -> Result<Vec<CorrectedCell>, PortError> {
+    let mut corrected = Vec::new();
+    for repair in snapshot.repairs(partition)?.kept {
+        for cell in &repair.corrections.cells {
+            let Some(place) = cell.place else { continue };
+            let start = place.hour.minute(place.slot % 60);
+            if (&*cell.item, &*cell.event_type) == (item, event_type) && range.contains(start) {
+                let count = cell.is.count as i64 - cell.was.count as i64;
+                let (offset, start) = (repair.offset, start.start());
+                corrected.push(CorrectedCell { offset, start, count });
+            }
+        }
+    }
+    Ok(corrected)
 }
 
 fn total_part(

@@ -85,6 +85,9 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     audit.set_url(audit_url.unwrap_or(&reachable(listener.local_addr()?)))?;
     let audits = settings.audit_interval_ms.map(Duration::from_millis);
     let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
+    let recounts = settings.recount_interval_ms.map(Duration::from_millis);
+    let (recounting, query) = (tally.parts.recounts.clone(), tally.parts.query.clone());
+    let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
     println!("listening on {url}");
     eprintln!(
         "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
@@ -96,7 +99,7 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        audits.inspect(tokio::task::JoinHandle::abort);
+        audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
         eprintln!("stopping: finishing what is in flight");
     };
     http::serve(listener, router, stop).await;

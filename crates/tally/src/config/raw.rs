@@ -64,6 +64,9 @@ pub(crate) struct Raw {
     /// How often the server audits itself with marked events, or off [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) audit_interval: Option<String>,
+    /// How often an hour that is over is counted again from raw events, or off [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) recount_interval: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -85,7 +88,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 17] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 18] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -103,6 +106,7 @@ impl Raw {
             ("segment_bytes", &self.segment_bytes),
             ("log_compression", &self.log_compression),
             ("audit_interval", &self.audit_interval),
+            ("recount_interval", &self.recount_interval),
             ("log_level", &self.log_level),
         ]
     }

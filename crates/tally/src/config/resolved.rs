@@ -114,6 +114,8 @@ pub(crate) struct Resolved {
     pub(crate) log_compression: Compression,
     /// None where the server does not audit itself.
     pub(crate) audit_interval_ms: Option<u64>,
+    /// None where no hour is counted again by itself.
+    pub(crate) recount_interval_ms: Option<u64>,
     pub(crate) log_level: String,
     /// Name, effective value and origin of every setting.
     pub(crate) shown: Vec<(&'static str, String, Origin)>,
@@ -190,7 +192,7 @@ impl Resolved {
         }
         place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 17] =
+        let settings: [Setting; 18] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -209,6 +211,7 @@ impl Resolved {
             segment_bytes,
             log_compression,
             audit_interval,
+            recount_interval,
             log_level,
         ] = settings;
         let fixed = partitions.origin != Origin::Default;
@@ -243,6 +246,10 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(audit_interval.interval_ms(AUDIT_INTERVAL_MIN_MS)?),
             },
+            recount_interval_ms: match recount_interval.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(recount_interval.interval_ms(AUDIT_INTERVAL_MIN_MS)?),
+            },
             log_level: if crate::telemetry::is_filter(&log_level.text) {
                 log_level.text
             } else {
@@ -275,11 +282,12 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         segment_bytes: get("segment_bytes"),
         log_compression: get("log_compression"),
         audit_interval: get("audit_interval"),
+        recount_interval: get("recount_interval"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 17] {
+fn defaults(machine: Machine) -> [(&'static str, String); 18] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -298,6 +306,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 17] {
         ("segment_bytes", "64MiB".into()),
         ("log_compression", "lz4".into()),
         ("audit_interval", "60s".into()),
+        ("recount_interval", "24h".into()),
         ("log_level", "info".into()),
     ]
 }
@@ -409,7 +418,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 19] = [
+        let cases: [(&str, Change); 20] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -428,6 +437,7 @@ mod tests {
             ("log_compression", |raw| raw.log_compression = Some("zip".into())),
             ("audit_interval", |raw| raw.audit_interval = Some("10ms".into())),
             ("audit_interval", |raw| raw.audit_interval = Some("never".into())),
+            ("recount_interval", |raw| raw.recount_interval = Some("10ms".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
         ];
         for (name, change) in cases {

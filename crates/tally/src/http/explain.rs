@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use api::{ColdPart, DecimalNumber, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
+use api::{
+    ColdPart, CorrectionPart, DecimalNumber, ExplainAnswer, MemoryPart, PartitionPart, RowsPart,
+};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -51,7 +53,7 @@ async fn explain(
             sum: sum(&explained.cold),
             until: (explained.cold_until.0 > 0).then(|| explained.cold_until.start().to_string()),
         },
-        corrections: Vec::new(),
+        corrections: explained.partitions.iter().flat_map(corrections).collect(),
         as_of: explained.quality.as_of.to_string(),
         status: status(explained.quality),
     };
@@ -66,6 +68,16 @@ fn partition(parts: &query::PartitionParts) -> PartitionPart {
         memory: parts.memory.iter().map(memory).collect(),
         duplicates_since_start: parts.duplicates,
     }
+}
+
+fn corrections(parts: &query::PartitionParts) -> impl Iterator<Item = CorrectionPart> {
+    let partition = parts.partition.0;
+    parts.corrections.iter().map(move |cell| CorrectionPart {
+        partition,
+        offset: cell.offset.0,
+        time: cell.start.to_string(),
+        count: cell.count,
+    })
 }
 
 fn rows(part: &query::RowsPart) -> RowsPart {

@@ -151,6 +151,12 @@ fn a_wrong_row_is_found_named_repaired_and_taken_back() {
     let (output, clean) = recount(&tally, start, &[]);
     assert_eq!(output.status.code(), Some(0), "{clean}");
 
+    let explained = tally.get("/v1/items/item-1/explain").json();
+    assert_eq!(
+        (&explained["count"], &explained["corrections"][0]["count"]),
+        (&json!(51), &json!(-7))
+    );
+
     // What was replaced is kept, outlives a restart, and comes back when asked for.
     assert_eq!(tally.stop(), Some(0));
     let tally = Tally::start(dir.path(), &FLUSH);
@@ -173,6 +179,33 @@ fn a_wrong_row_is_found_named_repaired_and_taken_back() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("confirmed"), "{output:?}");
     let (_, clean) = recount(&tally, start, &[]);
     assert_eq!(clean["differences"], 0);
+
+    // Every recount is an audit.
+    let audits = tally.get("/v1/admin/audits?kind=recount").json();
+    let results = audits["audits"].as_array().expect("a list").iter();
+    let results: Vec<_> = results.map(|audit| (&audit["result"], &audit["drift"])).collect();
+    let (equal, different) = (json!("equal"), json!("different"));
+    let (none, eight) = (json!(0), json!(8));
+    let expected = [&equal, &different, &equal, &different, &equal];
+    assert_eq!(results.iter().map(|(result, _)| *result).collect::<Vec<_>>(), expected);
+    assert_eq!((results[0].1, results[3].1), (&none, &eight));
+}
+
+#[test]
+fn an_hour_that_is_over_is_counted_again_by_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let flags = ["--flush-interval", "100ms", "--recount-interval", "1s"];
+    let tally = Tally::start(dir.path(), &flags);
+    let hour = now_ms() / 3_600_000 * 3_600_000;
+    assert_eq!(tally.send_json(&json!(events(hour - 1_800_000))).status, 202);
+    tally.wait_until("audited", || {
+        let audits = tally.get("/v1/admin/audits?kind=recount").json();
+        let newest = &audits["audits"][0];
+        newest["result"] == "equal" && newest["expected"] == 200
+    });
+    let metrics = tally.get("/metrics");
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(text.contains("tally_audit_drift{kind=\"recount\"} 0"), "{text}");
 }
 
 #[test]
