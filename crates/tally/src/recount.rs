@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use batch::{Archive, Scope};
 use engine::ports::{CounterStore, EventLog, PortError};
+use engine::query::Query;
 use model::{Offset, PartitionId, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
@@ -190,6 +191,31 @@ impl Recounts {
     /// A recount by its number.
     pub(crate) fn job(&self, id: u64) -> Option<Arc<Job>> {
         self.jobs.lock().iter().find(|job| job.id == id).cloned()
+    }
+
+    /// Whether a range was counted again since the process started, when it was final, and is now
+    /// what the raw events say.
+    pub(crate) fn has_proven(
+        &self,
+        query: &Query,
+        range: TimeRange,
+        (item, event_type): (&str, &str),
+    ) -> bool {
+        let covers = |job: &Job| {
+            job.start <= range.start.start()
+                && range.end.start() <= job.end
+                && job.item.as_deref().is_none_or(|only| only == item)
+                && job.event_type.as_deref().is_none_or(|only| only == event_type)
+                && query.is_final_at(range, job.began)
+        };
+        let is_right = |state: &State| {
+            state.progress == Progress::Done
+                && (state.found.is_empty() || state.repaired.is_some_and(|done| done.refused == 0))
+        };
+        // The newest that covers it says how it is.
+        let jobs = self.jobs();
+        let mut ended = jobs.iter().rev().filter(|job| covers(job)).map(|job| job.state());
+        ended.find(|state| state.progress == Progress::Done).is_some_and(|state| is_right(&state))
     }
 
     /// Corrects what a recount found.

@@ -32,8 +32,12 @@ impl Query {
                 as_of = as_of.min(partition.append_time());
             }
         }
-        let oldest_accepted = as_of.0.saturating_sub(self.max_event_age_ms);
-        let is_final = range.is_some_and(|range| range.end.start().0 < oldest_accepted);
+        let is_final = range.is_some_and(|range| self.is_final_at(range, as_of));
         Quality { as_of, is_final }
+    }
+
+    /// Whether no event of a range was accepted any more at a time.
+    pub fn is_final_at(&self, range: TimeRange, time: TimestampMs) -> bool {
+        range.end.start().0 < time.0.saturating_sub(self.max_event_age_ms)
     }
 }

@@ -10,34 +10,36 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use engine::query::{self, Query, RowsKind};
+use engine::query::{self, RowsKind};
 use model::Summary;
 use model::value::format_micros;
 
 use super::Routes;
-use super::items::{ask, item_of, status};
+use super::items::{Asked, ask, item_of};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::ranges;
 
 /// Adds the paths of this resource.
-pub(super) fn routes(routes: Routes, query: &Arc<Query>) -> Routes {
-    routes.add("/v1/items/{item}/explain", &["GET"], get(explain).with_state(query.clone()))
+pub(super) fn routes(routes: Routes, asked: &Arc<Asked>) -> Routes {
+    routes.add("/v1/items/{item}/explain", &["GET"], get(explain).with_state(asked.clone()))
 }
 
 async fn explain(
-    State(query): State<Arc<Query>>,
+    State(asked): State<Arc<Asked>>,
     item: Result<Path<String>, PathRejection>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     let item = item_of(item)?;
     let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
     let event_type = params.event_type()?;
+    let query = &asked.query;
     let range = ranges::count_range(&params, || query.now())?;
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let explained =
-        ask(&query, true, move |query| query.explain(&asked_item, &asked_type, range)).await?;
+        ask(query, true, move |query| query.explain(&asked_item, &asked_type, range)).await?;
     let bounds = explained.range.map(|range| ranges::bounds(range, explained.quality.as_of));
+    let status = asked.status(explained.quality, explained.range, &item, &event_type);
     let answer = ExplainAnswer {
         item,
         event_type,
@@ -55,7 +57,7 @@ async fn explain(
         },
         corrections: explained.partitions.iter().flat_map(corrections).collect(),
         as_of: explained.quality.as_of.to_string(),
-        status: status(explained.quality),
+        status,
     };
     Ok(json(StatusCode::OK, &answer))
 }

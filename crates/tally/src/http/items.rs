@@ -18,17 +18,24 @@ use super::events::read::Fault;
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::ranges;
+use crate::recount::Recounts;
 
 /// A question over more hours than this is asked off the async threads.
 const INLINE_HOURS_MAX: u32 = 48;
 
 /// Adds the paths of this resource.
-pub(super) fn routes(routes: Routes, query: &Arc<Query>) -> Routes {
-    routes.add("/v1/items/{item}/count", &["GET"], get(count).with_state(query.clone())).add(
+pub(super) fn routes(routes: Routes, asked: &Arc<Asked>) -> Routes {
+    routes.add("/v1/items/{item}/count", &["GET"], get(count).with_state(asked.clone())).add(
         "/v1/items/{item}/stats",
         &["GET"],
-        get(stats).with_state(query.clone()),
+        get(stats).with_state(asked.clone()),
     )
+}
+
+/// Who answers, and who says how good the answer is.
+pub(super) struct Asked {
+    pub(super) query: Arc<Query>,
+    pub(super) recounts: Arc<Recounts>,
 }
 
 /// The item of a path, checked.
@@ -61,24 +68,35 @@ fn is_long(query: &Query, range: TimeRange) -> bool {
     range.hours().len() > INLINE_HOURS_MAX as usize || query.reaches_days(range)
 }
 
-/// What `status` says.
-pub(super) fn status(quality: Quality) -> String {
-    if quality.is_final { "final".into() } else { "provisional".into() }
+impl Asked {
+    /// What `status` says.
+    pub(super) fn status(
+        &self,
+        quality: Quality,
+        range: Option<TimeRange>,
+        item: &str,
+        event_type: &str,
+    ) -> String {
+        let Some(range) = range.filter(|_| quality.is_final) else { return "provisional".into() };
+        let is_proven = self.recounts.has_proven(&self.query, range, (item, event_type));
+        if is_proven { "recounted".into() } else { "final".into() }
+    }
 }
 
 async fn count(
-    State(query): State<Arc<Query>>,
+    State(asked): State<Arc<Asked>>,
     item: Result<Path<String>, PathRejection>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     let item = item_of(item)?;
     let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
     let event_type = params.event_type()?;
+    let query = &asked.query;
     let range = ranges::count_range(&params, || query.now())?;
-    let is_long = range.is_some_and(|range| is_long(&query, range));
+    let is_long = range.is_some_and(|range| is_long(query, range));
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let counted =
-        ask(&query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
+        ask(query, is_long, move |query| query.count(&asked_item, &asked_type, range)).await?;
     let (start, end) = match counted.range {
         Some(range) => {
             let (start, end) = ranges::bounds(range, counted.quality.as_of);
@@ -86,6 +104,7 @@ async fn count(
         }
         None => (None, None),
     };
+    let status = asked.status(counted.quality, counted.range, &item, &event_type);
     Ok(json(
         StatusCode::OK,
         &CountAnswer {
@@ -95,13 +114,13 @@ async fn count(
             end,
             count: counted.summary.count,
             as_of: counted.quality.as_of.to_string(),
-            status: status(counted.quality),
+            status,
         },
     ))
 }
 
 async fn stats(
-    State(query): State<Arc<Query>>,
+    State(asked): State<Arc<Asked>>,
     item: Result<Path<String>, PathRejection>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
@@ -110,20 +129,22 @@ async fn stats(
     let event_type = params.event_type()?;
     let functions = Functions::of(&params)?;
     let step = step_of(&params)?;
+    let query = &asked.query;
     let range = ranges::series_range(&params, step, || query.now())?;
     let points = ranges::points(range, step);
     if points > SERIES_POINTS_MAX {
         return Err(QueryError::TooManyPoints { points, max: SERIES_POINTS_MAX }.into());
     }
-    let is_long = is_long(&query, range);
+    let is_long = is_long(query, range);
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let question = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
-    let series = ask(&query, is_long, question).await?;
+    let series = ask(query, is_long, question).await?;
     let (start, end) = ranges::bounds(series.range, series.quality.as_of);
     let points = series.points.iter().map(|(time, summary)| StatsPoint {
         time: time.to_string(),
         summary: functions.of_summary(summary),
     });
+    let status = asked.status(series.quality, Some(series.range), &item, &event_type);
     Ok(json(
         StatusCode::OK,
         &StatsAnswer {
@@ -135,7 +156,7 @@ async fn stats(
             total: functions.of_summary(&series.total),
             series: points.collect(),
             as_of: series.quality.as_of.to_string(),
-            status: status(series.quality),
+            status,
         },
     ))
 }

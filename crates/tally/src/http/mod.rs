@@ -89,8 +89,10 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = bulk::routes(routes, &parts.bulk);
     let judged = metrics.clone();
     parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
-    let routes = items::routes(routes, &parts.query);
-    let routes = explain::routes(routes, &parts.query);
+    let (query, recounts) = (parts.query.clone(), parts.recounts.clone());
+    let asked = Arc::new(items::Asked { query, recounts });
+    let routes = items::routes(routes, &asked);
+    let routes = explain::routes(routes, &asked);
     let routes = counts::routes(routes, &parts.query);
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);

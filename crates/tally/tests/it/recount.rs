@@ -192,6 +192,28 @@ fn a_wrong_row_is_found_named_repaired_and_taken_back() {
 }
 
 #[test]
+fn a_final_range_that_was_counted_again_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let start = now_ms() - AGO_MS;
+    let flags = ["--flush-interval", "100ms"];
+    let tally = Tally::start(dir.path(), &flags);
+    assert_eq!(tally.send_json(&json!(events(start))).status, 202);
+    assert_eq!(tally.stop(), Some(0));
+    // From here on, events of an hour ago are refused.
+    let tally = Tally::start(dir.path(), &[&flags[..], &["--max-event-age", "30m"]].concat());
+    let end = start + 1_800_000;
+    let status = |item: &str| {
+        let path = format!("/v1/items/{item}/count?start={start}&end={end}");
+        tally.get(&path).json()["status"].as_str().expect("a text").to_owned()
+    };
+    assert_eq!(status("item-1"), "final");
+    assert_eq!(recount(&tally, start, &["--item", "item-1"]).0.status.code(), Some(0));
+    assert_eq!((status("item-1"), status("item-2")), ("recounted".into(), "final".into()));
+    let whole = tally.get("/v1/items/item-1/count").json();
+    assert_eq!(whole["status"], "provisional");
+}
+
+#[test]
 fn an_hour_that_is_over_is_counted_again_by_itself() {
     let dir = tempfile::tempdir().expect("a folder");
     let flags = ["--flush-interval", "100ms", "--recount-interval", "1s"];
