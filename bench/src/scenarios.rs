@@ -1,5 +1,7 @@
 //! What is measured, and against which target.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
@@ -25,6 +27,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("single", single),
     ("queries", queries),
     ("window", window),
+    ("recount", recount),
 ];
 
 /// Batches of 1,000, items by Zipf's law over 100,000, 1 % repeats, four connections.
@@ -176,5 +179,73 @@ fn window(bench: &Bench) -> Result<Findings> {
         mib(usage.rss_peak)
     )];
     let raw = vec![json!({ "report": report, "rss": usage.rss, "rss_peak": usage.rss_peak })];
+    Ok(Findings { lines, raw })
+}
+
+/// The rule of `docs/format.md` in SQL: the same count from the same files.
+const DUCKDB: &str = r#"
+import duckdb, sys, time
+began = time.perf_counter()
+rows, counted, cells = duckdb.sql(f"""
+  select sum(n)::bigint, sum(c)::bigint, count(*) from (
+    select item, type, time_bucket(interval 1 minute, time) as minute, count(*) as n,
+      count(*) filter (before is null
+        or epoch_ms(append_time) // 60000 - epoch_ms(before) // 60000 > 10) as c
+    from (
+      select item, type, time, append_time,
+        lag(append_time) over (partition by partition, item, type, id order by "offset") as before
+      from read_parquet('{sys.argv[1]}/archive/raw/**/*.parquet')
+    ) group by all
+  )""").fetchone()
+print(rows, counted, cells, time.perf_counter() - began)
+"#;
+
+/// Counting raw events again, beside DuckDB doing the same on the same files.
+fn recount(bench: &Bench) -> Result<Findings> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python = Command::new(root.join("scripts/outside")).arg("duckdb").output()?;
+    ensure!(python.status.success(), "DuckDB cannot be installed");
+    let python = String::from_utf8(python.stdout)?;
+    let server = Server::tally(&bench.program, &bench.scratch, &["--flush-interval", "1s"])?;
+    let load_flags = flags(&format!("{BATCHES} --events {}", bench.events));
+    run(&bench.program, &server.url, &load_flags)?;
+    server.wait_until_counted()?;
+    server.wait_until_archived()?;
+    let (mut raw, mut ratios, mut own, mut others) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.runs {
+        let begun = std::time::Instant::now();
+        let report = Command::new(&bench.program)
+            .args(["recount", "--json", "--start", "0", "--end", "4000000000000"])
+            .args(["--url", &server.url])
+            .output()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let report: Value = serde_json::from_slice(&report.stdout)?;
+        ensure!(report["differences"] == 0, "the counters are not what the events say: {report}");
+        let rate = number(&report, "events_read")? / seconds;
+        let duckdb =
+            Command::new(python.trim()).args(["-c", DUCKDB]).arg(server.data_dir()?).output()?;
+        let printed = String::from_utf8_lossy(&duckdb.stdout).into_owned();
+        let figures: Vec<f64> =
+            printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [rows, counted, _, duckdb_seconds] = figures[..] else {
+            anyhow::bail!("DuckDB: {}", String::from_utf8_lossy(&duckdb.stderr));
+        };
+        ensure!(counted < rows, "there are repeats among the events");
+        own.push(rate);
+        others.push(rows / duckdb_seconds);
+        ratios.push(rate / (rows / duckdb_seconds));
+        raw.push(json!({ "seconds": seconds, "report": { "events_read": report["events_read"],
+            "repeats": report["repeats"] }, "duckdb": { "rows": rows, "seconds": duckdb_seconds } }));
+    }
+    server.stop()?;
+    let lines = vec![
+        format!("{:.0} rows/s counted again and compared, one thread", median(own)),
+        format!(
+            "{:.0} rows/s: DuckDB, all cores, the same count without a comparison",
+            median(others)
+        ),
+        format!("{:.2} of DuckDB's rate (at least 0.67)", median(ratios)),
+    ];
     Ok(Findings { lines, raw })
 }

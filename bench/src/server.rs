@@ -95,6 +95,31 @@ impl Server {
         bail!("the server does not catch up");
     }
 
+    /// Waits until every raw file that is full is in the archive.
+    pub(crate) fn wait_until_archived(&self) -> Result<()> {
+        const FILE_OFFSETS: u64 = 1 << 20;
+        for _ in 0..1_200 {
+            let path = format!("{}/v1/admin/partitions", self.url);
+            let output = Command::new("curl").args(["-sf", "-m", "10", &path]).output()?;
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let partitions = answer["partitions"].as_array().context("a list of partitions")?;
+            let is_done = |partition: &serde_json::Value| {
+                let of = |name: &str| partition[name].as_u64().unwrap_or(0);
+                of("archived_offset") >= of("durable_offset") / FILE_OFFSETS * FILE_OFFSETS
+            };
+            if partitions.iter().all(is_done) {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        bail!("the archive does not catch up");
+    }
+
+    /// Where its data lies.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf> {
+        Ok(self.data.as_ref().context("the server has a data folder")?.path().join("d"))
+    }
+
     /// Stops the server; bytes that its data takes on disk then, reserved room left out.
     pub(crate) fn stop_and_measure(mut self) -> Result<u64> {
         let data = self.data.take().context("the server has a data folder")?;
