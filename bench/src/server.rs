@@ -23,6 +23,15 @@ pub(crate) struct Usage {
     pub(crate) rss_peak: u64,
 }
 
+/// Bytes of disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskUse {
+    /// Of the log and the counters.
+    pub(crate) hot: u64,
+    /// Of raw events in the archive.
+    pub(crate) archive: u64,
+}
+
 impl Server {
     /// Starts `tally serve` on a new data folder below `scratch`.
     pub(crate) fn tally(program: &Path, scratch: &Path, flags: &[&str]) -> Result<Self> {
@@ -121,10 +130,12 @@ impl Server {
     }
 
     /// Stops the server; bytes that its data takes on disk then, reserved room left out.
-    pub(crate) fn stop_and_measure(mut self) -> Result<u64> {
+    pub(crate) fn stop_and_measure(mut self) -> Result<DiskUse> {
         let data = self.data.take().context("the server has a data folder")?;
         self.stop()?;
-        written_bytes(data.path())
+        let archive = data.path().join("d/archive");
+        let archive = if archive.exists() { written_bytes(&archive)? } else { 0 };
+        Ok(DiskUse { hot: written_bytes(data.path())? - archive, archive })
     }
 
     /// Asks the server to stop and waits until it has.

@@ -48,6 +48,7 @@ pub(crate) struct Job {
     pub(crate) item: Option<String>,
     pub(crate) event_type: Option<String>,
     pub(crate) began: TimestampMs,
+    by: AskedBy,
     planned: AtomicU64,
     read: AtomicU64,
     judged: AtomicU64,
@@ -56,6 +57,15 @@ pub(crate) struct Job {
     skips_totals: AtomicBool,
     is_stopping: AtomicBool,
     state: Mutex<State>,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedBy {
+    /// Somebody, who is told when it fails.
+    Request,
+    /// The audit.
+    Schedule,
 }
 
 /// How far a recount is.
@@ -138,13 +148,13 @@ impl Recounts {
         Arc::new(Self { log, store, archive, audits, jobs: Mutex::default() })
     }
 
-    /// Begins a recount of the hours that a range touches.
+    /// Begins a recount of the hours that a range touches. `by` says who wants to know.
     pub(crate) fn start(
         self: &Arc<Self>,
         range: TimeRange,
         item: Option<String>,
         event_type: Option<String>,
-        began: TimestampMs,
+        (by, began): (AskedBy, TimestampMs),
     ) -> Result<Arc<Job>, StartError> {
         let mut jobs = self.jobs.lock();
         if let Some(running) = jobs.iter().find(|job| job.state().progress == Progress::Running) {
@@ -158,6 +168,7 @@ impl Recounts {
             item,
             event_type,
             began,
+            by,
             planned: AtomicU64::new(0),
             read: AtomicU64::new(0),
             judged: AtomicU64::new(0),

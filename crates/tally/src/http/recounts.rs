@@ -20,7 +20,7 @@ use model::{Cell, HourCell, Summary, TimeRange, TimestampMs};
 
 use super::Routes;
 use super::problem::{Failure, json};
-use crate::recount::{Found, Job, Progress, Recounts, RepairError, Repaired};
+use crate::recount::{AskedBy, Found, Job, Progress, Recounts, RepairError, Repaired};
 
 /// Differences of an answer.
 const FOUND_MAX: usize = 1_000;
@@ -65,7 +65,7 @@ async fn start(State(paths): Paths, body: Bytes) -> Result<Response, Failure> {
     let began = paths.query.now();
     let job = paths
         .recounts
-        .start(range, request.item, request.event_type, began)
+        .start(range, request.item, request.event_type, (AskedBy::Request, began))
         .map_err(|error| Failure::new(ProblemCode::Conflict, error.to_string()))?;
     Ok(json(StatusCode::ACCEPTED, &describe(&job)))
 }

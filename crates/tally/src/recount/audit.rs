@@ -8,7 +8,7 @@ use engine::query::Query;
 use model::bucket::HOUR_MS;
 use model::{TimeRange, TimestampMs};
 
-use super::{Job, Progress, Recounts};
+use super::{AskedBy, Job, Progress, Recounts};
 
 /// The kind of audit that recounts are.
 const KIND: &str = "recount";
@@ -28,7 +28,7 @@ impl Recounts {
             let end = now.floor(HOUR_MS);
             let range = TimeRange::covering(TimestampMs(end.0 - HOUR_MS), end);
             // Where one is running already, that one is an audit too.
-            if let Err(error) = self.start(range, None, None, now) {
+            if let Err(error) = self.start(range, None, None, (AskedBy::Schedule, now)) {
                 tracing::debug!(%error, "an audit is left out");
             }
         }
@@ -49,8 +49,9 @@ impl Recounts {
         };
         let range = format!("{} to {}", job.start, job.end);
         match state.progress {
-            // Whoever stopped it knows.
+            // Whoever asked for it or stopped it knows.
             Progress::Running | Progress::Stopped => return,
+            Progress::Failed(_) if job.by == AskedBy::Request => return,
             Progress::Failed(error) => audit.detail = format!("{range}: {error}"),
             Progress::Done => {
                 // Each cell is in a total too; a total alone may be wrong as well.

@@ -1,15 +1,17 @@
 //! One recount: reads raw events and the rest of the log, compares with what is stored.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use batch::{Recount, Scope, StoredCell, raw_files};
 use engine::ports::{CounterSnapshot, ErrorKind, PortError};
+use model::bucket::HOUR_MS;
 use model::{Cell, Checkpoint, Day, Hour, Offset, PartitionId, StoredRow, Summary, TimestampMs};
 
 use super::found::{Found, numbers};
 use super::{Job, Recounts, Stopped, tail, totals};
 
-/// Events that are judged in one go. More are gone through several times, each time with a share of
+/// Events that are judged in one go, by all threads. More are gone through several times, each time with a share of
 /// the items: an event that may repeat takes some 30 bytes.
 const EVENTS_AT_A_TIME: u64 = 24_000_000;
 /// How long a recount waits for a flush that takes what it has read into the store.
@@ -17,33 +19,72 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
 const FLUSH_POLL: Duration = Duration::from_millis(100);
 
 impl Recounts {
-    /// Runs a job to its end; what differs, in no order.
+    /// Runs a job to its end; what differs, in no order. Partitions are read side by side, as many
+    /// as there are cores.
     pub(super) fn run(&self, job: &Job) -> anyhow::Result<Vec<Found>> {
-        let partitions = (0..self.log.partitions()).map(PartitionId);
         let files = match &self.archive {
             Some(archive) => raw_files(&**archive)?,
             None => Vec::new(),
         };
-        let mut found = Vec::new();
-        for partition in partitions {
-            let scope = job.scope(0, 1);
-            let needed = scope.needed_from_ms();
-            let mine = files.iter().filter(|file| file.partition == partition.0);
-            let of_files: u64 = mine
-                .clone()
-                .filter(|file| file.hour_ms + 3_600_000 > needed)
-                .map(|file| file.to - file.from)
-                .sum();
-            let bounds = self.log.bounds(partition);
-            let read_to = mine.map(|file| file.to).max().unwrap_or(bounds.start_offset.0);
-            let planned = of_files + bounds.durable_offset.0.saturating_sub(read_to);
-            let shares = (planned / EVENTS_AT_A_TIME + 1) as u32;
-            job.plan(planned * u64::from(shares));
-            let mut of_partition = Vec::new();
-            for share in 0..shares {
-                self.share(job, partition, &files, job.scope(share, shares), &mut of_partition)?;
+        let partitions = self.log.partitions();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.min(usize::from(partitions));
+        let next = AtomicU16::new(0);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let partition = next.fetch_add(1, Ordering::Relaxed);
+                if partition >= partitions {
+                    return Ok(found);
+                }
+                let partition = PartitionId(partition);
+                match self.partition(job, partition, &files, threads as u64) {
+                    Ok(mut of_it) => found.append(&mut of_it),
+                    Err(error) => {
+                        // Nothing can be said without this one.
+                        next.store(partitions, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
             }
-            found.append(&mut of_partition);
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut found = work();
+            for other in others {
+                let of_other =
+                    other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                found = match (found, of_other) {
+                    (Ok(found), Ok(of_other)) => Ok(found.into_iter().chain(of_other).collect()),
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                };
+            }
+            found
+        })
+    }
+
+    fn partition(
+        &self,
+        job: &Job,
+        partition: PartitionId,
+        files: &[batch::RawFile],
+        threads: u64,
+    ) -> anyhow::Result<Vec<Found>> {
+        let needed = job.scope(0, 1).needed_from_ms();
+        let mine = files.iter().filter(|file| file.partition == partition.0);
+        let of_files: u64 = mine
+            .clone()
+            .filter(|file| file.hour_ms + HOUR_MS > needed)
+            .map(|file| file.to - file.from)
+            .sum();
+        let bounds = self.log.bounds(partition);
+        let read_to = mine.map(|file| file.to).max().unwrap_or(bounds.start_offset.0);
+        let planned = of_files + bounds.durable_offset.0.saturating_sub(read_to);
+        let shares = (planned * threads / EVENTS_AT_A_TIME + 1) as u32;
+        job.plan(planned * u64::from(shares));
+        let mut found = Vec::new();
+        for share in 0..shares {
+            self.share(job, partition, files, job.scope(share, shares), &mut found)?;
         }
         Ok(found)
     }
@@ -168,7 +209,7 @@ fn compare(
 ) -> Result<Vec<Found>, PortError> {
     let known = checkpoint.next_offset;
     recount.settle(checkpoint.horizons.minute().start().0);
-    let hour = |ms: i64| u32::try_from(ms / 3_600_000).unwrap_or(u32::MAX);
+    let hour = |ms: i64| u32::try_from(ms / HOUR_MS).unwrap_or(u32::MAX);
     let mut found = Vec::new();
     let mut each = |hour: Hour, event_type: &str, item: &str, row: StoredRow| {
         let mut compare = |start: TimestampMs, summary: &Summary| {
