@@ -254,7 +254,7 @@ impl Oracle {
         for (number, event) in self.sent.iter().enumerate() {
             ensure!(
                 !event.acknowledged || event.given_up || (event.in_log && event.counted),
-                "event {number} was acknowledged and is lost"
+                "event {number} was acknowledged and is lost: {event:?}"
             );
         }
         Ok(())
