@@ -21,7 +21,7 @@ test-spark: ## Spark, which this installs, counts raw events as Tally does
 	@scripts/toolchain && cargo test --release --locked -p tally --test real spark -- --ignored
 
 check: ## format, lints and tests
-	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace --all-features
+	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace
 
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
