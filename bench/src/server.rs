@@ -159,9 +159,12 @@ impl Drop for Server {
 pub(crate) fn machine_cpu_s() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("a line of /proc")?;
-    // user, nice, system, idle, iowait, irq, softirq
-    let ticks: Vec<u64> = line.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
-    let worked = ticks.iter().take(7).sum::<u64>() - ticks.iter().skip(3).take(2).sum::<u64>();
+    let (_, ticks) = line.split_once(' ').context("the line of all cores")?;
+    let ticks: Vec<u64> = ticks.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else {
+        bail!("/proc/stat does not say what the cores did")
+    };
+    let worked = user + nice + system + irq + softirq;
     Ok(worked as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
