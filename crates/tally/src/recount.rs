@@ -157,7 +157,7 @@ impl Recounts {
         (by, began): (AskedBy, TimestampMs),
     ) -> Result<Arc<Job>, StartError> {
         let mut jobs = self.jobs.lock();
-        if let Some(running) = jobs.iter().find(|job| job.state().progress == Progress::Running) {
+        if let Some(running) = jobs.iter().find(|job| job.is_running()) {
             return Err(StartError::Running(running.id));
         }
         let hours = range.hours();
@@ -219,14 +219,10 @@ impl Recounts {
                 && job.event_type.as_deref().is_none_or(|only| only == event_type)
                 && query.is_final_at(range, job.began)
         };
-        let is_right = |state: &State| {
-            state.progress == Progress::Done
-                && (state.found.is_empty() || state.repaired.is_some_and(|done| done.refused == 0))
-        };
-        // The newest that covers it says how it is.
-        let jobs = self.jobs();
-        let mut ended = jobs.iter().rev().filter(|job| covers(job)).map(|job| job.state());
-        ended.find(|state| state.progress == Progress::Done).is_some_and(|state| is_right(&state))
+        // The newest that covers it and is done says how it is. Asked with every count of what is
+        // final, so nothing is copied.
+        let jobs = self.jobs.lock();
+        jobs.iter().rev().filter(|job| covers(job)).find_map(|job| job.has_proven()) == Some(true)
     }
 
     /// Corrects what a recount found.
@@ -247,6 +243,10 @@ impl Recounts {
         Ok(repaired)
     }
 
+    fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.log.partitions()).map(PartitionId)
+    }
+
     /// Ends what is running, soon.
     pub(crate) fn stop(&self) {
         self.jobs.lock().iter().for_each(|job| job.stop());
@@ -263,9 +263,21 @@ impl Drop for EndsAsFailed<'_> {
 }
 
 impl Job {
+    fn is_running(&self) -> bool {
+        self.state.lock().progress == Progress::Running
+    }
+
     /// How far it is.
     pub(crate) fn state(&self) -> State {
         self.state.lock().clone()
+    }
+
+    /// Whether counters are what the raw events say, as far as they were compared; none where that
+    /// was not found out.
+    fn has_proven(&self) -> Option<bool> {
+        let state = self.state.lock();
+        let is_repaired = || state.repaired.is_some_and(|done| done.refused == 0);
+        (state.progress == Progress::Done).then(|| state.found.is_empty() || is_repaired())
     }
 
     /// What it has done so far.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::ports::{AppendPart, ErrorKind, PortError, Repair};
+use engine::ports::{AppendPart, ErrorKind, PortError, Repair, Repairs};
 use futures::executor::block_on;
 use model::control::Control;
 use model::{Correction, Corrections, Offset, PartitionId};
@@ -31,7 +31,7 @@ impl Recounts {
     pub(super) fn correct(&self, found: &[Found]) -> Result<Repaired, RepairError> {
         let generation = self.next_generation()?;
         let mut records = Vec::new();
-        for partition in (0..self.log.partitions()).map(PartitionId) {
+        for partition in self.partitions() {
             let mine: Vec<_> = found.iter().filter(|f| f.partition == partition).collect();
             for corrections in chunks(generation, mine) {
                 records.push((partition, corrections));
@@ -44,11 +44,11 @@ impl Recounts {
     pub(crate) fn revert(&self, generation: u64) -> Result<Repaired, RepairError> {
         let new_generation = self.next_generation()?;
         let mut records = Vec::new();
-        for (partition, repairs, newest) in self.of_generation(generation)? {
+        for (partition, Repairs { newest, kept }) in self.of_generation(generation)? {
             if newest.is_some_and(|(_, newest)| newest != generation) {
                 return Err(RepairError::Later(generation));
             }
-            for repair in repairs {
+            for repair in kept {
                 let swap = |cell: Correction| Correction { was: cell.is, is: cell.was, ..cell };
                 let cells = repair.corrections.cells.into_iter().map(swap).collect();
                 // They were counted on from there in the same way as from anywhere later.
@@ -64,7 +64,7 @@ impl Recounts {
 
     /// Lets go of what a generation replaced.
     pub(crate) fn confirm(&self, generation: u64) -> Result<(), RepairError> {
-        for (partition, _, _) in self.of_generation(generation)? {
+        for (partition, _) in self.of_generation(generation)? {
             let next = self.append(partition, &Control::Confirmed { generation })?;
             self.wait_flushed(partition, next)?;
         }
@@ -73,28 +73,26 @@ impl Recounts {
 
     /// Everything that was corrected and not confirmed, by partition.
     pub(crate) fn kept(&self) -> Result<Vec<(PartitionId, Repair)>, PortError> {
-        let mut kept = Vec::new();
-        for partition in (0..self.log.partitions()).map(PartitionId) {
-            let repairs = self.store.snapshot()?.repairs(partition)?;
-            kept.extend(repairs.kept.into_iter().map(|repair| (partition, repair)));
-        }
-        Ok(kept)
+        let of_all = self.repairs()?.into_iter();
+        let of_one = |(partition, repairs): (PartitionId, Repairs)| {
+            repairs.kept.into_iter().map(move |repair| (partition, repair))
+        };
+        Ok(of_all.flat_map(of_one).collect())
     }
 
-    #[expect(clippy::type_complexity, reason = "three things of a partition, used twice")]
-    fn of_generation(
-        &self,
-        generation: u64,
-    ) -> Result<Vec<(PartitionId, Vec<Repair>, Option<(Offset, u64)>)>, RepairError> {
-        let mut partitions = Vec::new();
-        for partition in (0..self.log.partitions()).map(PartitionId) {
-            let repairs = self.store.snapshot()?.repairs(partition)?;
-            let is_of = |repair: &Repair| repair.corrections.generation == generation;
-            let kept: Vec<_> = repairs.kept.into_iter().filter(is_of).collect();
-            if !kept.is_empty() {
-                partitions.push((partition, kept, repairs.newest));
-            }
+    /// The corrections of every partition, as they are at one moment.
+    fn repairs(&self) -> Result<Vec<(PartitionId, Repairs)>, PortError> {
+        let snapshot = self.store.snapshot()?;
+        self.partitions().map(|partition| Ok((partition, snapshot.repairs(partition)?))).collect()
+    }
+
+    /// The partitions in which corrections of a generation are kept, with nothing else kept.
+    fn of_generation(&self, generation: u64) -> Result<Vec<(PartitionId, Repairs)>, RepairError> {
+        let mut partitions = self.repairs()?;
+        for (_, repairs) in &mut partitions {
+            repairs.kept.retain(|repair| repair.corrections.generation == generation);
         }
+        partitions.retain(|(_, repairs)| !repairs.kept.is_empty());
         if partitions.is_empty() {
             return Err(RepairError::Unknown(generation));
         }
@@ -107,10 +105,8 @@ impl Recounts {
             PortError::caused(ErrorKind::Unavailable, "no generation can be given", error)
         })?;
         let mut generation = u64::try_from(now.0).unwrap_or(1);
-        for partition in (0..self.log.partitions()).map(PartitionId) {
-            if let Some((_, newest)) = self.store.snapshot()?.repairs(partition)?.newest {
-                generation = generation.max(newest + 1);
-            }
+        for (_, Repairs { newest, .. }) in self.repairs()? {
+            generation = generation.max(newest.map_or(0, |(_, newest)| newest + 1));
         }
         Ok(generation)
     }
@@ -160,8 +156,8 @@ impl Recounts {
 fn chunks(generation: u64, mut found: Vec<&Found>) -> Vec<Corrections> {
     found.sort_by_key(|f| (f.known_offset, &f.cell.item, &f.cell.event_type));
     let is_together = |a: &&Found, b: &&Found| {
-        let names = |f: &Found| (f.known_offset, f.cell.item.clone(), f.cell.event_type.clone());
-        names(a) == names(b)
+        a.known_offset == b.known_offset
+            && (&a.cell.item, &a.cell.event_type) == (&b.cell.item, &b.cell.event_type)
     };
     let mut records: Vec<Corrections> = Vec::new();
     for group in found.chunk_by(is_together) {
