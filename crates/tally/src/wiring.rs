@@ -13,6 +13,7 @@ use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
+use batch::Archive;
 use engine::admission::Admission;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
@@ -84,8 +85,11 @@ impl Tally {
             hash_keys: rand::random(),
             dedup_minutes: settings.dedup_minutes,
         };
-        let archive = Duty::Merge.call(|| open_archive(settings, &log))?;
-        let (archiver, cold) = archive.map_or((None, None), |(archiver, cold)| {
+        let objects = Duty::Merge.call(|| open_objects(settings))?;
+        let archive = objects
+            .clone()
+            .map(|objects| Duty::Merge.call(|| open_archive(settings, objects, &log)));
+        let (archiver, cold) = archive.transpose()?.map_or((None, None), |(archiver, cold)| {
             (Some(Arc::new(archiver)), Some(Arc::new(cold) as Arc<dyn ColdCounters>))
         });
         if cold.is_none() {
@@ -107,10 +111,10 @@ impl Tally {
         let cold_days = cold_days.transpose()?;
         let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
-        let archive = raw_archive(settings)?;
-        let recounts = Recounts::new(log.clone(), store.clone(), archive, audits.clone());
+        let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
+        let recounts = Recounts::new(log.clone(), store.clone(), raw, audits.clone());
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
-        let bulk = open_bulk(settings, &gateway, &processors)?;
+        let bulk = open_bulk(settings, objects, &gateway, &processors)?;
         let data_dir = dir.clone();
         let parts = Parts {
             gateway,
@@ -213,16 +217,21 @@ fn check_nothing_is_cold(store: &dyn CounterStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts to archive raw events, and opens the files of cold days, where that is wanted.
-fn open_archive(
-    settings: &Resolved,
-    log: &Arc<dyn EventLog>,
-) -> anyhow::Result<Option<(Archiver, ColdFiles)>> {
+/// Opens the archive, where one is wanted.
+fn open_objects(settings: &Resolved) -> anyhow::Result<Option<Objects>> {
     let Some(place) = &settings.archive else { return Ok(None) };
     let place: Place =
         place.parse().with_context(|| format!("the setting `archive` is `{place}`"))?;
+    Ok(Some(Objects::open(&place)?))
+}
+
+/// Starts to archive raw events, and opens the files of cold days.
+fn open_archive(
+    settings: &Resolved,
+    objects: Objects,
+    log: &Arc<dyn EventLog>,
+) -> anyhow::Result<(Archiver, ColdFiles)> {
     let owner = archive_owner(&settings.data_dir)?;
-    let objects = Objects::open(&place)?;
     let cold = ColdFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     let archive = RawFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     match archive.claim() {
@@ -238,18 +247,13 @@ fn open_archive(
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,
     };
-    Ok(Some((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold)))
+    Ok((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold))
 }
 
 /// The archive as recounts read it.
-fn raw_archive(settings: &Resolved) -> anyhow::Result<Option<Arc<dyn batch::Archive>>> {
-    let Some(place) = &settings.archive else { return Ok(None) };
-    Ok(Some(Arc::new(ReadObjects(Objects::open(&place.parse()?)?))))
-}
-
 struct ReadObjects(Objects);
 
-impl batch::Archive for ReadObjects {
+impl Archive for ReadObjects {
     fn raw_names(&self) -> Result<Vec<String>, batch::Error> {
         let objects = self.0.list("raw").map_err(|error| batch::Error::Archive(Box::new(error)))?;
         Ok(objects.into_iter().map(|object| object.name).collect())
@@ -266,16 +270,16 @@ impl batch::Archive for ReadObjects {
 /// Starts the bulk lane: its files lie in the archive, or in the data folder where there is none.
 fn open_bulk(
     settings: &Resolved,
+    archive: Option<Objects>,
     gateway: &Arc<Gateway>,
     processors: &Arc<Processors>,
 ) -> anyhow::Result<Arc<BulkLane>> {
-    let place: Place = match &settings.archive {
-        Some(place) => place.parse()?,
-        None => settings.data_dir.as_path().into(),
+    let objects = match archive {
+        Some(objects) => objects,
+        None => Objects::open(&settings.data_dir.as_path().into())?,
     };
-    let objects = Arc::new(Duty::Merge.call(|| Objects::open(&place))?);
     let reserve = ARCHIVE_RESERVE_BYTES + BULK_MARGIN_BYTES;
-    Ok(BulkLane::start(objects, gateway.clone(), processors.clone(), reserve)?)
+    Ok(BulkLane::start(Arc::new(objects), gateway.clone(), processors.clone(), reserve)?)
 }
 
 /// The name of this data folder in its archive: random, made at the first start.
