@@ -12,11 +12,9 @@ use axum::response::Response;
 use axum::routing::get;
 use engine::query::{self, RowsKind};
 use model::Summary;
-use model::value::format_micros;
 
 use super::Routes;
-use super::items::{Asked, ask, item_of};
-use super::params::Params;
+use super::items::{Asked, CountQuestion, ask, decimal};
 use super::problem::{Failure, json};
 use super::ranges;
 
@@ -30,11 +28,8 @@ async fn explain(
     item: Result<Path<String>, PathRejection>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
-    let item = item_of(item)?;
-    let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
-    let event_type = params.event_type()?;
-    let query = &asked.query;
-    let range = ranges::count_range(&params, || query.now())?;
+    let question = asked.count_question(item, params.as_deref())?;
+    let (query, CountQuestion { item, event_type, range }) = (&asked.query, question);
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let explained =
         ask(query, true, move |query| query.explain(&asked_item, &asked_type, range)).await?;
@@ -110,5 +105,5 @@ fn memory(part: &query::MemoryPart) -> MemoryPart {
 }
 
 fn sum(summary: &Summary) -> Option<DecimalNumber> {
-    (summary.value_count > 0).then(|| DecimalNumber::from_text(format_micros(summary.sum)))
+    decimal(summary, summary.sum)
 }

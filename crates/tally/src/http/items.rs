@@ -68,7 +68,32 @@ fn is_long(query: &Query, range: TimeRange) -> bool {
     range.hours().len() > INLINE_HOURS_MAX as usize || query.reaches_days(range)
 }
 
+/// A number over a summary's values; none where it has no value.
+pub(super) fn decimal(summary: &Summary, micros: i128) -> Option<DecimalNumber> {
+    (summary.value_count > 0).then(|| DecimalNumber::from_text(format_micros(micros)))
+}
+
+/// A question of how many, all told or in a range.
+pub(super) struct CountQuestion {
+    pub(super) item: String,
+    pub(super) event_type: String,
+    pub(super) range: Option<TimeRange>,
+}
+
 impl Asked {
+    /// Reads a question from path and parameters.
+    pub(super) fn count_question(
+        &self,
+        item: Result<Path<String>, PathRejection>,
+        params: Option<&str>,
+    ) -> Result<CountQuestion, Failure> {
+        let item = item_of(item)?;
+        let params = Params::of(params, &["type", "start", "end"])?;
+        let event_type = params.event_type()?;
+        let range = ranges::count_range(&params, || self.query.now())?;
+        Ok(CountQuestion { item, event_type, range })
+    }
+
     /// What `status` says.
     pub(super) fn status(
         &self,
@@ -88,11 +113,8 @@ async fn count(
     item: Result<Path<String>, PathRejection>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
-    let item = item_of(item)?;
-    let params = Params::of(params.as_deref(), &["type", "start", "end"])?;
-    let event_type = params.event_type()?;
-    let query = &asked.query;
-    let range = ranges::count_range(&params, || query.now())?;
+    let question = asked.count_question(item, params.as_deref())?;
+    let (query, CountQuestion { item, event_type, range }) = (&asked.query, question);
     let is_long = range.is_some_and(|range| is_long(query, range));
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let counted =
@@ -206,9 +228,7 @@ impl Functions {
     }
 
     fn of_summary(self, summary: &Summary) -> StatsSummary {
-        let has_value = summary.value_count > 0;
-        let number =
-            |micros: i128| has_value.then(|| DecimalNumber::from_text(format_micros(micros)));
+        let number = |micros: i128| decimal(summary, micros);
         StatsSummary {
             count: self.count.then_some(summary.count),
             sum: self.sum.then(|| number(summary.sum)),

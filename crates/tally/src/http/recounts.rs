@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{
-    DecimalNumber, DifferenceAnswer, NumbersAnswer, ProblemCode, RecountAnswer, RecountRequest,
-    RecountState, RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
+    DifferenceAnswer, NumbersAnswer, ProblemCode, RecountAnswer, RecountRequest, RecountState,
+    RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
 };
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
@@ -15,10 +15,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use engine::query::Query;
 use model::event::{check_item, check_type};
-use model::value::format_micros;
 use model::{Cell, HourCell, Summary, TimeRange, TimestampMs};
 
 use super::Routes;
+use super::items::decimal;
 use super::problem::{Failure, json};
 use crate::recount::{AskedBy, Found, Job, Progress, Recounts, RepairError, Repaired};
 
@@ -222,14 +222,11 @@ fn difference(found: &Found) -> DifferenceAnswer {
 }
 
 fn numbers(summary: &Summary) -> NumbersAnswer {
-    let has_values = summary.value_count > 0;
-    let decimal =
-        |micros: i128| has_values.then(|| DecimalNumber::from_text(format_micros(micros)));
     NumbersAnswer {
         count: summary.count,
         value_count: summary.value_count,
-        sum: decimal(summary.sum),
-        min: decimal(summary.min.into()),
-        max: decimal(summary.max.into()),
+        sum: decimal(summary, summary.sum),
+        min: decimal(summary, summary.min.into()),
+        max: decimal(summary, summary.max.into()),
     }
 }
