@@ -64,7 +64,9 @@ fn promised(path: &Path, bytes: &[u8], durable: &[u64]) -> Option<Range<usize>> 
         let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight"));
         let (stored_len, record_count) = (number(8) as u32, number(40) as u32);
         let next_offset = number(16) + u64::from(record_count);
-        if header[..1] != [0xfe] || next_offset > durable[partition] {
+        // A write that broke off may have left half a header behind.
+        let follows = batches.last().is_none_or(|(end, _)| *end == number(16)) && record_count > 0;
+        if header[..1] != [0xfe] || !follows || next_offset > durable[partition] {
             break;
         }
         end += BATCH_HEADER_BYTES + stored_len as usize;
