@@ -4,6 +4,7 @@
 //! the last so many append minutes. A repeat counts as appended. Where the length of the window
 //! changes, what was forgotten stays forgotten.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use hashbrown::HashMap;
@@ -28,8 +29,17 @@ pub struct Judge {
     start: u32,
     /// Number of ids after the last sweep.
     swept: usize,
-    /// Of each source its highest sequence, and when it was last heard of.
-    sources: HashMap<Box<str>, (i64, i64)>,
+    sources: HashMap<String, Source>,
+}
+
+/// What a source has sent.
+struct Source {
+    /// Its highest sequence.
+    highest: i64,
+    /// When it was last heard of.
+    heard_ms: i64,
+    /// What was refused for its time and has not come since: last sequences by first ones.
+    refused: BTreeMap<i64, i64>,
 }
 
 impl Judge {
@@ -87,19 +97,55 @@ impl Judge {
         }
     }
 
-    /// Notes a source's sequence; whether it is at or below its highest.
+    /// Notes a source's sequence; whether it came before: it is at or below the highest, and not
+    /// one that was refused.
     pub(crate) fn is_repeated_by(&mut self, source: &str, sequence: i64, append_ms: i64) -> bool {
-        match self.sources.get_mut(source) {
-            Some((highest, heard_ms)) if append_ms - *heard_ms <= SOURCE_KEPT_MS => {
-                let is_repeat = sequence <= *highest;
-                (*highest, *heard_ms) = ((*highest).max(sequence), append_ms);
-                is_repeat
+        let source = self.source(source, append_ms);
+        let range = source.refused.range(..=sequence).next_back();
+        let was_refused = match range.map(|(first, last)| (*first, *last)) {
+            Some((first, last)) if sequence <= last => {
+                source.refused.remove(&first);
+                let parts = [(first, sequence - 1), (sequence.saturating_add(1), last)];
+                source.refused.extend(parts.into_iter().filter(|(first, last)| first <= last));
+                true
             }
-            _ => {
-                self.sources.insert(source.into(), (sequence, append_ms));
-                false
+            _ => false,
+        };
+        let is_passed = sequence <= source.highest;
+        source.highest = source.highest.max(sequence);
+        is_passed && !was_refused
+    }
+
+    /// Notes that sequences of a source were refused. Those that it had passed by then had come.
+    pub(crate) fn refuse(&mut self, source: &str, ranges: &[(i64, i64)], append_ms: i64) {
+        let source = self.source(source, append_ms);
+        for &(first, last) in ranges {
+            let mut open = (first.max(source.highest.saturating_add(1)), last);
+            if last <= source.highest {
+                continue;
             }
+            // What the source has not passed is new, refused or not: it may be one range.
+            if let Some((first, last)) = source.refused.last_key_value().map(|(a, b)| (*a, *b))
+                && last > source.highest
+            {
+                source.refused.remove(&first);
+                open = (open.0.min(first), open.1.max(last));
+            }
+            source.refused.insert(open.0, open.1);
         }
+    }
+
+    fn source(&mut self, name: &str, append_ms: i64) -> &mut Source {
+        let source = self.sources.entry_ref(name).or_insert_with(|| Source {
+            highest: -1,
+            heard_ms: append_ms,
+            refused: BTreeMap::new(),
+        });
+        if append_ms - source.heard_ms > SOURCE_KEPT_MS {
+            (source.highest, source.refused) = (-1, BTreeMap::new());
+        }
+        source.heard_ms = append_ms;
+        source
     }
 
     /// Whether an event of the source was read.
@@ -167,6 +213,21 @@ mod tests {
         assert!(!at(1, 2 * SOURCE_KEPT_MS + 4));
         assert!(!judge.is_repeated_by("t", 1, 0));
         assert!(judge.has_heard_of("t") && !judge.has_heard_of("u"));
+    }
+
+    #[test]
+    fn what_was_refused_counts_when_it_comes_and_once() {
+        let mut judge = judge();
+        judge.refuse("s", &[(0, 1), (3, 3), (9, 9)], 0);
+        let mut at = |sequence| judge.is_repeated_by("s", sequence, 0);
+        assert_eq!([2, 5].map(&mut at), [false, false]);
+        judge.refuse("s", &[(0, 1), (3, 3), (9, 9)], 1);
+        let mut at = |sequence| judge.is_repeated_by("s", sequence, 1);
+        let steps = [2, 3, 3, 0, 0, 4, 9, 9, 8, 1].map(&mut at);
+        let expected = [true, false, true, false, true, false, false, true, false, false];
+        assert_eq!(steps, expected);
+        judge.refuse("s", &[(2, 9)], 1);
+        assert!(judge.is_repeated_by("s", 5, 1) && !judge.is_repeated_by("s", 10, 1));
     }
 
     #[test]

@@ -111,23 +111,25 @@ impl<'a> RawReader<'a> {
 }
 
 impl RawReader<'_> {
-    /// Calls `each` with source, sequence and append time of every event that has a source.
+    /// Calls `each` with offset, (source, sequence) and append time of every event that has a
+    /// source.
     ///
     /// # Errors
-    /// `Damaged` where bytes are wrong.
+    /// `Damaged` where bytes are wrong; what `each` returns.
     pub(crate) fn for_each_source(
         &self,
-        mut each: impl FnMut(&str, i64, i64),
+        mut each: impl FnMut(u64, (&str, i64), i64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let wrong = |error: ParquetError| damaged(self.file, &error);
         for at in 0..self.reader.num_row_groups() {
             let group = self.reader.get_row_group(at).map_err(wrong)?;
             let sources = sources(&*group).map_err(wrong)?;
             let times = required::<Int64Type>(&*group, "append_time").map_err(wrong)?;
-            for (source, append_ms) in sources.into_iter().zip(times) {
+            let offsets = required::<Int64Type>(&*group, "offset").map_err(wrong)?;
+            for ((source, append_ms), offset) in sources.into_iter().zip(times).zip(offsets) {
                 if let Some((source, sequence)) = source {
                     let source = text(&source).map_err(|reason| damaged(self.file, &reason))?;
-                    each(source, sequence, append_ms);
+                    each(offset.cast_unsigned(), (source, sequence), append_ms)?;
                 }
             }
         }

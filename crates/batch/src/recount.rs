@@ -143,9 +143,13 @@ impl Recount {
         let mine = files.iter().filter(|file| file.partition == partition);
         let newest = mine.clone().next_back();
         let chosen = plan(files, self.partition, self.scope.needed_from_ms())?;
-        let begin = chosen.first().or(newest).map_or(0, |file| file.from);
-        self.read_sources(archive, mine.take_while(|file| file.from < begin), go_on)?;
-        self.begins_at(begin);
+        // Where no file is needed, what follows all of them is.
+        let begin = chosen.first().map(|file| file.from).or(newest.map(|file| file.to));
+        let before = mine.take_while(|file| Some(file.from) < begin);
+        self.read_sources(archive, before, go_on)?;
+        if let Some(begin) = begin {
+            self.begins_at(begin);
+        }
         for file in &chosen {
             self.read_file(archive, file, go_on)?;
         }
@@ -159,12 +163,19 @@ impl Recount {
         files: impl Iterator<Item = &'a RawFile>,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), Error> {
-        let judge = &mut self.judge;
         for file in files {
             self.earliest.get_or_insert(file.from);
-            RawReader::open(archive, file)?.for_each_source(|source, sequence, append_ms| {
-                judge.is_repeated_by(source, sequence, append_ms);
+            let reader = RawReader::open(archive, file)?;
+            let refusals = reader.head.controls.iter().filter(|c| c.bytes.first() == Some(&6));
+            let mut refusals = refusals.peekable();
+            reader.for_each_source(|offset, (source, sequence), append_ms| {
+                while let Some(control) = refusals.next_if(|control| control.offset < offset) {
+                    self.control(control)?;
+                }
+                self.judge.is_repeated_by(source, sequence, append_ms);
+                Ok(())
             })?;
+            refusals.try_for_each(|control| self.control(control))?;
             if !go_on(0) {
                 return Err(Error::Stopped);
             }
@@ -241,15 +252,18 @@ impl Recount {
     /// `Control` where it is not known.
     pub fn control(&mut self, control: &Control) -> Result<(), Error> {
         self.judge.advance(control.append_ms);
+        let (partition, offset) = (self.partition, control.offset);
+        let unknown = || Error::Control { partition, offset };
         match *control.bytes {
             [1, a, b, c, d] => self.judge.set_window(u32::from_le_bytes([a, b, c, d])),
             // What is kept of counters, corrections of them, and what the bulk lane is to read:
             // none of it says what is a repeat.
             [2..=5, ..] => {}
-            _ => {
-                let (partition, offset) = (self.partition, control.offset);
-                return Err(Error::Control { partition, offset });
-            }
+            [6, ref body @ ..] => match read_refused(body) {
+                Some((source, ranges)) => self.judge.refuse(source, &ranges, control.append_ms),
+                None => return Err(unknown()),
+            },
+            _ => return Err(unknown()),
         }
         Ok(())
     }
@@ -358,4 +372,26 @@ impl Names {
         });
         number
     }
+}
+
+/// A control record about what was refused: length of source u8 | source | (gap | length - 1)*.
+fn read_refused(body: &[u8]) -> Option<(&str, Vec<(i64, i64)>)> {
+    let (len, rest) = body.split_first()?;
+    let (source, mut rest) = rest.split_at_checked(usize::from(*len))?;
+    let mut number = || {
+        let len = 1 + rest.iter().position(|byte| *byte < 0x80)?;
+        let (digits, after) = rest.split_at(len);
+        rest = after;
+        // 63 bits.
+        let digit = |number: i64, byte: &u8| number << 7 | i64::from(byte & 0x7f);
+        (len <= 9).then(|| digits.iter().rev().fold(0, digit))
+    };
+    let (mut ranges, mut next) = (Vec::new(), 0_i64);
+    while let Some(gap) = number() {
+        let first = next.checked_add(gap)?;
+        let last = first.checked_add(number()?)?;
+        ranges.push((first, last));
+        next = last.saturating_add(1);
+    }
+    rest.is_empty().then_some((str::from_utf8(source).ok()?, ranges))
 }

@@ -32,6 +32,12 @@ pub enum Refusal {
         "there is no room for another source; one is forgotten 30 days after it was last heard of"
     )]
     TooManySources,
+    /// A partition remembers as many refused places of sources as it can.
+    #[error(
+        "there is no room to remember more stamped events that were refused for their time; send \
+         them without a stamp, or raise max_event_age first"
+    )]
+    TooManyRefused,
     /// The partitions' state is not read yet.
     #[error("the server is starting")]
     Starting,
@@ -140,6 +146,18 @@ impl SourceTurn {
     /// Whose turn it is.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Keeps room in a partition for ranges of the source that were refused.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn announce_refused(&self, partition: u16, ranges: usize) -> Result<(), Refusal> {
+        self.announce(partition);
+        match self.admission.sources[usize::from(partition)].get() {
+            Some(book) if !book.announce_refused(ranges) => Err(Refusal::TooManyRefused),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps a place for the source in a partition that its records go to.

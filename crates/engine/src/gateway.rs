@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use model::bucket::TimestampMs;
 use model::control::Control;
-use model::{BulkObject, Event, PartitionId, RecordBuf, RoutingTable, Violation};
+use model::refused::RANGES_OF_A_RECORD_MAX;
+use model::{
+    BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, RoutingTable, Violation,
+};
 
 use crate::admission::{Admission, Refusal, SourceTurn};
 use crate::ports::{AppendPart, Appended, Clock, ErrorKind, EventLog, PortError};
@@ -23,7 +26,9 @@ pub struct Gateway {
 pub struct Outcome {
     /// How many events are durable.
     pub accepted: u64,
-    /// Events that were offered well but are not known to be durable, in the order of the body.
+    /// Events that are not known to be durable although they were offered well, or that broke a
+    /// rule of time but are to be offered again: it could not be written down that they did. In
+    /// the order of the body.
     pub failed: Vec<Failed>,
 }
 
@@ -109,6 +114,30 @@ struct Part {
     records: RecordBuf,
     /// The index each record was offered with.
     indexes: Vec<u32>,
+    /// Stamped events that broke a rule of time, and the indexes they were offered with.
+    refused: RefusedRanges,
+    refused_indexes: Vec<u32>,
+    /// Whether the one before was refused.
+    is_refusing: bool,
+}
+
+impl Part {
+    fn refuse(&mut self, index: u32, sequence: i64) {
+        self.refused.push(sequence, self.is_refusing);
+        self.refused_indexes.push(index);
+        self.is_refusing = true;
+    }
+
+    /// Says in the log what was refused: before the records that pass it, so that these are not
+    /// durable without.
+    fn refused_records(&mut self, source: &str) -> RecordBuf {
+        let mut records = RecordBuf::new();
+        while !self.refused.is_empty() {
+            let ranges = self.refused.split_front(RANGES_OF_A_RECORD_MAX);
+            Control::Refused(Refused { source: source.to_owned(), ranges }).push_to(&mut records);
+        }
+        records
+    }
 }
 
 /// Events of one request on their way to the log.
@@ -128,12 +157,18 @@ impl EventBatch<'_> {
     /// Takes one event, or says which rule it breaks. `index` is its place in the request.
     pub fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
         event.check()?;
-        event.check_time(self.now, self.gateway.max_event_age_ms)?;
         let part = &mut self.parts[usize::from(self.gateway.routing.route(&event.item).0)];
         let stamp = self.stamp.as_ref();
         let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
+        let in_time = event.check_time(self.now, self.gateway.max_event_age_ms);
+        if let (Err(_), Some((_, sequence))) = (&in_time, stamp) {
+            // Another time it may be good: its source may then have it counted, and not before.
+            part.refuse(index, sequence);
+        }
+        in_time?;
         part.records.push_stamped(event, stamp);
         part.indexes.push(index);
+        part.is_refusing = false;
         Ok(())
     }
 
@@ -141,9 +176,17 @@ impl EventBatch<'_> {
     ///
     /// # Errors
     /// Nothing was written, and the whole request can be sent again.
-    pub async fn commit(self) -> Result<Outcome, PortError> {
+    pub async fn commit(mut self) -> Result<Outcome, PortError> {
         let (mut appends, mut indexes) = (Vec::new(), Vec::new());
-        for (partition, part) in (0..).map(PartitionId).zip(self.parts) {
+        for (partition, mut part) in (0..).map(PartitionId).zip(std::mem::take(&mut self.parts)) {
+            if let Some((turn, _)) = &self.stamp
+                && !part.refused.is_empty()
+            {
+                turn.announce_refused(partition.0, part.refused.len()).map_err(no_room)?;
+                let records = part.refused_records(turn.source());
+                appends.push(AppendPart { partition, records, is_control: true });
+                indexes.push(part.refused_indexes);
+            }
             if !part.records.is_empty() {
                 if let Some((turn, _)) = &self.stamp {
                     turn.announce(partition.0);
@@ -155,12 +198,14 @@ impl EventBatch<'_> {
         if appends.is_empty() {
             return Ok(Outcome::default());
         }
+        let are_events: Vec<_> = appends.iter().map(|part| !part.is_control).collect();
         let results = self.gateway.log.append(appends)?.await;
         let mut outcome = Outcome::default();
         let mut first_error = None;
-        for (result, indexes) in results.into_iter().zip(indexes) {
+        for ((result, indexes), are_events) in results.into_iter().zip(indexes).zip(are_events) {
             match result {
-                Ok(_) => outcome.accepted += indexes.len() as u64,
+                Ok(_) if are_events => outcome.accepted += indexes.len() as u64,
+                Ok(_) => {}
                 Err(error) => {
                     let fate = match error.kind {
                         ErrorKind::Unavailable | ErrorKind::Overloaded => Fate::NotWritten,
@@ -182,4 +227,8 @@ impl EventBatch<'_> {
             _ => Ok(outcome),
         }
     }
+}
+
+fn no_room(refusal: Refusal) -> PortError {
+    PortError::new(ErrorKind::Overloaded, refusal.to_string())
 }

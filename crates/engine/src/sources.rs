@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use model::limits::SOURCES_MAX;
+use model::limits::{REFUSED_RANGES_MAX, SOURCES_MAX};
 use model::source::{Sources, Stamped};
-use model::{SourceState, TimestampMs};
+use model::{Offset, Refused, SourceState, TimestampMs};
 use parking_lot::RwLock;
 
 use crate::processor::SourceMarks;
@@ -19,6 +19,8 @@ struct Inner {
     heard: Sources,
     /// On their way through the log. One whose write failed keeps its place until the process ends.
     announced: BTreeSet<Box<str>>,
+    /// Ranges that were refused, on their way through the log likewise.
+    announced_ranges: usize,
 }
 
 impl SourceBook {
@@ -28,7 +30,7 @@ impl SourceBook {
         for (source, state) in sources {
             heard.restore(source.into(), state);
         }
-        Self(RwLock::new(Inner { heard, announced: BTreeSet::new() }))
+        Self(RwLock::new(Inner { heard, ..Inner::default() }))
     }
 
     /// Whether records of a source can be taken.
@@ -49,6 +51,32 @@ impl SourceBook {
         if !inner.heard.contains(source) {
             inner.announced.insert(source.into());
         }
+    }
+
+    /// Keeps room for ranges that were refused, whose record goes to the log now; whether there is
+    /// any.
+    pub(crate) fn announce_refused(&self, ranges: usize) -> bool {
+        let mut inner = self.0.write();
+        let taken = inner.heard.refused_ranges() + inner.announced_ranges;
+        let has_room = taken + ranges <= REFUSED_RANGES_MAX;
+        inner.announced_ranges += if has_room { ranges } else { 0 };
+        has_room
+    }
+
+    /// Notes what was refused, and adds what is to be stored.
+    pub(crate) fn refuse(
+        &self,
+        refused: &Refused,
+        append_time: TimestampMs,
+        offset: Offset,
+        marks: &mut SourceMarks,
+    ) {
+        let mut inner = self.0.write();
+        inner.heard.refuse(refused, append_time, offset);
+        inner.announced.remove(refused.source.as_str());
+        inner.announced_ranges = inner.announced_ranges.saturating_sub(refused.ranges.len());
+        let mark = inner.heard.mark(&refused.source);
+        marks.extend(mark.map(|mark| (mark.source.clone(), mark)));
     }
 
     /// Judges records that follow each other, whether each is a repeat, and adds what is to be
@@ -83,14 +111,37 @@ impl SourceBook {
 
 #[cfg(test)]
 mod tests {
-    use model::Offset;
+    use std::sync::Arc;
+
+    use model::RefusedRanges;
 
     use super::*;
 
     #[test]
+    fn there_is_room_for_so_many_refused_ranges() {
+        let book = SourceBook::default();
+        assert!(book.announce_refused(REFUSED_RANGES_MAX - 1));
+        assert!(!book.announce_refused(2) && book.announce_refused(1));
+        let mut ranges = RefusedRanges::default();
+        ranges.push(1, false);
+        ranges.push(3, false);
+        let refused = Refused { source: "s".into(), ranges };
+        let mut marks = SourceMarks::new();
+        book.refuse(&refused, TimestampMs(1), Offset(0), &mut marks);
+        assert_eq!(marks.len(), 1);
+        // Both are one range as long as nothing lies between them.
+        assert!(!book.announce_refused(2) && book.announce_refused(1));
+    }
+
+    #[test]
     fn new_sources_are_refused_when_there_is_no_room_and_known_ones_never() {
-        let state = SourceState { sequence: 1, append_time: TimestampMs(5), since: Offset(0) };
-        let known = (0..SOURCES_MAX - 2).map(|n| (n.to_string(), state));
+        let state = || SourceState {
+            sequence: 1,
+            append_time: TimestampMs(5),
+            since: Offset(0),
+            refused: Arc::default(),
+        };
+        let known = (0..SOURCES_MAX - 2).map(|n| (n.to_string(), state()));
         let book = SourceBook::restored(known);
         assert!(book.has_room_for("new"));
         book.announce("new");

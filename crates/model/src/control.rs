@@ -7,6 +7,7 @@
 //! kind 3 (corrections): body see `correction`
 //! kind 4 (bulk object): body see `bulk`
 //! kind 5 (confirmation): body = generation, u64 little-endian
+//! kind 6 (refused): body see `refused`
 //! ```
 
 use crate::bulk::BulkObject;
@@ -14,6 +15,7 @@ use crate::correction::Corrections;
 use crate::horizon::Retention;
 use crate::limits::DEDUP_MINUTES_MAX;
 use crate::record::{RecordBuf, RecordError, split};
+use crate::refused::Refused;
 
 /// A record about how to judge the records after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Control {
         /// Which generation.
         generation: u64,
     },
+    /// Places of a source that were refused for their time.
+    Refused(Refused),
 }
 
 impl Control {
@@ -44,6 +48,13 @@ impl Control {
 
     /// Just this record, to be appended.
     pub fn records(&self) -> RecordBuf {
+        let mut records = RecordBuf::new();
+        self.push_to(&mut records);
+        records
+    }
+
+    /// Adds this record to others.
+    pub fn push_to(&self, records: &mut RecordBuf) {
         let mut record = Vec::new();
         match self {
             Self::Settings { dedup_minutes } => {
@@ -67,10 +78,12 @@ impl Control {
                 record.push(5);
                 record.extend_from_slice(&generation.to_le_bytes());
             }
+            Self::Refused(refused) => {
+                record.push(6);
+                record.extend_from_slice(&refused.body());
+            }
         }
-        let mut records = RecordBuf::new();
         records.push_encoded(&record);
-        records
     }
 
     /// The control records of a payload.
@@ -84,6 +97,7 @@ impl Control {
                 let body = body.try_into().map_err(|_| RecordError::Length)?;
                 Ok(Self::Confirmed { generation: u64::from_le_bytes(body) })
             }
+            [6, body @ ..] => Refused::read(body).map(Self::Refused),
             _ => Err(RecordError::Branch),
         })
     }

@@ -19,6 +19,9 @@ pub const SOURCE_BYTES_MAX: usize = 64;
 pub const SOURCE_KEPT_MS: i64 = 30 * 86_400_000;
 /// Most sources that a partition knows at a time: some 20 MB. Beyond it new ones are refused.
 pub const SOURCES_MAX: usize = 128 << 10;
+/// Most ranges of refused sequences that a partition remembers, of all sources: some 4 MB. Beyond
+/// it requests that add to them are refused.
+pub const REFUSED_RANGES_MAX: usize = 256 << 10;
 /// How far in the future an event's time may lie, in milliseconds: clocks of clients differ.
 pub const FUTURE_SKEW_MS: i64 = 60_000;
 /// The event type of an event that names none.

@@ -153,12 +153,7 @@ impl RecordBuf {
     /// Adds a record that is encoded already, readable or not: what others wrote is passed on as it
     /// is.
     pub fn push_encoded(&mut self, record: &[u8]) {
-        let mut rest = record.len();
-        while rest >= 0x80 {
-            self.payload.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.payload.push(rest as u8);
+        push_leb128(&mut self.payload, record.len() as u64);
         self.payload.extend_from_slice(record);
         self.record_count += 1;
     }
@@ -187,6 +182,14 @@ impl RecordBuf {
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
+}
+
+pub(crate) fn push_leb128(out: &mut Vec<u8>, mut rest: u64) {
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
 }
 
 /// The records of a payload, each as its bytes. Ends with an error where a length leads out of the
@@ -393,7 +396,7 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
 }
 
 /// Reads Avro binary from the front of a slice.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
@@ -402,7 +405,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn leb128(&mut self) -> Result<u64, RecordError> {
+    pub(crate) fn leb128(&mut self) -> Result<u64, RecordError> {
         let mut number = 0u64;
         for (at, &byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * at);

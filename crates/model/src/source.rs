@@ -1,9 +1,10 @@
 //! Repeats after the dedup window: the highest sequence of every source that a partition heard of.
 //!
 //! Whoever may repeat late stamps what it sends with (source, sequence), the sequence rising. A
-//! record is a repeat if its sequence is at or below the highest of its source. Every record that
-//! can be read raises it, whether it counts or not, so this is a function of the log alone; and it
-//! knows nothing of ids, as the dedup window knows nothing of sources.
+//! record is a repeat if its sequence is at or below the highest of its source, but for those that
+//! were refused for their time when their source went on (see `refused`). Every record that can be
+//! read raises the highest, whether it counts or not, so this is a function of the log alone; and
+//! it knows nothing of ids, as the dedup window knows nothing of sources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +12,19 @@ use std::sync::Arc;
 use crate::bucket::TimestampMs;
 use crate::limits::SOURCE_KEPT_MS;
 use crate::partition::Offset;
+use crate::refused::{Refused, RefusedRanges};
 
 /// What is known of a source in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceState {
-    /// The highest sequence that was appended.
+    /// The highest sequence that was appended; -1 before the first.
     pub sequence: i64,
     /// When the newest record of it was appended.
     pub append_time: TimestampMs,
     /// Offset of the first record of it: a recount from there on can judge as counting did.
     pub since: Offset,
+    /// What was refused of it and has not come since. Shared with what is to be stored.
+    pub refused: Arc<RefusedRanges>,
 }
 
 /// A source as it is to be stored; without a state it is forgotten.
@@ -45,62 +49,98 @@ pub struct Stamped<'a> {
 
 /// All sources of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(BTreeMap<Arc<str>, SourceState>);
+pub struct Sources {
+    known: BTreeMap<Arc<str>, SourceState>,
+    /// Ranges that were refused, of all sources.
+    refused_ranges: usize,
+}
 
 impl Sources {
     /// Puts back what a checkpoint goes with.
     pub fn restore(&mut self, source: Arc<str>, state: SourceState) {
-        self.0.insert(source, state);
+        self.refused_ranges += state.refused.len();
+        self.known.insert(source, state);
     }
 
     /// Notes a record that was appended at a time, which never goes back; whether it is a repeat.
     pub fn observe(&mut self, record: Stamped<'_>, append_time: TimestampMs) -> bool {
         let Stamped { source, sequence, offset } = record;
-        let begun = SourceState { sequence, append_time, since: offset };
-        match self.0.get_mut(source) {
-            Some(state) if !is_forgotten(state, append_time) => {
-                let is_repeat = sequence <= state.sequence;
-                state.sequence = state.sequence.max(sequence);
-                state.append_time = append_time;
-                is_repeat
-            }
-            // Swept or not, it is forgotten.
-            Some(state) => {
-                *state = begun;
-                false
-            }
-            None => {
-                self.0.insert(source.into(), begun);
-                false
-            }
+        self.change(source, append_time, offset, |state| {
+            let is_above = sequence > state.sequence;
+            state.sequence = state.sequence.max(sequence);
+            let was_refused = state.refused.contains(sequence)
+                && Arc::make_mut(&mut state.refused).take(sequence);
+            !is_above && !was_refused
+        })
+    }
+
+    /// Notes what was refused of a source, said by a record that was appended at a time, which
+    /// never goes back.
+    pub fn refuse(&mut self, refused: &Refused, append_time: TimestampMs, offset: Offset) {
+        self.change(&refused.source, append_time, offset, |state| {
+            Arc::make_mut(&mut state.refused).refuse_all(&refused.ranges, state.sequence);
+        });
+    }
+
+    fn change<T>(
+        &mut self,
+        source: &str,
+        append_time: TimestampMs,
+        offset: Offset,
+        change: impl FnOnce(&mut SourceState) -> T,
+    ) -> T {
+        let begun =
+            || SourceState { sequence: -1, append_time, since: offset, refused: Arc::default() };
+        let state = match self.known.get_mut(source) {
+            Some(state) => state,
+            None => self.known.entry(source.into()).or_insert_with(begun),
+        };
+        let ranges_before = state.refused.len();
+        // Swept or not, it is forgotten.
+        if is_forgotten(state, append_time) {
+            *state = begun();
         }
+        let result = change(state);
+        state.append_time = append_time;
+        self.refused_ranges = self.refused_ranges + state.refused.len() - ranges_before;
+        result
     }
 
     /// A source as it is to be stored.
     pub fn mark(&self, source: &str) -> Option<SourceMark> {
-        let (source, state) = self.0.get_key_value(source)?;
-        Some(SourceMark { source: source.clone(), state: Some(*state) })
+        let (source, state) = self.known.get_key_value(source)?;
+        Some(SourceMark { source: source.clone(), state: Some(state.clone()) })
     }
 
     /// Gives back the memory of sources that were not heard of for [`SOURCE_KEPT_MS`].
     pub fn sweep(&mut self, now: TimestampMs) -> Vec<SourceMark> {
-        let gone = self.0.extract_if(.., |_, state| is_forgotten(state, now));
-        gone.map(|(source, _)| SourceMark { source, state: None }).collect()
+        let gone = self.known.extract_if(.., |_, state| is_forgotten(state, now));
+        let ranges = &mut self.refused_ranges;
+        gone.map(|(source, state)| {
+            *ranges -= state.refused.len();
+            SourceMark { source, state: None }
+        })
+        .collect()
     }
 
     /// Whether a source is known.
     pub fn contains(&self, source: &str) -> bool {
-        self.0.contains_key(source)
+        self.known.contains_key(source)
     }
 
     /// How many are known.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
+    }
+
+    /// Number of ranges that were refused, of all sources.
+    pub fn refused_ranges(&self) -> usize {
+        self.refused_ranges
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -126,6 +166,29 @@ mod tests {
         let mark = sources.mark("a").and_then(|mark| mark.state).expect("it is known");
         assert_eq!((mark.sequence, mark.since), (9, Offset(7)));
         assert_eq!(sources.mark("c"), None);
+    }
+
+    #[test]
+    fn what_was_refused_is_new_when_it_comes_and_once() {
+        let mut sources = Sources::default();
+        let mut ranges = RefusedRanges::default();
+        for (sequence, is_next) in [(0, false), (1, true), (3, false), (9, false)] {
+            ranges.push(sequence, is_next);
+        }
+        let refused = Refused { source: "a".into(), ranges };
+        sources.refuse(&refused, TimestampMs(1), Offset(5));
+        assert!(!observe(&mut sources, "a", 2, 1) && !observe(&mut sources, "a", 5, 1));
+        // Said again, nothing changes.
+        sources.refuse(&refused, TimestampMs(1), Offset(8));
+        let steps = [2, 3, 3, 0, 0, 4, 9, 9, 8, 1].map(|n| observe(&mut sources, "a", n, 2));
+        // 4 never came, and lies between what was refused: it is new too.
+        let expected = [true, false, true, false, true, false, false, true, false, false];
+        assert_eq!(steps, expected);
+        let state = sources.mark("a").and_then(|mark| mark.state).expect("it is known");
+        assert_eq!((state.sequence, state.since), (9, Offset(5)));
+        assert_eq!(sources.refused_ranges(), state.refused.len());
+        sources.sweep(TimestampMs(SOURCE_KEPT_MS + 3));
+        assert_eq!((sources.len(), sources.refused_ranges()), (0, 0));
     }
 
     #[test]

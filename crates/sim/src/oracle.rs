@@ -26,7 +26,7 @@ pub(crate) struct Sent {
     pub(crate) acknowledged: bool,
     /// Whether the client heard that.
     pub(crate) known: bool,
-    /// Whether it was refused by a rule, and its source went on: sent again it is a repeat.
+    /// Whether it was refused for its time, and its source went on; it may send it again.
     pub(crate) given_up: bool,
     in_log: bool,
     counted: bool,
@@ -63,8 +63,6 @@ pub(crate) struct Oracle {
     not_written: BTreeSet<(usize, u64)>,
     /// Append minute of each event's newest record, by partition.
     newest: BTreeMap<(usize, usize), i64>,
-    /// Highest sequence of each source, by partition.
-    sources: BTreeMap<(usize, usize), i64>,
     highest: BTreeMap<String, u64>,
 }
 
@@ -78,7 +76,6 @@ impl Oracle {
             logs: vec![Vec::new(); usize::from(partitions)],
             not_written: BTreeSet::new(),
             newest: BTreeMap::new(),
-            sources: BTreeMap::new(),
             highest: BTreeMap::new(),
         }
     }
@@ -165,12 +162,8 @@ impl Oracle {
             let minute = append_time.0.div_euclid(60_000);
             let before = self.newest.insert((partition, number), minute);
             let Some(sent) = self.sent.get_mut(number) else { bail!("nobody sent {number}") };
-            let is_new = sent.stamp.is_none_or(|(source, sequence)| {
-                let highest = self.sources.entry((partition, source)).or_insert(-1);
-                let is_new = sequence > *highest;
-                *highest = sequence.max(*highest);
-                is_new
-            });
+            // An event has one item, and so one partition.
+            let is_new = sent.stamp.is_none() || !sent.in_log;
             counts = is_new && before.is_none_or(|before| before < minute - self.window_minutes);
             let Some(since) = sent.since else { bail!("{number} was not delivered yet") };
             let since = since.min(append_time);
@@ -253,7 +246,7 @@ impl Oracle {
     pub(crate) fn check_acknowledged(&self) -> Result<()> {
         for (number, event) in self.sent.iter().enumerate() {
             ensure!(
-                !event.acknowledged || event.given_up || (event.in_log && event.counted),
+                !event.acknowledged || (event.in_log && event.counted),
                 "event {number} was acknowledged and is lost: {event:?}"
             );
         }

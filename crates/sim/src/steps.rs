@@ -129,17 +129,16 @@ impl World {
         let told = result.as_ref().map(|outcome| outcome.accepted).map_err(|e| e.kind);
         self.trace.note(format!("delivery {}: {told:?}", delivery.number));
         for (at, &event) in delivery.events.iter().enumerate() {
-            if is_judged && !is_lost && refused.contains(&at) {
+            let failed = |failed: &&engine::gateway::Failed| failed.index as usize == at;
+            let is_again = result.as_ref().is_ok_and(|told| told.failed.iter().any(|f| failed(&f)));
+            if is_judged && !is_lost && !is_again && refused.contains(&at) {
                 let sent = &mut self.oracle.sent[event];
                 sent.given_up |= sent.stamp.is_some() && !sent.known;
             }
             let fate = match &result {
                 _ if refused.contains(&at) => Some(Fate::NotWritten),
                 Err(_) => Some(Fate::NotWritten),
-                Ok(outcome) => {
-                    let failed = |failed: &&engine::gateway::Failed| failed.index as usize == at;
-                    outcome.failed.iter().find(failed).map(|failed| failed.fate)
-                }
+                Ok(outcome) => outcome.failed.iter().find(failed).map(|failed| failed.fate),
             };
             match fate {
                 Some(Fate::NotWritten) => self.oracle.promise_unwritten(event, delivery.number)?,

@@ -2,3 +2,4 @@
 
 mod crash;
 mod dead_letters;
+mod raw_files;

@@ -189,7 +189,7 @@ impl Stored {
         }
         for mark in flush.sources {
             let key = (partition, mark.source.to_string());
-            match mark.state {
+            match mark.state.clone() {
                 Some(state) => self.sources.insert(key, state),
                 None => self.sources.remove(&key),
             };
@@ -378,7 +378,7 @@ impl CounterSnapshot for MemSnapshot {
 
     fn sources(&self, partition: PartitionId) -> Result<Vec<(String, SourceState)>, PortError> {
         let of_partition = self.0.sources.iter().filter(|((id, _), _)| *id == partition);
-        Ok(of_partition.map(|((_, source), state)| (source.clone(), *state)).collect())
+        Ok(of_partition.map(|((_, source), state)| (source.clone(), state.clone())).collect())
     }
 
     fn bulk(&self) -> Result<Vec<BulkEntry>, PortError> {

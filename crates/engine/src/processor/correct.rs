@@ -63,7 +63,10 @@ pub(super) fn corrected<'a>(
                 corrected.notes.push(RepairNote::Forget { generation: *generation });
             }
             // These say nothing of rows.
-            Control::Settings { .. } | Control::Retention(_) | Control::BulkObject(_) => {}
+            Control::Settings { .. }
+            | Control::Retention(_)
+            | Control::BulkObject(_)
+            | Control::Refused(_) => {}
         }
     }
     corrected.rows = rows.into_iter().map(|(key, row)| CounterRow { key, row }).collect();

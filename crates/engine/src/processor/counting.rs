@@ -262,6 +262,10 @@ impl Counting {
                     let append_time = self.append_time;
                     beside.bulk.push(BulkEntry { offset, append_time, object });
                 }
+                Ok(Control::Refused(refused)) if offset >= self.next_offset => {
+                    let marks = &mut beside.sources;
+                    self.sources.refuse(&refused, self.append_time, offset, marks);
+                }
                 // The start is in the middle of a batch only where the batch was judged in part.
                 Ok(control) if offset >= self.next_offset => {
                     beside.controls.push((offset, control))

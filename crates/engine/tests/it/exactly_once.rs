@@ -1,7 +1,7 @@
 //! Any sequence of events, duplicates, restarts and crashes at any flush gives the counters of a
 //! ten-line oracle, at every moment and not only at the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
@@ -13,7 +13,8 @@ use model::control::Control;
 use model::recover::{LogFacts, resume};
 use model::{
     Batch, BulkId, BulkObject, Cell, Correction, Corrections, Event, HourCell, Minute, Offset,
-    PartitionId, RecordBuf, Retention, RowKey, SlotPlace, Summary, TimeRange, TimestampMs, Value,
+    PartitionId, RecordBuf, Refused, RefusedRanges, Retention, RowKey, SlotPlace, Summary,
+    TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -47,6 +48,8 @@ enum Step {
     Poison,
     /// A file of this id is named.
     Name(u8),
+    /// Of a source these many sequences from one on are refused.
+    Refuse(usize, i64, i64),
     /// The window has another length from here on.
     Window(u32),
     /// A cell and its total are found to lack these values, by a recount of all that is counted.
@@ -68,6 +71,7 @@ enum Entry {
     Event(Sent),
     Window(u32),
     Name(u8),
+    Refuse(usize, i64, i64),
     Retention(u32, u32),
     Poison,
     /// What a recount up to an offset found missing in the cell of an event, which is so many
@@ -103,10 +107,11 @@ impl Kept {
 type Counters = BTreeMap<(usize, usize, u32), Summary>;
 
 /// The definition: an event counts unless its key was appended within the window, whose start
-/// never goes back, or its source, if heard of in the last 30 days, had come so far.
+/// never goes back, or its source, if heard of in the last 30 days, had come so far; but what was
+/// refused before its source had come so far counts when it comes.
 fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
     let (mut counters, mut seen) = (Counters::new(), HashMap::new());
-    let mut sources: HashMap<usize, (i64, u32)> = HashMap::new();
+    let mut sources: HashMap<usize, Source> = HashMap::new();
     let (mut kept, mut retention) = (Kept::default(), (FIRST_MINUTE, FIRST_MINUTE));
     let (mut minutes, mut start) = (10, 0);
     let mut corrected = None;
@@ -116,11 +121,10 @@ fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
             Entry::Event(sent) => {
                 let key = (sent.id, sent.item, sent.event_type);
                 let is_new = sent.source.is_none_or(|(source, sequence)| {
-                    let heard = sources.get(&source).copied();
-                    let heard = heard.filter(|(_, last)| now - last <= SOURCE_MINUTES);
-                    let highest = heard.map_or(i64::MIN, |(highest, _)| highest);
-                    sources.insert(source, (highest.max(sequence), *now));
-                    sequence > highest
+                    let known = sources.entry(source).or_default().heard(*now);
+                    let was_refused = known.refused.remove(&sequence);
+                    let highest = known.highest.replace(sequence.max(known.highest.unwrap_or(-1)));
+                    was_refused || highest.is_none_or(|highest| sequence > highest)
                 });
                 if is_new & seen.insert(key, *now).is_none_or(|last| last < start) {
                     let value = sent.value.map(|micros| Value::from_micros(micros).unwrap());
@@ -133,6 +137,16 @@ fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
                 start = start.max(now - minutes);
             }
             Entry::Retention(minutes, hours) => retention = (*minutes, *hours),
+            Entry::Refuse(source, first, more) => {
+                let known = sources.entry(*source).or_default().heard(*now);
+                let above = known.highest.map_or(0, |highest| highest + 1);
+                known.refused.extend((*first..=first + more).filter(|sequence| *sequence >= above));
+                // What lies between has not come either.
+                let open: Vec<_> = known.refused.range(above..).copied().collect();
+                if let [first, .., last] = open[..] {
+                    known.refused.extend(first..last);
+                }
+            }
             Entry::Poison | Entry::Name(_) => {}
             Entry::Correct(known, length, sent, missing) => {
                 kept.advance(*now, retention);
@@ -150,6 +164,23 @@ fn oracle(log: &[(u32, Entry)]) -> (Counters, Kept) {
         kept.advance(*now, retention);
     }
     (counters, kept)
+}
+
+#[derive(Default)]
+struct Source {
+    highest: Option<i64>,
+    refused: BTreeSet<i64>,
+    last: u32,
+}
+
+impl Source {
+    fn heard(&mut self, now: u32) -> &mut Self {
+        if now - self.last > SOURCE_MINUTES {
+            *self = Self::default();
+        }
+        self.last = now;
+        self
+    }
 }
 
 fn sum(values: &[Option<i64>]) -> Summary {
@@ -205,6 +236,13 @@ impl World {
             Step::Name(id) => {
                 let payload = Control::BulkObject(object(id)).payload();
                 self.append(payload, vec![Entry::Name(id)], true);
+            }
+            Step::Refuse(source, first, more) => {
+                let mut ranges = RefusedRanges::default();
+                (first..=first + more).for_each(|sequence| ranges.push(sequence, true));
+                let refused = Refused { source: SOURCES[source].to_owned(), ranges };
+                let payload = Control::Refused(refused).payload();
+                self.append(payload, vec![Entry::Refuse(source, first, more)], true);
             }
             Step::Retention(minutes, hours) => {
                 let millis = |minutes: u32| i64::from(minutes) * MINUTE_MS;
@@ -440,6 +478,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (passed, proptest::collection::vec(sent, 1..12)).prop_map(|(p, e)| Step::Append(p, e)),
         1 => Just(Step::Poison),
         1 => (0u8..5).prop_map(Step::Name),
+        1 => (0usize..2, 0..12i64, 0..3i64).prop_map(|(s, first, n)| Step::Refuse(s, first, n)),
         1 => (1u32..30).prop_map(Step::Window),
         1 => corrected,
         1 => (0u32..300, 0u32..2_000).prop_map(|(m, more)| Step::Retention(m, m + more)),

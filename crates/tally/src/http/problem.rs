@@ -60,7 +60,7 @@ impl From<Fault> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
-            Refusal::DedupFull => ProblemCode::Overloaded,
+            Refusal::DedupFull | Refusal::TooManyRefused => ProblemCode::Overloaded,
             Refusal::Stopping | Refusal::Starting => ProblemCode::NotReady,
             Refusal::SourceBusy => ProblemCode::SourceBusy,
             Refusal::TooManySources => ProblemCode::TooManySources,

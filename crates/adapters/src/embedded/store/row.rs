@@ -20,18 +20,21 @@
 //!            | first hour with minutes u32 | first day with hours u32, big-endian, 60 bytes;
 //!              one of before has 36: everything is kept
 //! dead letter = append_time i64 big-endian | length of reason varint | reason | record
-//! source     = sequence i64 | append_time i64 | since u64, big-endian
+//! source     = sequence i64 | append_time i64 | since u64, big-endian | refused ranges, see
+//!              `model::refused`
 //! bulk object = offset u64 | append_time i64, big-endian | the body of its control record
 //! format     = u32 big-endian
 //! ```
 //!
 //! Counts, offsets and spreads are LEB128 varints; `min`, `value` and `sum` (an i128) zigzag ones.
 
+use std::sync::Arc;
+
 use model::bucket::TIME_MAX;
 use model::checkpoint::Checkpoint;
 use model::{
-    BulkEntry, BulkObject, Cell, Day, DeadLetter, Horizons, Hour, Offset, Retention, SourceState,
-    Stamp, StoredRow, Summary, TimestampMs,
+    BulkEntry, BulkObject, Cell, Day, DeadLetter, Horizons, Hour, Offset, RefusedRanges, Retention,
+    SourceState, Stamp, StoredRow, Summary, TimestampMs,
 };
 
 /// What this program writes and the only thing it reads.
@@ -190,7 +193,9 @@ pub(super) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
 /// The bytes of a source; its name is in the key.
 pub(super) fn write_source(state: &SourceState) -> Vec<u8> {
     let append_time = state.append_time.0.to_be_bytes();
-    [state.sequence.to_be_bytes(), append_time, state.since.0.to_be_bytes()].concat()
+    let mut out = [state.sequence.to_be_bytes(), append_time, state.since.0.to_be_bytes()].concat();
+    state.refused.write(&mut out);
+    out
 }
 
 /// Reads a source.
@@ -200,8 +205,8 @@ pub(super) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
         sequence: i64::from_be_bytes(reader.chunk()?),
         append_time: TimestampMs(i64::from_be_bytes(reader.chunk()?)),
         since: Offset(u64::from_be_bytes(reader.chunk()?)),
+        refused: Arc::new(RefusedRanges::read(reader.0).map_err(|_| Damage::Number)?),
     };
-    reader.end()?;
     Ok(state)
 }
 

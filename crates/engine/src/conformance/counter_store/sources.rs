@@ -1,7 +1,10 @@
 //! How a store keeps what is known of sources, and which files were named.
 
+use std::sync::Arc;
+
 use model::{
-    BulkEntry, BulkId, BulkObject, Offset, PartitionId, SourceMark, SourceState, TimestampMs,
+    BulkEntry, BulkId, BulkObject, Offset, PartitionId, RefusedRanges, SourceMark, SourceState,
+    TimestampMs,
 };
 
 use super::{P0, P1, checkpoint};
@@ -89,5 +92,12 @@ pub(super) fn read(snapshot: &dyn CounterSnapshot, partition: PartitionId) -> Ve
 
 fn state(sequence: i64) -> SourceState {
     let append_time = TimestampMs(sequence.wrapping_mul(3));
-    SourceState { sequence, append_time, since: Offset(sequence as u64 / 2) }
+    let mut refused = RefusedRanges::default();
+    if sequence > 3 {
+        for sequence in [0, sequence / 2, sequence - 1] {
+            refused.push(sequence, false);
+        }
+    }
+    let since = Offset(sequence as u64 / 2);
+    SourceState { sequence, append_time, since, refused: Arc::new(refused) }
 }

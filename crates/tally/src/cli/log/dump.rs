@@ -208,6 +208,9 @@ fn control(control: &Control) -> serde_json::Value {
             "how": object.how,
         } }),
         Control::Confirmed { generation } => json!({ "confirmed_generation": generation }),
+        Control::Refused(refused) => json!({ "refused": {
+            "source": refused.source, "sequences": refused.ranges.iter().collect::<Vec<_>>(),
+        } }),
     }
 }
 

@@ -197,7 +197,10 @@ impl Ingest {
 
 /// The refusals of the rules and of the log, in the order of the body.
 fn merge(verdicts: Verdicts, outcome: &Outcome) -> Vec<RejectedEvent> {
-    let refused = verdicts.rejections.into_iter().map(|rejection| RejectedEvent {
+    // A verdict that could not be written down is none: the event is to be sent again.
+    let is_said = |index: u32| outcome.failed.binary_search_by_key(&index, |f| f.index).is_err();
+    let settled = verdicts.rejections.into_iter().filter(|rejection| is_said(rejection.index));
+    let refused = settled.map(|rejection| RejectedEvent {
         index: u64::from(rejection.index),
         code: rejection.fault.code.as_str().into(),
         detail: rejection.fault.detail.into_owned(),

@@ -51,12 +51,19 @@ fn golden_rows() {
 
 #[test]
 fn golden_source() {
-    let state = SourceState { sequence: 1, append_time: TimestampMs(2), since: Offset(3) };
+    let refused = Arc::default();
+    let state = SourceState { sequence: 1, append_time: TimestampMs(2), since: Offset(3), refused };
     let expected = b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03";
     assert_eq!(write_source(&state), expected);
-    assert_eq!(read_source(expected), Ok(state));
+    assert_eq!(read_source(expected), Ok(state.clone()));
     assert_eq!(read_source(&expected[1..]), Err(Damage::Length));
-    assert_eq!(read_source(&[&expected[..], b"\0"].concat()), Err(Damage::Length));
+    assert_eq!(read_source(&[&expected[..], b"\0"].concat()), Err(Damage::Number));
+    let mut refused = RefusedRanges::default();
+    refused.push(7, false);
+    let refused = Arc::new(refused);
+    let expected = [&expected[..], b"\x07\0"].concat();
+    assert_eq!(write_source(&SourceState { refused: refused.clone(), ..state.clone() }), expected);
+    assert_eq!(read_source(&expected), Ok(SourceState { refused, ..state }));
 }
 
 #[test]
