@@ -6,6 +6,7 @@
 mod record;
 mod text;
 
+use adapters::archive::fuzz as archived;
 use adapters::embedded::fuzz as stored;
 use tally::fuzz as outside;
 
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", run: stored::index },
     Target { name: "row", run: stored::row },
     Target { name: "letter", run: stored::letter },
+    Target { name: "manifest", run: archived::manifest },
     Target { name: "json", run: outside::json },
     Target { name: "ndjson", run: outside::ndjson },
     Target { name: "cloud_events", run: outside::cloud_events },

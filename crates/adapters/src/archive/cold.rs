@@ -2,7 +2,7 @@
 //! and years.
 
 mod file;
-mod manifest;
+pub(super) mod manifest;
 mod reader;
 mod schema;
 mod writer;

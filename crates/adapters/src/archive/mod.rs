@@ -1,6 +1,8 @@
 //! Files for others to read: in a folder, or in a bucket of S3.
 
 mod cold;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod objects;
 mod place;
 mod port;

@@ -5,7 +5,9 @@ use batch::{Archive, Error, Event, Recount, Scope, raw_files};
 use bytes::Bytes;
 use engine::ports::{RawArchive, RawEvent, RawFile, RawHead};
 use model::control::Control;
-use model::{Hour, Offset, PartitionId, RecordBuf, Refused, RefusedRanges};
+use model::source::{Sources, Stamped};
+use model::{Hour, Offset, PartitionId, RecordBuf, Refused, RefusedRanges, TimestampMs};
+use proptest::prelude::*;
 
 const PARTITION: PartitionId = PartitionId(1);
 const HOUR: Hour = Hour(500_000);
@@ -28,6 +30,10 @@ impl Archive for Read {
 fn refused(sequence: i64) -> Vec<u8> {
     let mut ranges = RefusedRanges::default();
     ranges.push(sequence, false);
+    control(ranges)
+}
+
+fn control(ranges: RefusedRanges) -> Vec<u8> {
     let mut records = RecordBuf::new();
     Control::Refused(Refused { source: "s".into(), ranges }).push_to(&mut records);
     let payload = records.into_payload();
@@ -130,4 +136,43 @@ fn an_empty_archive_leaves_all_to_the_log() {
     assert_eq!(counted(&mut recount, HOUR, &[2]), 1);
     recount.check_source("s", 13).expect("its first record was read");
     recount.check_source("s", 12).expect_err("there was one before");
+}
+
+proptest! {
+    /// Whatever a source sends and is refused, in whatever order: both say the same of it.
+    #[test]
+    fn counting_and_recounting_agree_about_sources(
+        steps in prop::collection::vec((0..40_i64, 0..4_i64, any::<bool>(), 0..100_u8), 0..60),
+    ) {
+        let (mut sources, mut recount) = (Sources::default(), recount(HOUR));
+        let mut append_ms = HOUR.start().0;
+        for (offset, (sequence, more, is_refused, passed)) in (0..).zip(steps) {
+            // Now and then long enough that the source is forgotten.
+            append_ms += if passed == 0 { 31 * 86_400_000 } else { 1 };
+            let at = TimestampMs(append_ms);
+            if is_refused {
+                let mut ranges = RefusedRanges::default();
+                (0..=more).for_each(|n| ranges.push(sequence + 2 * n, n % 2 == 1));
+                let refused = Refused { source: "s".into(), ranges: ranges.clone() };
+                sources.refuse(&refused, at, Offset(offset));
+                let bytes = control(ranges);
+                recount.control(&batch::Control { offset, append_ms, bytes }).expect("it is known");
+                continue;
+            }
+            let stamped = Stamped { source: "s", sequence, offset: Offset(offset) };
+            let (before, id) = (recount.read().1, offset.to_string());
+            let event = Event {
+                offset,
+                append_ms,
+                id: &id,
+                item: "i",
+                event_type: "view",
+                time_ms: append_ms,
+                micros: None,
+                source: Some(("s", sequence)),
+            };
+            recount.event(&event);
+            prop_assert_eq!(recount.read().1 > before, sources.observe(stamped, at));
+        }
+    }
 }

@@ -10,61 +10,61 @@
 use model::{Day, TimestampMs};
 
 /// Its name.
-pub(super) const NAME: &str = "counters/manifest";
+pub(in super::super) const NAME: &str = "counters/manifest";
 
 const HEAD: &str = "tally counters 1";
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Manifest {
+pub(in super::super) struct Manifest {
     /// All days before this one are there.
-    pub(super) until: Day,
+    pub(in super::super) until: Day,
     /// By their first day; no day is in two.
-    pub(super) files: Vec<Entry>,
+    pub(in super::super) files: Vec<Entry>,
 }
 
 /// A file and its days.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) first: Day,
-    pub(super) end: Day,
-    pub(super) bytes: u64,
+pub(in super::super) struct Entry {
+    pub(in super::super) name: String,
+    pub(in super::super) first: Day,
+    pub(in super::super) end: Day,
+    pub(in super::super) bytes: u64,
 }
 
 impl Entry {
     /// The object that it is.
-    pub(super) fn object(&self) -> String {
+    pub(in super::super) fn object(&self) -> String {
         object(&self.name)
     }
 
     /// Whether it can hold a day of a range.
-    pub(super) fn overlaps(&self, days: &std::ops::Range<u32>) -> bool {
+    pub(in super::super) fn overlaps(&self, days: &std::ops::Range<u32>) -> bool {
         self.first.0 < days.end && days.start < self.end.0
     }
 }
 
 /// The object of a file.
-pub(super) fn object(name: &str) -> String {
+pub(in super::super) fn object(name: &str) -> String {
     format!("counters/{name}.parquet")
 }
 
 /// A day as `2026-05-01`.
-pub(super) fn date(day: Day) -> String {
+pub(in super::super) fn date(day: Day) -> String {
     // RFC 3339 begins with the date.
     day.start().to_string().chars().take(10).collect()
 }
 
 impl Manifest {
     /// Puts files in the place of all whose days they have.
-    pub(super) fn replace(&mut self, added: Entry) {
+    pub(in super::super) fn replace(&mut self, added: Entry) {
         let days = added.first.0..added.end.0;
         self.files.retain(|entry| !entry.overlaps(&days));
         self.files.push(added);
         self.files.sort_by_key(|entry| entry.first);
     }
 
-    pub(super) fn write(&self) -> String {
+    pub(in super::super) fn write(&self) -> String {
         let mut text = format!("{HEAD}\nuntil {}\n", date(self.until));
         for Entry { name, first, end, bytes } in &self.files {
             text += &format!("file {name} {} {} {bytes}\n", date(*first), date(*end));
@@ -73,7 +73,7 @@ impl Manifest {
     }
 
     /// None where it is not what was written.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(in super::super) fn read(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix("end\n")?.lines();
         if lines.next() != Some(HEAD) {
             return None;

@@ -60,7 +60,10 @@ fn bulk(bytes: &[u8]) {
 
 fn source(bytes: &[u8]) {
     if let Ok(state) = row::read_source(bytes) {
-        assert_eq!(row::write_source(&state), bytes);
+        // A number can be written longer than it is.
+        let written = row::write_source(&state);
+        assert!(written.len() <= bytes.len());
+        assert_eq!(row::read_source(&written), Ok(state));
     }
     if let Ok(name) = keys::source_name(bytes) {
         assert_eq!(name.as_bytes(), &bytes[3..]);
