@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use model::Offset;
+use model::dedup::bytes_for;
 use parking_lot::Mutex;
 
 use crate::sources::SourceBook;
@@ -49,7 +51,7 @@ const NONE: u64 = u64::MAX;
 /// The state behind the verdict.
 #[derive(Debug)]
 pub struct Admission {
-    dedup_bytes: Vec<AtomicU64>,
+    windows: Vec<Window>,
     dedup_bytes_max: u64,
     stopping: AtomicBool,
     stopped_partition: AtomicU64,
@@ -58,11 +60,40 @@ pub struct Admission {
     busy_sources: Mutex<BTreeSet<String>>,
 }
 
+/// The dedup window of a partition, and what is on its way to it.
+#[derive(Debug)]
+struct Window {
+    bytes: AtomicU64,
+    ids: AtomicU64,
+    /// The first offset whose id is not in it; the highest there is until that is known.
+    next_offset: AtomicU64,
+    /// The first offset that was not appended yet.
+    appended_offset: AtomicU64,
+}
+
+impl Window {
+    fn new() -> Self {
+        let of = AtomicU64::new;
+        Self { bytes: of(0), ids: of(0), next_offset: of(u64::MAX), appended_offset: of(0) }
+    }
+
+    /// Memory that it has, or will have once it has seen what is appended: as long as counting is
+    /// held up, ids gather in the log, and none is ever forgotten early.
+    fn bytes_to_come(&self) -> u64 {
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let waiting = of(&self.appended_offset).saturating_sub(of(&self.next_offset));
+        match waiting {
+            0 => of(&self.bytes),
+            waiting => of(&self.bytes).max(bytes_for(of(&self.ids).saturating_add(waiting))),
+        }
+    }
+}
+
 impl Admission {
     /// For so many partitions. The bound is on all dedup windows together, in bytes.
     pub fn new(partitions: u16, dedup_bytes_max: u64) -> Self {
         Self {
-            dedup_bytes: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            windows: (0..partitions).map(|_| Window::new()).collect(),
             dedup_bytes_max,
             stopping: AtomicBool::new(false),
             stopped_partition: AtomicU64::new(NONE),
@@ -80,8 +111,9 @@ impl Admission {
             NONE => {}
             partition => return Err(Refusal::PartitionStopped(partition as u16)),
         }
-        // An eighth is left for what the log already holds and the windows have not seen.
-        if self.dedup_bytes() > self.dedup_bytes_max / 8 * 7 {
+        // An eighth is left for requests that are under way.
+        let bytes = self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add);
+        if bytes > self.dedup_bytes_max / 8 * 7 {
             return Err(Refusal::DedupFull);
         }
         Ok(())
@@ -89,7 +121,7 @@ impl Admission {
 
     /// Memory of all dedup windows, in bytes.
     pub fn dedup_bytes(&self) -> u64 {
-        self.dedup_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+        self.windows.iter().map(|window| window.bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// From now on no event is accepted.
@@ -126,8 +158,18 @@ impl Admission {
         let _ = self.sources[usize::from(partition)].set(sources);
     }
 
-    pub(crate) fn set_dedup_bytes(&self, partition: u16, bytes: u64) {
-        self.dedup_bytes[usize::from(partition)].store(bytes, Ordering::Relaxed);
+    /// Says how large a partition's window is, and the first offset whose id is not in it.
+    pub(crate) fn set_window(&self, partition: u16, (ids, bytes): (u64, u64), next: Offset) {
+        let window = &self.windows[usize::from(partition)];
+        window.ids.store(ids, Ordering::Relaxed);
+        window.bytes.store(bytes, Ordering::Relaxed);
+        window.next_offset.store(next.0, Ordering::Relaxed);
+    }
+
+    /// Says that a partition's log holds everything below an offset.
+    pub(crate) fn note_appended(&self, partition: u16, next: Offset) {
+        let window = &self.windows[usize::from(partition)];
+        window.appended_offset.fetch_max(next.0, Ordering::Relaxed);
     }
 
     pub(crate) fn partition_stopped(&self, partition: u16) {
@@ -177,6 +219,26 @@ impl Drop for SourceTurn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_that_wait_in_the_log_fill_the_window_too() {
+        let million = bytes_for(1_000_000);
+        let admission = Admission::new(2, 3 * million);
+        // Nothing is known of the other partition yet.
+        admission.note_appended(1, Offset(u64::MAX));
+        admission.set_window(0, (0, 0), Offset(5_000_000));
+        admission.note_appended(0, Offset(6_000_000));
+        assert_eq!((admission.check(), admission.dedup_bytes()), (Ok(()), 0));
+        // Counting is held up, and events go on to come.
+        admission.note_appended(0, Offset(13_000_000));
+        admission.note_appended(0, Offset(7_000_000));
+        assert_eq!(admission.check(), Err(Refusal::DedupFull));
+        // They were repeats: what is counted is known.
+        admission.set_window(0, (1_000_000, million), Offset(13_000_000));
+        assert_eq!((admission.check(), admission.dedup_bytes()), (Ok(()), million));
+        admission.set_window(0, (1_000_000, 3 * million), Offset(13_000_000));
+        assert_eq!(admission.check(), Err(Refusal::DedupFull));
+    }
 
     #[test]
     fn a_source_has_one_turn_at_a_time_once_the_partitions_are_known() {

@@ -69,6 +69,9 @@ impl Gateway {
         max_event_age_ms: i64,
     ) -> Self {
         let routing = RoutingTable { partitions: log.partitions() };
+        for partition in 0..routing.partitions {
+            admission.note_appended(partition, log.bounds(PartitionId(partition)).durable_offset);
+        }
         Self { log, clock, admission, routing, max_event_age_ms }
     }
 
@@ -204,7 +207,11 @@ impl EventBatch<'_> {
         let mut first_error = None;
         for ((result, indexes), are_events) in results.into_iter().zip(indexes).zip(are_events) {
             match result {
-                Ok(_) if are_events => outcome.accepted += indexes.len() as u64,
+                Ok(Appended { partition, base_offset, .. }) if are_events => {
+                    let events = indexes.len() as u64;
+                    self.gateway.admission.note_appended(partition.0, base_offset.plus(events));
+                    outcome.accepted += events;
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let fate = match error.kind {

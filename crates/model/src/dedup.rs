@@ -188,6 +188,15 @@ impl DedupWindow {
     }
 }
 
+/// Memory that the tables take once they hold so many ids, in bytes.
+pub fn bytes_for(ids: u64) -> u64 {
+    // Ids are spread evenly but for chance, and a table doubles when it is 7/8 full.
+    let each = ids / SHARDS as u64;
+    let largest = each.saturating_add(4 * each.isqrt() + 4);
+    let slots = (largest.saturating_mul(8) / 7).checked_next_power_of_two();
+    slots.unwrap_or(u64::MAX).saturating_mul(SHARDS as u64 * SLOT_BYTES)
+}
+
 /// The minute of an entry, which is at most 255 minutes ago.
 fn minute_of(entry: u128, now_minute: u32) -> u32 {
     let age = (now_minute as u8).wrapping_sub(entry as u8);
@@ -245,6 +254,22 @@ mod tests {
         (1..10_000).for_each(|id| assert!(!window.observe(spread(id))));
         assert_eq!((window.ids(), window.bytes()), (10_000, bytes));
         assert!(window.observe(spread(0)));
+    }
+
+    #[test]
+    fn the_memory_for_ids_is_known_before_they_come() {
+        let mut window = DedupWindow::new(10, (1, 2));
+        window.advance(100);
+        for id in 1..=200_000_u64 {
+            window.observe(
+                u128::from(id.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | u128::from(id) << 8,
+            );
+            if id % 1_000 == 0 {
+                let (bytes, told) = (window.bytes(), bytes_for(id));
+                assert!(bytes <= told && told <= 5 * bytes, "{id}: {bytes}, told {told}");
+            }
+        }
+        assert!(bytes_for(u64::MAX) > 1 << 60);
     }
 
     #[test]

@@ -122,6 +122,8 @@ impl Partition {
         figures.checkpoint_at.store(now, Ordering::Relaxed);
         let sources = Arc::new(SourceBook::restored(snapshot.sources(id)?));
         ports.admission.know_sources(id.0, sources.clone());
+        // The ids from there on are still to come.
+        ports.admission.set_window(id.0, (0, 0), resume.window_from);
         let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
         Ok(Self {
             id,
@@ -230,7 +232,7 @@ impl Partition {
         figures.dead_letters.store(tally.dead_letters, Ordering::Relaxed);
         figures.dedup_ids.store(ids, Ordering::Relaxed);
         figures.dedup_bytes.store(bytes, Ordering::Relaxed);
-        self.ports.admission.set_dedup_bytes(self.id.0, bytes);
+        self.ports.admission.set_window(self.id.0, (ids, bytes), checkpoint.next_offset);
         figures.append_time.store(checkpoint.append_time.0 as u64, Ordering::Relaxed);
         // Whoever sees this offset finds its events in memory.
         figures.next_offset.store(checkpoint.next_offset.0, Ordering::Release);
