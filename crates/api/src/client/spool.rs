@@ -67,6 +67,7 @@ pub(super) struct Figures {
     pub(super) events: u64,
     pub(super) bytes: u64,
     pub(super) damaged_bytes: u64,
+    pub(super) cut_bytes: u64,
 }
 
 /// A spool. Everything but the figures blocks: call it where that is allowed.
@@ -91,6 +92,7 @@ struct State {
     next_id: u64,
     pending_events: u64,
     damaged_bytes: u64,
+    cut_bytes: u64,
 }
 
 impl Spool {
@@ -103,11 +105,12 @@ impl Spool {
         let mut pending = 0;
         for id in segment::list(folder)? {
             state.next_id = state.next_id.max(id + 1);
-            let Some((segment, found)) = Segment::open(folder, id)? else { continue };
+            let (segment, found) = Segment::open(folder, id)?;
             pending += found.entries;
             state.pending_events += found.events;
             state.damaged_bytes += found.damaged_bytes;
-            state.segments.push_back(segment);
+            state.cut_bytes += found.cut_bytes;
+            state.segments.extend(segment);
         }
         let spool = Self {
             folder: folder.to_owned(),
@@ -136,7 +139,12 @@ impl Spool {
     pub(super) fn figures(&self) -> Figures {
         let state = self.state();
         let bytes = state.segments.iter().map(Segment::bytes).sum();
-        Figures { events: state.pending_events, bytes, damaged_bytes: state.damaged_bytes }
+        Figures {
+            events: state.pending_events,
+            bytes,
+            damaged_bytes: state.damaged_bytes,
+            cut_bytes: state.cut_bytes,
+        }
     }
 
     /// Adds an entry behind all others; when this returns it is safe.

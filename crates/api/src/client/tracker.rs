@@ -264,12 +264,7 @@ impl Tracker {
     /// there for the next tracker. A second call only gives the figures.
     pub async fn close(&self, timeout: Duration) -> TrackerMetrics {
         let inner = &self.inner;
-        let deadline = Instant::now() + timeout;
-        inner.closing.send_if_modified(|closing| {
-            let is_first = closing.is_none();
-            closing.get_or_insert(deadline);
-            is_first
-        });
+        inner.begin_closing(Instant::now() + timeout);
         inner.shared.room.close();
         let _ = inner.messages.send(Message::Close);
         let tasks = inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -292,10 +287,28 @@ impl Tracker {
         metrics.spool_events = spool.events;
         metrics.spool_bytes = spool.bytes;
         metrics.spool_damaged_bytes = spool.damaged_bytes;
+        metrics.spool_cut_bytes = spool.cut_bytes;
         metrics.buffered =
             shared.options.buffer_places.saturating_sub(shared.room.available_permits()) as u64;
         metrics.endpoints = shared.endpoints.metrics();
         metrics
+    }
+}
+
+impl Inner {
+    /// Begins to close; the first deadline counts.
+    fn begin_closing(&self, deadline: Instant) {
+        self.closing.send_if_modified(|closing| {
+            let is_first = closing.is_none();
+            closing.get_or_insert(deadline);
+            is_first
+        });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.begin_closing(Instant::now() + self.shared.options.retry_for);
     }
 }
 
@@ -369,12 +382,13 @@ impl Shared {
         let mut closing = self.closing.clone();
         loop {
             let deadline = *closing.borrow_and_update();
+            // Also where the sender is gone.
             if let Some(deadline) = deadline {
                 return tokio::time::sleep_until(deadline).await;
             }
             if closing.changed().await.is_err() {
-                // Every tracker was dropped.
-                return tokio::time::sleep(self.options.retry_for).await;
+                // Whoever drops the sender says when first.
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -35,6 +35,7 @@ pub(super) struct Found {
     pub(super) entries: u64,
     pub(super) events: u64,
     pub(super) damaged_bytes: u64,
+    pub(super) cut_bytes: u64,
 }
 
 /// The ids of the segments in a folder, oldest first.
@@ -73,14 +74,18 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Reads a segment of an earlier process: what is behind its last sound entry is cut. None where
-    /// there is nothing in it.
-    pub(super) fn open(folder: &Path, id: u64) -> Result<Option<(Self, Found)>, SpoolError> {
+    /// Reads a segment of an earlier process: what is behind its last sound entry is cut. None, and
+    /// no file any more, where there is nothing to send in it.
+    pub(super) fn open(folder: &Path, id: u64) -> Result<(Option<Self>, Found), SpoolError> {
         let path = path(folder, id, "spool");
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let file = file.map_err(SpoolError::io("open", &path))?;
         let length = file.metadata().map_err(SpoolError::io("read", &path))?.len();
-        let mut bytes = vec![0; length.min(FILE_BYTES_MAX) as usize];
+        if length > FILE_BYTES_MAX {
+            let too_large = std::io::Error::other("it is larger than any segment");
+            return Err(SpoolError::io("read", &path)(too_large));
+        }
+        let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, 0).map_err(SpoolError::io("read", &path))?;
         let mut damaged = match format::read_header(&bytes) {
             Header::Good => 0,
@@ -101,16 +106,17 @@ impl Segment {
             at = entry.end as usize;
         }
         let is_damaged = found.damaged_bytes > 0;
+        found.cut_bytes = length.saturating_sub(at as u64);
         let segment = Self { id, path, file, start, end: at as u64, is_damaged };
         if found.entries == 0 {
             segment.remove(folder)?;
-            return Ok(None);
+            return Ok((None, found));
         }
         if segment.end < length {
             let cut = segment.file.set_len(segment.end).and_then(|()| segment.file.sync_all());
             cut.map_err(SpoolError::io("cut the torn end of", &segment.path))?;
         }
-        Ok(Some((segment, found)))
+        Ok((Some(segment), found))
     }
 
     /// Its size.

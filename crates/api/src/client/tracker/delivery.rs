@@ -147,7 +147,7 @@ impl<'a> Delivery<'a> {
                 let again = again.into_iter().map(|event| event.index).collect();
                 Ok(Ok(Verdict::Judged { rejected, again }))
             }
-            Err(error) if is_temporary(&error) => {
+            Err(error) if is_temporary(&error) || self.keeps_on_after(&error) => {
                 self.may_be_counted |= !matches!(error, ClientError::Connect { .. });
                 self.failed_at(lease.url(), error.code());
                 let wait = self.backoff.next_wait(None);
@@ -162,6 +162,16 @@ impl<'a> Delivery<'a> {
                 Ok(Ok(Verdict::Refused { code, detail }))
             }
         }
+    }
+
+    /// What is tried for ever was said to be safe: a revoked key or a wrong path is no verdict on it,
+    /// and can be mended. Only the server's own word on the events is.
+    fn keeps_on_after(&self, error: &ClientError) -> bool {
+        let is_verdict = matches!(
+            error,
+            ClientError::Problem { problem, .. } if matches!(problem.status, 400 | 413 | 422)
+        );
+        self.retry_for.is_none() && !is_verdict
     }
 
     fn failed_at(&mut self, url: &str, code: &str) {

@@ -42,6 +42,9 @@ pub struct TrackerMetrics {
     pub spool_bytes: u64,
     /// Bytes of the spool that were bad; their files are kept as `.damaged`.
     pub spool_damaged_bytes: u64,
+    /// Bytes at the ends of the spool's files that were cut at the start: what was being written when
+    /// an earlier run died, which was not safe yet.
+    pub spool_cut_bytes: u64,
     /// Times that the spool did not take or give an entry: full, or the disk failed.
     pub spool_errors: u64,
     /// Places of the buffer in use.

@@ -348,6 +348,43 @@ async fn the_spool_takes_over_when_all_are_down_and_is_drained_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_in_the_spool_outlives_a_revoked_key_but_not_a_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let peer = Peer::start(|request, events| match request {
+        0..5 => problem(503, "unavailable"),
+        5..8 => problem(403, "forbidden"),
+        8 => problem(422, "all_rejected_by_some_rule"),
+        _ => accept(events),
+    })
+    .await;
+    let mut options = options(&peer);
+    options.spool = Some(SpoolOptions::new(folder.path()));
+    options.in_flight = 1;
+    options.batch_events = 10;
+    let tracker = start(options).await;
+    for _ in 0..20 {
+        tracker.track(&Event::new("a")).expect("room");
+    }
+    tracker.flush().await;
+    tracker.drained().await;
+    let metrics = tracker.close(Duration::from_secs(9)).await;
+    assert_eq!((metrics.spooled, metrics.drained, metrics.lost), (20, 20, 0));
+    assert_eq!(metrics.rejected, [("all_rejected_by_some_rule".to_owned(), 10)].into());
+    assert_eq!((metrics.accepted, peer.count("a")), (10, 10));
+}
+
+#[tokio::test]
+async fn a_tracker_that_is_dropped_still_delivers_what_it_has() {
+    let peer = Peer::start(|_, events| accept(events)).await;
+    let mut options = options(&peer);
+    options.linger = Duration::from_secs(3_600);
+    let tracker = start(options).await;
+    let receipt = tracker.track_with_receipt(&Event::new("a")).expect("room");
+    drop(tracker);
+    assert_eq!(receipt.await, Fate::Accepted);
+}
+
+#[tokio::test]
 async fn a_full_spool_holds_events_back_and_loses_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let peer = Peer::start(|_, events| accept(events)).await;
