@@ -18,7 +18,7 @@ fn a_million_events_through_a_bad_network_are_counted_exactly_once() {
     let server = Server::start(&scratch.path().join("data"), &[]);
     let upstream = server.url.trim_start_matches("http://").parse().expect("an address");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (metrics, faults) = runtime.block_on(async {
+    let (metrics, faults, requests) = runtime.block_on(async {
         let proxy = Proxy::start(upstream, 6).await;
         let mut options = TrackerOptions::new([proxy.url.as_str()]);
         options.first_wait = MS * 10;
@@ -40,10 +40,11 @@ fn a_million_events_through_a_bad_network_are_counted_exactly_once() {
         }
         tracker.flush().await;
         tracker.drained().await;
-        (tracker.close(Duration::from_secs(60)).await, proxy.faults())
+        (tracker.close(Duration::from_secs(60)).await, proxy.faults(), proxy.requests())
     });
     println!("{faults:?} kinds and faults; {metrics:?}");
     assert_eq!((faults.0, metrics.accepted, metrics.lost), (9, EVENTS, 0));
+    assert!(requests <= metrics.requests, "{requests} came, repeats of repeats");
     assert!(metrics.rejected.is_empty() && metrics.spooled > 0 && metrics.retries > 0);
     server.wait_for("everything is judged", || server.metric("tally_partition_lag_events") == 0.0);
     for item in 0..ITEMS {
