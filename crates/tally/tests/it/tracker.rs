@@ -125,9 +125,9 @@ fn a_server_that_is_down_sees_a_few_trials_and_the_breaker_opens_and_closes() {
     assert_eq!(tally.count("down"), 20_000);
 }
 
-/// What is killed below: it spools, and prints the item of each event that is safe.
+/// What is killed below: it tracks, and prints the item of each event that is safe.
 #[test]
-#[ignore = "the child of `a_client_killed_while_it_spools_…`"]
+#[ignore = "the child of the tests that kill it"]
 fn spooling_child() {
     let (Ok(url), Ok(spool)) = (std::env::var(CHILD_URL), std::env::var(CHILD_SPOOL)) else {
         return;
@@ -136,13 +136,12 @@ fn spooling_child() {
         let mut options = options(&url, Some(Path::new(&spool)));
         options.batch_events = 20;
         let tracker = Tracker::start(options).await.expect("it starts");
-        let run = std::process::id();
         for n in 0..10 * SAFE {
-            let item = format!("safe-{run}-{n}");
+            let item = item(std::process::id(), n);
             let event = Event::new(&item);
             let receipt = tracker.track_wait_with_receipt(&event).await.expect("it is open");
             tokio::spawn(async move {
-                if receipt.await == Fate::Spooled {
+                if let Fate::Spooled | Fate::Accepted = receipt.await {
                     let mut out = std::io::stdout().lock();
                     let _ = writeln!(out, "\nsafe:{item}").and_then(|()| out.flush());
                 }
@@ -153,6 +152,64 @@ fn spooling_child() {
     });
 }
 
+/// The n-th event of a child has an item of its own.
+fn item(child: u32, n: usize) -> String {
+    format!("safe-{child}-{n}")
+}
+
+/// Starts a child and kills it when it has called enough events safe. Its process id, and what it
+/// called so until it died.
+fn kill_a_child(url: &str, spool: &Path) -> (u32, Vec<String>) {
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "tracker::spooling_child", "--ignored", "--nocapture"])
+        .env(CHILD_URL, url)
+        .env(CHILD_SPOOL, spool)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut items =
+        lines.map_while(Result::ok).filter_map(|line| Some(line.strip_prefix("safe:")?.to_owned()));
+    let mut safe: Vec<String> = items.by_ref().take(SAFE).collect();
+    child.kill().expect("it runs");
+    safe.extend(items);
+    child.wait().expect("it ends");
+    assert!(safe.len() >= SAFE, "it died early");
+    (child.id(), safe)
+}
+
+/// Drains the spool. Then each event that was called safe counts once, and none counts twice.
+fn assert_safe(tally: &Tally, spool: &Path, children: &[(u32, Vec<String>)]) -> TrackerMetrics {
+    let url = format!("http://{}", tally.addr);
+    let metrics = runtime().block_on(async {
+        let tracker = Tracker::start(options(&url, Some(spool))).await.expect("it starts");
+        tracker.drained().await;
+        tracker.close(SECOND).await
+    });
+    assert_eq!(metrics.spool_damaged_bytes, 0);
+    let counts = |items: &[String]| -> Vec<u64> {
+        let asked: String = items.iter().map(|item| format!("&item={item}")).collect();
+        let answer = tally.get(&format!("/v1/counts?type=view{asked}")).json();
+        let counts = answer["counts"].as_array().expect("counts").clone();
+        counts.iter().map(|row| row["count"].as_u64().expect("a number")).collect()
+    };
+    for (child, safe) in children {
+        tally.wait_until("all counted", || {
+            safe.chunks(200).all(|items| counts(items).iter().all(|count| *count >= 1))
+        });
+        let all: Vec<String> = (0..10 * SAFE).map(|n| item(*child, n)).collect();
+        for items in all.chunks(200) {
+            assert!(
+                counts(items).iter().all(|count| *count <= 1),
+                "{items:?}: {:?}",
+                counts(items)
+            );
+        }
+    }
+    metrics
+}
+
 #[test]
 fn a_client_killed_while_it_spools_loses_and_doubles_nothing_that_it_called_safe() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -161,45 +218,27 @@ fn a_client_killed_while_it_spools_loses_and_doubles_nothing_that_it_called_safe
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", nobody.local_addr().expect("bound"));
     drop(nobody);
-    let mut safe = Vec::new();
-    for kill in 1..=3 {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "tracker::spooling_child", "--ignored", "--nocapture"])
-            .env(CHILD_URL, &url)
-            .env(CHILD_SPOOL, &spool)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let items = lines.by_ref().filter_map(|line| Some(line.strip_prefix("safe:")?.to_owned()));
-        safe.extend(items.take(SAFE));
-        child.kill().expect("it runs");
-        // What it said before it died counts too.
-        safe.extend(lines.filter_map(|line| Some(line.strip_prefix("safe:")?.to_owned())));
-        child.wait().expect("it ends");
-        assert!(safe.len() >= kill * SAFE, "it died early");
-    }
+    let children: Vec<_> = (0..3).map(|_| kill_a_child(&url, &spool)).collect();
     let tally = Tally::start(folder.path(), &[]);
-    let url = format!("http://{}", tally.addr);
-    let metrics = runtime().block_on(async {
-        let tracker = Tracker::start(options(&url, Some(&spool))).await.expect("it starts");
-        tracker.drained().await;
-        tracker.close(SECOND).await
+    let metrics = assert_safe(&tally, &spool, &children);
+    let safe: usize = children.iter().map(|(_, safe)| safe.len()).sum();
+    assert!(metrics.drained >= safe as u64, "{metrics:?}");
+}
+
+#[test]
+fn a_client_killed_behind_a_bad_network_that_comes_and_goes_doubles_nothing_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = folder.path().join("spool");
+    let tally = Tally::start(folder.path(), &[]);
+    let runtime = runtime();
+    let proxy = runtime.block_on(Proxy::start(tally.addr, 4));
+    let switched = std::sync::Arc::clone(&proxy);
+    runtime.spawn(async move {
+        for turn in 0_u32.. {
+            switched.set_down(turn % 2 == 1);
+            tokio::time::sleep(SECOND / 8).await;
+        }
     });
-    assert!(metrics.drained >= safe.len() as u64 && metrics.spool_damaged_bytes == 0);
-    let counts = |items: &[String]| -> Vec<u64> {
-        let asked: String = items.iter().map(|item| format!("&item={item}")).collect();
-        let answer = tally.get(&format!("/v1/counts?type=view{asked}")).json();
-        let counts = answer["counts"].as_array().expect("counts").clone();
-        counts.iter().map(|row| row["count"].as_u64().expect("a number")).collect()
-    };
-    tally.wait_until("counted", || counts(&safe[safe.len() - 1..]) == [1]);
-    tally.wait_until("all counted", || {
-        safe.chunks(100).all(|items| counts(items).iter().all(|count| *count >= 1))
-    });
-    for items in safe.chunks(100) {
-        assert!(counts(items).iter().all(|count| *count == 1), "{items:?}: {:?}", counts(items));
-    }
+    let children: Vec<_> = (0..3).map(|_| kill_a_child(&proxy.url, &spool)).collect();
+    assert_safe(&tally, &spool, &children);
 }

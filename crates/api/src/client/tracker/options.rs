@@ -15,28 +15,28 @@ pub struct TrackerOptions {
     /// Where events go, with breakers, timeouts and balancing.
     pub endpoints: EndpointOptions,
     /// Places in the buffer: how many events may be without a verdict. An event takes a place for
-    /// each KiB that it begins, so this bounds memory too. [100,000]
+    /// each KiB that it begins, so this bounds memory too. Default: 100,000.
     pub buffer_places: usize,
-    /// Events in a request, at most 100,000. [1,000]
+    /// Events in a request, at most 100,000. Default: 1,000.
     pub batch_events: usize,
-    /// Bytes in a request, at most 8 MiB. [512 KiB, below what proxies take by default]
+    /// Bytes in a request, at most 8 MiB. Default: 512 KiB, below what proxies take by default.
     pub batch_bytes: usize,
-    /// The longest that an event waits for others to go with. [50 ms]
+    /// The longest that an event waits for others to go with. Default: 50 ms.
     pub linger: Duration,
-    /// Requests under way at once. [4]
+    /// Requests under way at once. Default: 4.
     pub in_flight: usize,
-    /// The longest random wait before the first retry; it doubles from retry to retry. [100 ms]
+    /// The longest random wait before the first retry; it doubles from retry to retry. Default: 100 ms.
     pub first_wait: Duration,
-    /// The longest random wait before any retry. [10 s]
+    /// The longest random wait before any retry. Default: 10 s.
     pub longest_wait: Duration,
-    /// What may be repeated. [20 % and one a second]
+    /// What may be repeated. Default: 20 % and one a second.
     pub retry_budget: RetryBudgetOptions,
     /// How long a request is tried again before it is spooled or lost. Without a spool it must be
     /// shorter than the dedup window of the server, 10 minutes by default: what is repeated later
-    /// would count twice. [60 s]
+    /// would count twice. Default: 60 s.
     pub retry_for: Duration,
     /// Where events go while every endpoint is down; none: they wait in the buffer for `retry_for`
-    /// and are lost then. [none]
+    /// and are lost then. Default: none.
     pub spool: Option<SpoolOptions>,
 }
 
@@ -46,7 +46,7 @@ pub struct TrackerOptions {
 pub struct SpoolOptions {
     /// The folder: of one tracker at a time.
     pub folder: PathBuf,
-    /// The most bytes in it, at least 1 MiB; beyond them events wait in the buffer. [1 GiB]
+    /// The most bytes in it, at least 1 MiB; beyond them events wait in the buffer. Default: 1 GiB.
     pub max_bytes: u64,
 }
 
