@@ -45,22 +45,22 @@ mod ledger;
 mod metrics;
 mod options;
 mod receipt;
+mod shared;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::sync::{TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::endpoints::{Balance, Endpoints};
-use super::retry::RetryBudget;
+use super::endpoints::Endpoints;
 use super::spool::Spool;
 use batcher::{Message, Pending, places};
-use ledger::Ledger;
-use metrics::{Counters, add};
+use metrics::add;
+use shared::Shared;
 
 pub use super::spool::SpoolError;
 pub use event::{Event, InvalidEvent};
@@ -108,20 +108,6 @@ struct Tasks {
     stop: watch::Sender<()>,
 }
 
-/// What the tasks of a tracker share.
-#[derive(Debug)]
-struct Shared {
-    options: TrackerOptions,
-    endpoints: Endpoints,
-    budget: Mutex<RetryBudget>,
-    counters: Counters,
-    ledger: Ledger,
-    /// The places of the buffer that are free.
-    room: Semaphore,
-    spool: Option<Arc<Spool>>,
-    closing: watch::Receiver<Option<Instant>>,
-}
-
 impl Tracker {
     /// Starts a tracker on the current Tokio runtime. No server need be there yet.
     ///
@@ -141,16 +127,7 @@ impl Tracker {
             }
         };
         let (closing, is_closing) = watch::channel(None);
-        let shared = Arc::new(Shared {
-            endpoints,
-            budget: Mutex::new(RetryBudget::new(options.retry_budget, Instant::now())),
-            counters: Counters::default(),
-            ledger: Ledger::new(),
-            room: Semaphore::new(options.buffer_places),
-            spool,
-            closing: is_closing,
-            options,
-        });
+        let shared = Arc::new(Shared::new(options, endpoints, spool, is_closing));
         let (messages, received) = mpsc::unbounded_channel();
         let tasks = Mutex::new(Some(Tasks::start(&shared, received)));
         Ok(Self { inner: Arc::new(Inner { shared, messages, closing, tasks }) })
@@ -348,48 +325,6 @@ async fn join(tasks: Vec<JoinHandle<()>>) {
             && error.is_panic()
         {
             std::panic::resume_unwind(error.into_panic());
-        }
-    }
-}
-
-impl Shared {
-    fn balances_by_hash(&self) -> bool {
-        self.options.endpoints.balance == Balance::Hash
-    }
-
-    /// Notes a first attempt, or takes the right to a retry.
-    ///
-    /// # Errors
-    /// How long there is none.
-    fn pay(&self, is_retry: bool) -> Result<(), Duration> {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        match is_retry {
-            true => budget.try_retry(Instant::now()),
-            false => {
-                budget.first_attempt(Instant::now());
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether the time for closing is over.
-    fn is_closed(&self) -> bool {
-        self.closing.borrow().is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    /// Waits until the time for closing is over.
-    async fn closed(&self) {
-        let mut closing = self.closing.clone();
-        loop {
-            let deadline = *closing.borrow_and_update();
-            // Also where the sender is gone.
-            if let Some(deadline) = deadline {
-                return tokio::time::sleep_until(deadline).await;
-            }
-            if closing.changed().await.is_err() {
-                // Whoever drops the sender says when first.
-                std::future::pending::<()>().await;
-            }
         }
     }
 }

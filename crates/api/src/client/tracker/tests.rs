@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::breaker::BreakerState;
+use super::super::endpoints::Balance;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -211,6 +212,41 @@ async fn only_what_was_refused_for_a_while_goes_again_with_the_same_ids() {
     let metrics = tracker.metrics();
     assert_eq!((metrics.accepted, metrics.retries, metrics.retried), (5, 5, 6 + 4 * 2));
     assert_eq!(metrics.rejected, [("event_too_old".to_owned(), 1)].into());
+}
+
+#[tokio::test]
+async fn a_wait_that_the_server_asks_for_is_kept() {
+    let peer = Peer::start(|request, events| match request {
+        0 => (Some(429), "retry-after: 1\r\n", json!("slow down")),
+        _ => accept(events),
+    })
+    .await;
+    let tracker = start(options(&peer)).await;
+    let began = Instant::now();
+    let receipt = tracker.track_with_receipt(&Event::new("a")).expect("room");
+    assert_eq!(receipt.await, Fate::Accepted);
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    let endpoint = &tracker.metrics().endpoints[0];
+    assert_eq!((endpoint.requests, endpoint.failures), (2, 0), "who refuses works");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_timed_out() {
+    // Connections open, and nobody reads from them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let mut options = TrackerOptions::new([url]);
+    options.linger = MS;
+    options.first_wait = MS;
+    options.retry_for = MS * 100;
+    options.endpoints.request_timeout = MS * 20;
+    let tracker = start(options).await;
+    let receipt = tracker.track_with_receipt(&Event::new("a")).expect("room");
+    let Fate::Lost { reason: LostReason::RetriesEnded { code }, may_be_counted } = receipt.await
+    else {
+        panic!("it cannot arrive")
+    };
+    assert_eq!((code.as_str(), may_be_counted), ("timeout", true));
 }
 
 #[tokio::test]
