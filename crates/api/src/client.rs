@@ -1,21 +1,31 @@
 //! The Rust client: speaks the contract over HTTP/1.1 with kept-alive connections.
 //!
-//! It makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`]
-//! say when the same request may be sent again, and the caller knows how long that is worth it.
+//! [`tracker::Tracker`] is for programs that report what happens in them: it takes events without
+//! waiting, and sends, repeats, balances and spools by itself. [`Client`] sends one request and
+//! makes no retries of its own: [`ClientError::is_retryable`] and [`ClientError::retry_after`] say
+//! when the same request may be sent again, and the caller knows how long that is worth it; the
+//! pieces for it are in [`retry`], [`breaker`] and [`endpoints`].
 
 mod audits;
 mod backups;
+pub mod breaker;
 mod bulk;
 mod dead_letters;
+pub mod endpoints;
 mod error;
 mod path;
 mod recounts;
+pub mod retry;
+mod spool;
+pub mod tracker;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,16 +35,16 @@ use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, Top
 
 pub use audits::AUDITS;
 pub use bulk::BulkFile;
-pub use error::ClientError;
+pub use error::{ClientError, is_retryable_status};
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
 
 /// The content type of one event a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one request may take, its answer included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: 10,000 points of a series are far below.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
 
@@ -54,6 +64,8 @@ pub struct Client {
     base: String,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     timeout: Duration,
+    /// The header `Host`, where it is not what the URL says.
+    host: Option<HeaderValue>,
 }
 
 impl Client {
@@ -63,10 +75,25 @@ impl Client {
     /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is not `http`.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
         let base = path::check_base(base_url)?;
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector());
-        Ok(Self { base, http, timeout: REQUEST_TIMEOUT })
+        let http = pool(CONNECT_TIMEOUT);
+        Ok(Self { base, http, timeout: REQUEST_TIMEOUT, host: None })
+    }
+
+    /// The same client with another time limit for opening a connection, and connections of its
+    /// own.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.http = pool(timeout);
+        self
+    }
+
+    /// The same client with another header `Host`, for a server that is named by its address.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidHeader`].
+    pub fn with_host(mut self, host: &str) -> Result<Self, ClientError> {
+        self.host = Some(header(host)?);
+        Ok(self)
     }
 
     /// The same client with another time limit for a request.
@@ -197,6 +224,9 @@ impl Client {
         let agent = concat!("tally/", env!("CARGO_PKG_VERSION"));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(host) = &self.host {
+            request.headers_mut().insert(HOST, host.clone());
+        }
         Ok(request)
     }
 
@@ -266,10 +296,16 @@ impl Client {
     }
 }
 
-fn connector() -> HttpConnector {
+fn pool(connect_timeout: Duration) -> legacy::Client<HttpConnector, Full<Bytes>> {
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(connector(connect_timeout))
+}
+
+fn connector(connect_timeout: Duration) -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_connect_timeout(Some(connect_timeout));
     connector
 }
 

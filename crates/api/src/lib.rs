@@ -1,6 +1,17 @@
 //! What goes over the wire: the JSON of requests and answers, and the problem codes.
 //!
-//! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
+//! Knows nothing of how counting works; a client needs only this crate (with the feature `client`):
+//!
+//! | to | use |
+//! |---|---|
+//! | report what happens in a program, without waiting | `client::tracker::Tracker` |
+//! | send one request, or ask for counts | `client::Client` |
+//! | repeat requests with your own loop | `client::retry`, `client::breaker`, `client::endpoints` |
+//!
+//! An event that a server accepted is durable and counted exactly once. An event that is sent again
+//! with the same id within the dedup window (10 minutes by default), or with the same stamp
+//! (`client::SourceStamp`) within 30 days, is not counted again. The tracker's page says what follows from
+//! that for events on their way.
 
 mod audits;
 mod backups;

@@ -79,7 +79,7 @@ impl Client {
         let body = Pieces { receiver: pieces, left: file.bytes };
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .build(super::connector());
+            .build(super::connector(super::CONNECT_TIMEOUT));
         let timeout = self.timeout + Duration::from_secs(file.bytes / RATE_MIN);
         let exchange = http.request(Request::from_parts(head, body));
         self.parse(&self.read_answer(exchange, timeout).await?)

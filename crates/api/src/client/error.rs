@@ -122,8 +122,9 @@ impl ClientError {
     }
 }
 
-/// 502 and 504 come from a proxy in front of a server that is restarting.
-fn is_retryable_status(status: u16) -> bool {
+/// Whether the same request can succeed later where a server answered with this HTTP status: 502 and
+/// 504 come from a proxy in front of a server that is restarting.
+pub fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 

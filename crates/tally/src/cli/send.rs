@@ -159,7 +159,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 fn stream(args: &SendArgs, files: &[String]) -> anyhow::Result<Outcome> {
     let options = args.read_options()?;
-    let sender = Sender { client: args.server.client()?, options: args.send_options() };
+    let sender = Sender::new(args.server.client()?, args.send_options());
     if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(UsageError("standard input (-) can be named only once".into()).into());
     }

@@ -111,7 +111,7 @@ impl Traffic {
         };
         let source = Source { generator, started_ms, bodies: 0, newest: VecDeque::new() };
         Self {
-            sender: Sender { client, options },
+            sender: Sender::new(client, options),
             source: Mutex::new(source),
             account: Mutex::new(Account::new(ITEMS)),
             heard,

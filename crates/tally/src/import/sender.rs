@@ -5,12 +5,16 @@ mod batch;
 mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use api::client::retry::{RetryBudget, RetryBudgetOptions};
 use api::client::{Client, ClientError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::lanes::Lanes;
 use super::reader::Reader;
@@ -30,7 +34,8 @@ pub(crate) struct SendOptions {
     pub(crate) compress: bool,
     /// How long one batch is tried again before sending stops.
     pub(crate) retry_for: Duration,
-    /// The wait before the second attempt; it doubles from there, up to `longest_wait`.
+    /// The longest random wait before the second attempt; it doubles from there, up to
+    /// `longest_wait`.
     pub(crate) first_wait: Duration,
     pub(crate) longest_wait: Duration,
 }
@@ -53,14 +58,20 @@ pub(crate) enum BatchError {
     StillRefused { events: usize, code: String, detail: String },
 }
 
-/// Sends files to one server.
+/// Sends files to one server. Clones share connections and what may be repeated.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
     pub(crate) client: Client,
     pub(crate) options: SendOptions,
+    budget: Arc<Mutex<RetryBudget>>,
 }
 
 impl Sender {
+    pub(crate) fn new(client: Client, options: SendOptions) -> Self {
+        let budget = RetryBudget::new(RetryBudgetOptions::default(), Instant::now());
+        Self { client, options, budget: Arc::new(Mutex::new(budget)) }
+    }
+
     /// Sends what an earlier run has not settled of a file, stamped where it has lanes. `heard` is told what was settled after
     /// each batch. When `stop` ends, so does sending; what was settled is kept in the progress
     /// file.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use api::client::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -11,9 +12,6 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-
-/// How long one exchange may take.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -96,7 +94,7 @@ impl Connection {
             Ok(Answer { status: head.status.as_u16(), body, retry_after })
         };
         let result =
-            tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or(Err("timeout"));
+            tokio::time::timeout(REQUEST_TIMEOUT, exchange).await.unwrap_or(Err("timeout"));
         if result.is_err() {
             self.open = None;
         }
@@ -109,7 +107,9 @@ impl Connection {
             None => false,
         };
         if !is_usable {
-            let stream = TcpStream::connect(&self.peer.address).await.map_err(|_| "connect")?;
+            let opening = TcpStream::connect(&self.peer.address);
+            let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
+            let stream = opened.map_err(|_| "connect")?.map_err(|_| "connect")?;
             stream.set_nodelay(true).map_err(|_| "connect")?;
             let (sender, driver) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(|_| "connect")?;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::client::Client;
+use api::client::retry::{Backoff, Jitter};
+use api::client::{Client, is_retryable_status};
 use api::{AcceptedAnswer, Problem, RejectedEvent};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -252,7 +253,8 @@ enum Verdict {
 async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
     let content_type = shared.options.generator.format.content_type();
     let began = Instant::now();
-    let mut wait = FIRST_WAIT;
+    // No retry budget: what a server does under more load than it takes is to be seen here.
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::random());
     loop {
         let answer = connection.post(&shared.options.path, content_type, body.bytes.clone()).await;
         let verdict = match answer {
@@ -262,7 +264,7 @@ async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
         match verdict {
             Verdict::Settled(answer) => return settle(shared, &body, &answer),
             Verdict::Again(code, asked) => {
-                let pause = asked.unwrap_or(Duration::ZERO).max(wait);
+                let pause = backoff.next_wait(asked);
                 if began.elapsed() + pause > shared.options.retry_for {
                     return give_up(shared, &body, code, true);
                 }
@@ -272,7 +274,6 @@ async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
                     totals.report.retries += 1;
                 }
                 tokio::time::sleep(pause).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
             }
             Verdict::Refused(code) => return give_up(shared, &body, code, false),
         }
@@ -298,9 +299,9 @@ fn judge(answer: &Answer, events: u32) -> Verdict {
         }
         problem => {
             let code = problem.map_or_else(|| answer.status.to_string(), |problem| problem.code);
-            match answer.status {
-                408 | 429 | 502 | 503 | 504 => Verdict::Again(code, answer.retry_after),
-                _ => Verdict::Refused(code),
+            match is_retryable_status(answer.status) {
+                true => Verdict::Again(code, answer.retry_after),
+                false => Verdict::Refused(code),
             }
         }
     }

@@ -13,6 +13,10 @@ mod recount;
 mod retention;
 mod settings;
 mod sources;
+mod tracker;
+
+#[path = "../proxy/mod.rs"]
+mod proxy;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

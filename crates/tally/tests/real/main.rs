@@ -11,3 +11,7 @@ mod outage;
 mod readme;
 mod server;
 mod small_disk;
+mod tracker;
+
+#[path = "../proxy/mod.rs"]
+mod proxy;

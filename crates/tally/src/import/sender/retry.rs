@@ -1,16 +1,17 @@
 //! Delivers one batch: sends it, and sends it again while any of it is refused for a temporary
-//! reason.
+//! reason, with the waits and the retry budget of the client library.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use api::AcceptedAnswer;
+use api::client::retry::{Backoff, Jitter};
 use api::client::{ClientError, NDJSON, SourceStamp};
 use bytes::Bytes;
 
 use super::super::lanes::Lanes;
 use super::super::report::FileReport;
 use super::batch::Batch;
-use super::{BatchError, Sender};
+use super::{BatchError, SendOptions, Sender};
 
 /// A body of events and how it is stamped.
 struct Body {
@@ -68,7 +69,9 @@ async fn settle_all(
 ) -> Result<FileReport, BatchError> {
     // Counted from the first failure: a slow batch is not a failing one.
     let mut failing_since: Option<Instant> = None;
-    let mut wait = sender.options.first_wait;
+    let SendOptions { first_wait, longest_wait, retry_for, .. } = sender.options;
+    let mut backoff = Backoff::new(first_wait, longest_wait, Jitter::random());
+    sender.budget.lock().first_attempt(tokio::time::Instant::now());
     while !body.lines.is_empty() {
         attempted(body.lines.len() as u64);
         let (error, asked) = match attempt(sender, body).await {
@@ -88,13 +91,19 @@ async fn settle_all(
             }
         };
         let since = *failing_since.get_or_insert_with(Instant::now);
-        let pause = asked.unwrap_or(Duration::ZERO).max(wait);
-        if since.elapsed() + pause > sender.options.retry_for {
-            return Err(error);
+        let mut pause = backoff.next_wait(asked);
+        loop {
+            if since.elapsed() + pause > retry_for {
+                return Err(error);
+            }
+            tracing::debug!(events = body.lines.len(), ?pause, %error, "the batch is sent again");
+            tokio::time::sleep(pause).await;
+            // What one batch may not repeat yet, another has repeated.
+            match sender.budget.lock().try_retry(tokio::time::Instant::now()) {
+                Ok(()) => break,
+                Err(until_there_is_one) => pause = until_there_is_one,
+            }
         }
-        tracing::debug!(events = body.lines.len(), ?pause, %error, "the batch is sent again");
-        tokio::time::sleep(pause).await;
-        wait = (wait * 2).min(sender.options.longest_wait);
         report.retries += 1;
     }
     Ok(report)

@@ -1,7 +1,7 @@
 //! The sender against a small peer that refuses, fails and comes back as a test says.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -104,7 +104,7 @@ async fn start(script: Script) -> (Sender, Arc<Peer>) {
         first_wait: ms(1),
         longest_wait: ms(4),
     };
-    (Sender { client: Client::new(&url).expect("a good URL"), options }, peer)
+    (Sender::new(Client::new(&url).expect("a good URL"), options), peer)
 }
 
 fn accept(events: &[Value], rejected: Value) -> Response {
