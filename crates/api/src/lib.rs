@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how counting works; a client needs only this crate (with the feature `client`).
 
+mod activity;
 mod audits;
 mod backups;
 mod bulk;
@@ -14,6 +15,7 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use activity::{ActivityAnswer, ActivitySample};
 pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
 pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};

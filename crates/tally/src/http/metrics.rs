@@ -113,6 +113,11 @@ impl Metrics {
         }
     }
 
+    /// Events made durable since the start.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
     fn reject(&self, code: ProblemCode) {
         self.rejected.get_or_create(&CodeLabel { code: code.as_str() }).inc();
     }

@@ -2,12 +2,14 @@
 //!
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
+mod activity;
 mod admin;
 mod audits;
 mod backups;
 mod body;
 mod bulk;
 mod counts;
+mod dashboard;
 mod dead_letters;
 pub(crate) mod events;
 mod explain;
@@ -24,7 +26,6 @@ mod recounts;
 mod schemas;
 mod server;
 mod top;
-mod welcome;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
+    let activity = activity::Activity::start(activity_sample(&parts, &metrics));
+    let routes = activity::routes(routes, &activity);
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
@@ -109,7 +112,21 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
 
 /// The paths that need no part of the engine.
 fn static_routes(routes: Routes) -> Routes {
-    welcome::routes(schemas::routes(openapi::routes(routes)))
+    dashboard::routes(schemas::routes(openapi::routes(routes)))
+}
+
+/// What is kept of the last minutes.
+fn activity_sample(
+    parts: &Parts,
+    metrics: &Arc<Metrics>,
+) -> impl Fn() -> activity::Sample + Send + Sync + use<> {
+    let (processors, query) = (parts.processors.clone(), parts.query.clone());
+    let metrics = metrics.clone();
+    move || activity::Sample {
+        time: query.now(),
+        accepted: metrics.accepted(),
+        lag_events: processors.status().iter().map(|partition| partition.lag).sum(),
+    }
 }
 
 /// What the metrics read at every scrape.

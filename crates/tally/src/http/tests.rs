@@ -396,6 +396,7 @@ fn the_description_lists_every_path_and_no_other() {
         })
         .collect();
     let source = [
+        include_str!("activity.rs"),
         include_str!("admin.rs"),
         include_str!("audits.rs"),
         include_str!("backups.rs"),
