@@ -13,7 +13,6 @@ export interface Range {
   step: Exclude<Step, "second">;
   stepMs: number;
   steps: number;
-  hours: number;
   /** How often to ask again. */
   everyMs: number;
 }
@@ -21,9 +20,9 @@ export interface Range {
 const MINUTE_MS = 60_000;
 
 export const RANGES: Record<string, Range> = {
-  "60m": { name: "60 minutes", step: "minute", stepMs: MINUTE_MS, steps: 60, hours: 1, everyMs: 2_000 },
-  "48h": { name: "48 hours", step: "hour", stepMs: 60 * MINUTE_MS, steps: 48, hours: 48, everyMs: 5_000 },
-  "90d": { name: "90 days", step: "day", stepMs: 1440 * MINUTE_MS, steps: 90, hours: 2160, everyMs: 10_000 },
+  "60m": { name: "60 minutes", step: "minute", stepMs: MINUTE_MS, steps: 60, everyMs: 2_000 },
+  "48h": { name: "48 hours", step: "hour", stepMs: 60 * MINUTE_MS, steps: 48, everyMs: 5_000 },
+  "90d": { name: "90 days", step: "day", stepMs: 1440 * MINUTE_MS, steps: 90, everyMs: 10_000 },
 };
 
 export const MEASURES = [["count", "Count"], ["sum", "Sum"], ["average", "Average"]] as const;

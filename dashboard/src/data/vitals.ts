@@ -111,8 +111,10 @@ function take(metrics: Metrics): void {
   if (readings.length > LATENCY_READINGS) readings.shift();
   const lately = first === undefined ? null : quantile(between(first.writes, now.writes), 0.99);
   const from = now.time - SPAN_SECONDS * 1000;
-  moments = [...moments.filter(({ time }) => time >= from), momentOf(last, now, lately)];
-  vitals.set({ metrics, moments, latency: { writes: spread(first?.writes, now.writes), reads: spread(first?.reads, now.reads) } });
+  moments = moments.filter(({ time }) => time >= from);
+  // The first reading of all tells no rate; what the server remembers does.
+  if (last !== undefined || moments.length === 0) moments.push(momentOf(last, now, lately));
+  vitals.set({ metrics, moments: [...moments], latency: { writes: spread(first?.writes, now.writes), reads: spread(first?.reads, now.reads) } });
 }
 
 /** Of the last half minute; with no request in it, of all since the start. */

@@ -32,6 +32,7 @@ export interface ItemReport {
   start: string;
   end: string;
   as_of: string;
+  /** Of all time. */
   totals: TypeTotal[];
 }
 
@@ -86,6 +87,7 @@ export interface ChannelReport {
   start: string;
   end: string;
   as_of: string;
+  /** Of all time. */
   totals: TypeTotal[];
   views: Numbers & { type: string; series: Point[] };
   top: RankedItem[];

@@ -69,8 +69,8 @@ function Report({ data, name }: { data: ChannelReport; name: string }) {
           {data.top.length === 0 ? <Empty><p>No views in the last {name}.</p></Empty>
             : <Ranking items={data.top} type="view" />}
         </Card>
-        <Card title="By type" note={`the last ${name}`}>
-          {data.totals.length === 0 ? <Empty><p>No events in the last {name}.</p></Empty>
+        <Card title="By type" note="of all time">
+          {data.totals.length === 0 ? <Empty><p>No events yet.</p></Empty>
             : <Totals first="Type" rows={data.totals.map((row) => ({ ...row, key: row.type, name: row.type }))} />}
         </Card>
       </div>

@@ -30,11 +30,11 @@ export function ItemPage({ item, params }: Props) {
   const range = RANGES[rangeKey] as Range;
   const wanted = MEASURES.find(([measure]) => measure === params.get("measure"));
   const measure: Measure = wanted?.[0] ?? "count";
-  const report = useReport(item, range);
+  const report = useReport(item);
   const total = useLiveTotal(item, type);
   const own = useSeries(item, type, range);
   const another = useSeries(other, type, range);
-  const otherReport = useReport(other, range);
+  const otherReport = useReport(other);
   const details = report.data?.details ?? null;
   const title = details?.title ?? item;
   const otherTitle = other === null ? "" : (otherReport.data?.details?.title ?? other);
@@ -42,7 +42,7 @@ export function ItemPage({ item, params }: Props) {
     if (details !== null) offer([details]);
   }, [details]);
   const types = [...new Set(["view", ...(report.data?.totals ?? []).map((row) => row.type), type])];
-  const isUnknown = total.count === "0" && report.data?.totals.length === 0 && type === "view";
+  const isUnknown = report.data?.totals.length === 0 && total.count === "0";
   return (
     <>
       <PageTitle title={title}>
@@ -76,9 +76,9 @@ export function ItemPage({ item, params }: Props) {
             ]} />
           </Card>
         )}
-        <Card title="By type" note={`the last ${range.name}`}>
+        <Card title="By type" note="of all time">
           {report.data === undefined ? <Waiting error={report.error} />
-            : report.data.totals.length === 0 ? <Empty><p>No events in the last {range.name}.</p></Empty>
+            : report.data.totals.length === 0 ? <Empty><p>No events yet.</p></Empty>
             : <Totals first="Type" rows={report.data.totals.map((row) => ({ ...row, key: row.type, name: row.type }))} />}
         </Card>
         {details?.attributes && Object.keys(details.attributes).length > 0 && (
@@ -89,10 +89,11 @@ export function ItemPage({ item, params }: Props) {
   );
 }
 
-function useReport(item: string | null, range: Range) {
-  return usePolled<ItemReport | undefined>(`report ${item} ${range.hours}`, REPORT_EVERY_MS, async (signal) =>
+/** Details and totals; the hours of the report are not looked at. */
+function useReport(item: string | null) {
+  return usePolled<ItemReport | undefined>(`report ${item}`, REPORT_EVERY_MS, async (signal) =>
     item === null ? undefined
-      : ask<ItemReport>(path("v1", "items", item, "report"), { hours: String(range.hours) }, signal));
+      : ask<ItemReport>(path("v1", "items", item, "report"), { hours: "1" }, signal));
 }
 
 function useSeries(item: string | null, type: string, range: Range) {

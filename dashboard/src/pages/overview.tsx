@@ -109,7 +109,7 @@ function useTypes(item: string | undefined, chosen: string): string[] {
   useEffect(() => {
     if (item === undefined) return;
     const stop = new AbortController();
-    ask<ItemReport>(path("v1", "items", item, "report"), { hours: "24" }, stop.signal)
+    ask<ItemReport>(path("v1", "items", item, "report"), { hours: "1" }, stop.signal)
       .then((report) => setFound(report.totals.map((total) => total.type)))
       .catch(() => {}); // The usual ones are offered anyway.
     return () => stop.abort();

@@ -6,6 +6,7 @@ mod cold;
 mod counter_store;
 mod error;
 mod event_log;
+mod item_details;
 mod letter_state;
 mod objects;
 
@@ -18,5 +19,6 @@ pub use counter_store::{
 };
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
+pub use item_details::{DetailsChange, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
 pub use objects::{ObjectStore, ObjectUpload};

@@ -293,7 +293,8 @@ impl Partition {
     pub(super) fn flushed(&self, checkpoint: &Checkpoint) {
         let now = self.ports.clock.now().monotonic_ms as u64;
         self.figures.checkpoint_at.store(now, Ordering::Relaxed);
-        self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Relaxed);
+        // Whoever sees this offset finds its corrections in the store.
+        self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Release);
         self.memory.flushed();
         let needed = checkpoint.window_start_offset.min(checkpoint.next_offset);
         if let Err(error) = self.ports.log.trim(self.id, needed) {
@@ -323,6 +324,12 @@ impl Partition {
     /// The first offset not yet counted; its events before are in memory or in the store.
     pub(crate) fn next_offset(&self) -> Offset {
         Offset(self.figures.next_offset.load(Ordering::Acquire))
+    }
+
+    /// Rises whenever something is counted or flushed.
+    pub(crate) fn progress(&self) -> u64 {
+        let flushed = self.figures.checkpoint_offset.load(Ordering::Acquire);
+        self.next_offset().0.wrapping_add(flushed)
     }
 
     /// Append time of the newest counted batch.

@@ -21,6 +21,12 @@ impl Query {
         self.log.append_time().ok().or_else(newest).unwrap_or_default()
     }
 
+    /// How far the partitions of an item are: rises whenever something is counted in them, or what was
+    /// counted is written or corrected. Costs nothing.
+    pub fn progress(&self, item: &str) -> u64 {
+        self.partitions_of(item).map(|partition| partition.progress()).sum()
+    }
+
     /// The quality of what is read after this call.
     pub(super) fn quality(&self, range: Option<TimeRange>) -> Quality {
         // The clock first, then the log's ends, then what is counted: whatever was acknowledged

@@ -48,6 +48,8 @@ pub(super) struct Vitals {
     pub(super) body_memory_used: f64,
     pub(super) disk_free_bytes: Option<u64>,
     pub(super) dedup_bytes: u64,
+    /// Clients that hear live counts.
+    pub(super) live_listeners: usize,
     /// By kind.
     pub(super) audits: Vec<(String, Figures)>,
 }
@@ -199,6 +201,8 @@ impl Collector for VitalsCollector {
         let help = "Share of the memory for bodies that is in use";
         gauge("tally_queue_fill_ratio", help, vitals.body_memory_used)?;
         gauge("tally_dedup_bytes", "Memory of the dedup window", vitals.dedup_bytes as f64)?;
+        let help = "Clients that hear live counts";
+        gauge("tally_live_listeners", help, vitals.live_listeners as f64)?;
         if let Some(free) = vitals.disk_free_bytes {
             gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
         }

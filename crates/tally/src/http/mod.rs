@@ -11,21 +11,25 @@ mod bulk;
 mod counts;
 mod dashboard;
 mod dead_letters;
+mod details;
 pub(crate) mod events;
 mod explain;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
 mod items;
+mod live;
 mod metrics;
 mod openapi;
 mod params;
 mod problem;
 mod ranges;
 mod recounts;
+mod reports;
 mod schemas;
 mod server;
 mod top;
+mod trending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +43,7 @@ use engine::admission::Admission;
 use engine::archiver::Archiver;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
+use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
 
@@ -53,6 +58,7 @@ use problem::Failure;
 
 use crate::recount::Recounts;
 
+pub(crate) use live::Live;
 pub(crate) use server::serve;
 
 /// The parts of Tally that are reached over HTTP.
@@ -60,6 +66,8 @@ pub(crate) use server::serve;
 pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) query: Arc<Query>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
     /// None where no raw events are kept.
     pub(crate) archiver: Option<Arc<Archiver>>,
@@ -84,6 +92,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         metrics: metrics.clone(),
     });
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
+    let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
@@ -95,7 +104,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = items::routes(routes, &asked);
     let routes = explain::routes(routes, &asked);
     let routes = counts::routes(routes, &parts.query);
-    let routes = top::routes(routes, &parts.query);
+    let routes = details_routes(routes, &parts, &budget_of_details);
+    let routes = live::routes(routes, &parts.live);
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let activity = activity::Activity::start(activity_sample(&parts, &metrics));
@@ -108,6 +118,17 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
+}
+
+/// The paths that show item details, alone or beside counts.
+fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes {
+    let (query, store) = (&parts.query, &parts.details);
+    let details = details::Details::new(store.clone(), budget.clone());
+    let routes = details::routes(routes, &Arc::new(details));
+    let reports = reports::Reports::new(query.clone(), store.clone());
+    let routes = reports::routes(routes, &Arc::new(reports));
+    let ranked = Arc::new(top::Ranked { query: query.clone(), details: store.clone() });
+    trending::routes(top::routes(routes, &ranked), &ranked)
 }
 
 /// The paths that need no part of the engine.
@@ -140,6 +161,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
         disk_free_bytes: rustix::fs::statvfs(&parts.data_dir)
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        live_listeners: parts.live.listeners(),
         dedup_bytes: parts.admission.dedup_bytes(),
         audits: parts.audit.audits().figures(),
     }

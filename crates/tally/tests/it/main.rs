@@ -8,6 +8,8 @@ mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;
+mod items;
+mod live;
 mod log_tool;
 mod recount;
 mod retention;
