@@ -39,7 +39,7 @@ export function bytes(value: number | undefined): string {
 }
 
 export function percent(share: number): string {
-  return `${(share * 100).toFixed(share < 0.1 && share > 0 ? 1 : 0)} %`;
+  return `${(share * 100).toFixed(share < 0.1 && share > 0 ? 1 : 0)}%`;
 }
 
 export type Step = "second" | "minute" | "hour" | "day";

@@ -1,7 +1,7 @@
 // The overview: how much comes in, what is counted most, what grows.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { grouped } from "../data/digits";
+import { grouped, toBigInt } from "../data/digits";
 import { usePolled } from "../data/poll";
 import { ask, path } from "../data/server";
 import { SPAN_SECONDS, type Vitals, useVitals } from "../data/vitals";
@@ -30,6 +30,8 @@ export function OverviewPage({ params }: { params: URLSearchParams }) {
   const trending = usePolled(`trending ${type} ${window}`, TRENDING_EVERY_MS, (signal) =>
     ask<TrendingAnswer>("/v1/trending", question, signal));
   useEffect(() => offer(top.data?.items ?? []), [top.data]);
+  // The answer ranks all that was expected to be less; only growth is news.
+  const growing = trending.data?.items.filter(({ count, before }) => toBigInt(count) > toBigInt(before));
   const types = useTypes(top.data?.items[0]?.item, type);
   const isEmpty = top.data?.items.length === 0;
   const isNew = isEmpty && vitals?.metrics.sum("tally_events_accepted_total") === 0;
@@ -56,10 +58,10 @@ export function OverviewPage({ params }: { params: URLSearchParams }) {
             : <Ranking items={top.data.items} type={type} />}
         </Card>
         <Card title="Trending" note={`against the ${windowName(window)} before`}>
-          {trending.data === undefined ? <Waiting error={trending.error} />
-            : trending.data.items.length === 0
+          {growing === undefined ? <Waiting error={trending.error} />
+            : growing.length === 0
             ? <Empty><p>Nothing grows right now. Items show here when they are counted more often than in the window before.</p></Empty>
-            : <Ranking items={trending.data.items} type={type} figure={(item) => <Growth item={item} />} />}
+            : <Ranking items={growing} type={type} figure={(item) => <Growth item={item} />} />}
         </Card>
       </div>
     </>
@@ -120,10 +122,9 @@ function useTypes(item: string | undefined, chosen: string): string[] {
 /** How much more than before, and from how many to how many. */
 function Growth({ item }: { item: TrendingItem }) {
   const [before, count] = [Number(item.before), Number(item.count)];
-  const growth = before === 0 ? "new" : `+${percent(count / before - 1)}`;
   return (
     <>
-      <b class={count >= before ? "up" : ""}>{count >= before ? growth : percent(count / before - 1)}</b>
+      <b class="up">{before === 0 ? "new" : `+${percent(count / before - 1)}`}</b>
       <span class="from"> {grouped(item.before)} → {grouped(item.count)}</span>
     </>
   );

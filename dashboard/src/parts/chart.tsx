@@ -89,7 +89,12 @@ export function Chart(props: Props) {
           </div>
         )}
       </div>
-      {table && <NumbersTable title={title} step={step} times={times} lines={lines} />}
+      {(table || grows) && (
+        <figcaption class="chart-foot">
+          {table && <NumbersTable title={title} step={step} times={times} lines={lines} />}
+          {grows && <span class="note">dashed: the newest {step}, still counting</span>}
+        </figcaption>
+      )}
     </figure>
   );
 }
