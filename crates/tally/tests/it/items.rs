@@ -162,6 +162,11 @@ fn reports_add_up_memory_and_store() {
     };
     let shown = report(&["top", "--limit", "2"]);
     assert!(shown.contains("The A"), "{shown}");
+    let shown = report(&["report", "a", "--hours", "3"]);
+    assert!(shown.contains("The A · a") && shown.contains("3 views in 3 h"), "{shown}");
+    let shown = report(&["report", "--channel", "ch/1", "--json"]);
+    assert!(shown.contains(r#""items":2"#), "{shown}");
+    assert!(report(&["items", "get", "a"]).contains("The A"));
     assert_eq!(tally.stop(), Some(0));
     // All of it is in the store now.
     let tally = Tally::start(dir.path(), &["--flush-interval", "10m"]);
@@ -179,6 +184,32 @@ fn reports_add_up_memory_and_store() {
         let refused = tally.get(path);
         assert_eq!((refused.status, refused.code().as_str()), (status, code), "{path}");
     }
+}
+
+#[test]
+fn a_file_of_items_is_imported_and_bad_lines_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tally = Tally::start(dir.path(), &[]);
+    let file = dir.path().join("items.ndjson");
+    let mut lines: String =
+        (0..12_000).map(|n| format!("{{\"item\":\"i{n}\",\"channel\":\"c\"}}\n")).collect();
+    lines.push_str("\n{\"item\":\"bad\",\"title\":\"\"}\n{\"item\":\"last\"}");
+    std::fs::write(&file, lines).expect("a file");
+    let run = Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(["items", "import", "--json"])
+        .arg(&file)
+        .env("TALLY_URL", format!("http://{}", tally.addr))
+        .output()
+        .expect("the binary starts");
+    assert_eq!(run.status.code(), Some(1));
+    let shown = String::from_utf8(run.stdout).expect("text");
+    assert_eq!(shown.trim(), r#"{"accepted":12001,"rejected":1}"#);
+    let named = String::from_utf8(run.stderr).expect("text");
+    assert!(named.contains("line 12002") && named.contains("invalid_details"), "{named}");
+    assert_eq!(tally.get("/v1/items/last").status, 200);
+    // More items than a report adds up.
+    let refused = tally.get("/v1/channels/c/report");
+    assert_eq!((refused.status, refused.code().as_str()), (422, "too_many_points"));
 }
 
 #[test]
