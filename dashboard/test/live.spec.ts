@@ -63,6 +63,28 @@ test("where pushing fails the total is asked for", async ({ page }) => {
   await expect(page.getByTestId("live-count")).toHaveText("3");
 });
 
+test("a page that nobody sees asks nothing", async ({ page }) => {
+  const hide = (isHidden: boolean) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  await tally.send([{ item: "v" }]);
+  await page.goto(`${tally.url}/items/v`);
+  await expect(page.getByText("live", { exact: true })).toBeVisible();
+  await hide(true);
+  // What was asked before is answered, and every pause between questions has passed.
+  await page.waitForTimeout(6_000);
+  const asked: string[] = [];
+  page.on("request", (request) => asked.push(request.url()));
+  await tally.send([{ item: "v" }]);
+  await page.waitForTimeout(6_000);
+  expect(asked).toEqual([]);
+  await expect(page.getByTestId("live-count")).toHaveText("1");
+  await hide(false);
+  await expect(page.getByTestId("live-count")).toHaveText("2");
+});
+
 test("a server that goes away is told, and so is that it is back", async ({ page }) => {
   await tally.send([{ item: "v" }, { item: "v" }]);
   await page.goto(`${tally.url}/items/v`);
@@ -70,6 +92,7 @@ test("a server that goes away is told, and so is that it is back", async ({ page
   await tally.halt();
   const status = page.locator("#connection");
   await expect(status).toContainText("The server does not answer");
+  await page.screenshot({ path: "test-results/pages/away.png" });
   // What was known stays.
   await expect(page.getByTestId("live-count")).toHaveText("2");
   await tally.again();

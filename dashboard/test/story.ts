@@ -119,6 +119,8 @@ export function goOn(tally: Tally, viewsPerMinute: number): () => Promise<void> 
       if (events.length > 0) await tally.send(events);
     }
   })();
+  // A failure is told to whoever stops it, not before.
+  task.catch(() => {});
   return async () => {
     goes = false;
     await task;

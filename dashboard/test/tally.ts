@@ -15,6 +15,9 @@ export interface SentEvent {
   value?: number;
 }
 
+/** How long a server may take to be ready. */
+const PATIENCE_MS = 60_000;
+
 /** The program under test. */
 function program(): string {
   const path = process.env.TALLY;
@@ -48,15 +51,21 @@ export class Tally {
   }
 
   private static async serve(flags: string[], folder: string): Promise<[ChildProcess, string]> {
-    const child = spawn(program(), ["serve", ...flags], { cwd: folder, stdio: ["ignore", "pipe", "inherit"],
-      env: { ...process.env, TALLY_LOG_LEVEL: "error" } });
-    for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
-      const url = /listening on (http:\S+)/.exec(line)?.[1];
-      if (url === undefined) continue;
-      for (let ready = false; !ready; ) ready = (await fetch(`${url}/readyz`)).ok;
-      return [child, url];
+    const child = spawn(program(), ["serve", ...flags], { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      for await (const line of createInterface({ input: child.stdout })) {
+        const url = /listening on (http:\S+)/.exec(line)?.[1];
+        if (url === undefined) continue;
+        for (const until = Date.now() + PATIENCE_MS; !(await fetch(`${url}/readyz`)).ok; ) {
+          if (Date.now() > until) throw new Error("the server is not ready in time");
+        }
+        return [child, url];
+      }
+      throw new Error("the server ended before it listened");
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
     }
-    throw new Error("the server ended before it listened");
   }
 
   /** Ends the process; its folder and port stay. */

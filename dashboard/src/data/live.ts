@@ -17,54 +17,79 @@ export interface LiveTotal {
 const POLL_MS = 1_000;
 /** A stream that says nothing for so long is asked beside: proxies may hold it back. */
 const SILENCE_MS = 5_000;
+/** When a stream that was refused is tried again; one that broke the browser tries by itself. */
+const RETRY_MS = 15_000;
 
 export function useLiveTotal(item: string, type: string): LiveTotal {
   const [total, setTotal] = useState<LiveTotal>({ count: undefined, liveness: "waiting" });
   useEffect(() => {
     setTotal({ count: undefined, liveness: "waiting" });
-    return follow(item, type, setTotal);
+    return whileShown(() => follow(item, type, setTotal));
   }, [item, type]);
   return total;
 }
 
+/**
+ * Does something while the page is shown, until the returned function is called. A browser has few
+ * connections to a server for all its pages, so a hidden one must not hold a stream.
+ */
+function whileShown(start: () => () => void): () => void {
+  let stop: (() => void) | undefined;
+  const change = () => {
+    stop?.();
+    stop = document.hidden ? undefined : start();
+  };
+  change();
+  document.addEventListener("visibilitychange", change);
+  return () => {
+    document.removeEventListener("visibilitychange", change);
+    stop?.();
+  };
+}
+
 /** Tells every new total until the returned function is called. */
-export function follow(item: string, type: string, tell: (total: LiveTotal) => void): () => void {
-  const stop = new AbortController();
+function follow(item: string, type: string, tell: (total: LiveTotal) => void): () => void {
   const items = path("v1", "items", item);
   let polling: AbortController | undefined;
-  const poll = () => {
-    if (polling !== undefined || stop.signal.aborted) return;
-    const mine = (polling = new AbortController());
-    void repeat(POLL_MS, mine.signal, async () => {
-      try {
-        const { count } = await ask<CountAnswer>(`${items}/count`, { type }, mine.signal);
-        if (!mine.signal.aborted) tell({ count, liveness: "polling" });
-      } catch {
-        if (!mine.signal.aborted) tell({ count: undefined, liveness: "away" });
-      }
-    });
-  };
   const stopPolling = () => {
     polling?.abort();
     polling = undefined;
   };
-  const stream = new EventSource(`${items}/live?${new URLSearchParams({ type })}`);
+  const poll = () => {
+    if (polling !== undefined) return;
+    const { signal } = (polling = new AbortController());
+    void repeat(POLL_MS, signal, async () => {
+      const total = await ask<CountAnswer>(`${items}/count`, { type }, signal).then(
+        ({ count }): LiveTotal => ({ count, liveness: "polling" }),
+        (): LiveTotal => ({ count: undefined, liveness: "away" }),
+      );
+      if (!signal.aborted) tell(total);
+    });
+  };
+
+  let stream: EventSource;
+  let retry: ReturnType<typeof setTimeout> | undefined;
   let silence = setTimeout(poll, SILENCE_MS);
-  stream.addEventListener("count", (event) => {
-    clearTimeout(silence);
-    stopPolling();
-    heard(true);
-    const { count } = parseExact((event as MessageEvent<string>).data) as CountAnswer;
-    tell({ count, liveness: "live" });
-  });
-  // The browser connects again by itself, except where the answer was no stream.
-  stream.addEventListener("error", () => {
-    clearTimeout(silence);
-    silence = setTimeout(poll, stream.readyState === EventSource.CLOSED ? 0 : POLL_MS);
-  });
+  const listen = () => {
+    stream = new EventSource(`${items}/live?${new URLSearchParams({ type })}`);
+    stream.addEventListener("count", (event) => {
+      clearTimeout(silence);
+      stopPolling();
+      heard(true);
+      const { count } = parseExact((event as MessageEvent<string>).data) as CountAnswer;
+      tell({ count, liveness: "live" });
+    });
+    stream.addEventListener("error", () => {
+      clearTimeout(silence);
+      const isRefused = stream.readyState === EventSource.CLOSED;
+      silence = setTimeout(poll, isRefused ? 0 : POLL_MS);
+      if (isRefused) retry = setTimeout(listen, RETRY_MS);
+    });
+  };
+  listen();
   return () => {
-    stop.abort();
     clearTimeout(silence);
+    clearTimeout(retry);
     stream.close();
     stopPolling();
   };

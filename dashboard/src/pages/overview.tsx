@@ -14,8 +14,8 @@ import { offer } from "../parts/tools";
 import { setParams } from "../router";
 
 const WINDOWS = [["15m", "15 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]] as const;
-const TOP_EVERY_MS = 2_000;
-const TRENDING_EVERY_MS = 5_000;
+/** How often lists are asked for: long windows cost the server more, and change less. */
+const EVERY_MS: Record<string, number> = { "15m": 2_000, "1h": 2_000, "24h": 5_000, "7d": 20_000 };
 const LIMIT = "10";
 const USUAL_TYPES = ["view", "like", "share"];
 
@@ -24,10 +24,11 @@ export function OverviewPage({ params }: { params: URLSearchParams }) {
   const type = params.get("type") ?? "view";
   const asked = params.get("window");
   const window = WINDOWS.some(([value]) => value === asked) ? (asked as string) : "1h";
+  const everyMs = EVERY_MS[window] ?? 5_000;
   const question = { type, window, limit: LIMIT };
-  const top = usePolled(`top ${type} ${window}`, TOP_EVERY_MS, (signal) =>
+  const top = usePolled(`top ${type} ${window}`, everyMs, (signal) =>
     ask<TopAnswer>("/v1/top", question, signal));
-  const trending = usePolled(`trending ${type} ${window}`, TRENDING_EVERY_MS, (signal) =>
+  const trending = usePolled(`trending ${type} ${window}`, 2 * everyMs, (signal) =>
     ask<TrendingAnswer>("/v1/trending", question, signal));
   useEffect(() => offer(top.data?.items ?? []), [top.data]);
   // The answer ranks all that was expected to be less; only growth is news.

@@ -171,7 +171,7 @@ function options(
       ...lines.flatMap((_, n) => {
         const stroke = colour(`--line-${n + 1}`);
         const fill = (plot: uPlot) => fade(plot, stroke, n === 0 ? "30" : "18");
-        const points = { show: false };
+        const points: uPlot.Series.Points = { show: true, size: 5, filter: (plot, at) => alone(plot.data[at]) };
         return [
           { stroke, width: 2, fill, points },
           { stroke, width: 2, dash: [4, 4], points },
@@ -189,6 +189,15 @@ function options(
       ],
     },
   };
+}
+
+/** Values between gaps, which no line shows. */
+function alone(values: uPlot.AlignedData[number] | undefined): number[] {
+  const found: number[] = [];
+  values?.forEach((value, n) => {
+    if (value != null && values[n - 1] == null && values[n + 1] == null) found.push(n);
+  });
+  return found;
 }
 
 /** From zero, whatever comes; values may be below it. */
