@@ -22,16 +22,26 @@ use model::{
 };
 use proptest::prelude::*;
 
-const PARTITIONS: u16 = 2;
+pub(super) const PARTITIONS: u16 = 2;
 const ITEMS: [&str; 5] = ["a", "ab", "b/ü", "c?#", "d"];
 const TYPES: [&str; 3] = ["like", "view", "view.x"];
-const FIRST_MINUTE: u32 = 29_000_000;
+pub(super) const FIRST_MINUTE: u32 = 29_000_000;
 
 /// A log that is fed from outside.
 #[derive(Default)]
-struct FedLog {
+pub(super) struct FedLog {
     ends: [AtomicU64; PARTITIONS as usize],
     now_ms: AtomicI64,
+}
+
+impl FedLog {
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn pass_ms(&self, millis: i64) {
+        self.now_ms.fetch_add(millis, Ordering::Relaxed);
+    }
 }
 
 impl Clock for FedLog {
@@ -77,7 +87,7 @@ impl EventLog for FedLog {
 type Sent = (usize, usize, u32, Option<i64>);
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Count(Vec<Sent>),
     /// So many minutes pass.
     Wait(u32),
@@ -87,9 +97,10 @@ enum Step {
     Fold(u16),
 }
 
-struct World {
-    log: Arc<FedLog>,
-    stepped: Stepped,
+pub(super) struct World {
+    pub(super) log: Arc<FedLog>,
+    pub(super) store: Arc<MemStore>,
+    pub(super) stepped: Stepped,
     query: Query,
     /// Item, type, minute and value of all that was counted.
     events: Vec<(usize, usize, u32, Option<i64>)>,
@@ -97,7 +108,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let log = Arc::new(FedLog::default());
         log.now_ms.store(i64::from(FIRST_MINUTE) * MINUTE_MS + 1, Ordering::Relaxed);
         let settings = ProcessorSettings {
@@ -108,17 +119,17 @@ impl World {
         };
         let admission = Arc::new(Admission::new(PARTITIONS, 1 << 30));
         let store = Arc::new(MemStore::new());
-        let stepped =
-            Stepped::open(log.clone(), store, log.clone(), admission, settings).expect("it opens");
+        let stepped = Stepped::open(log.clone(), store.clone(), log.clone(), admission, settings)
+            .expect("it opens");
         let query = Query::new(stepped.processors(), DAY_MS);
-        Self { log, stepped, query, events: Vec::new(), ids: 0 }
+        Self { log, store, stepped, query, events: Vec::new(), ids: 0 }
     }
 
     fn now(&self) -> u32 {
         (self.log.now_ms.load(Ordering::Relaxed) / MINUTE_MS) as u32
     }
 
-    fn take(&mut self, step: Step) {
+    pub(super) fn take(&mut self, step: Step) {
         match step {
             Step::Wait(minutes) => {
                 self.log.now_ms.fetch_add(i64::from(minutes) * MINUTE_MS, Ordering::Relaxed);
@@ -159,7 +170,13 @@ impl World {
         }
     }
 
-    fn append(&mut self, id: PartitionId, payload: Vec<u8>, record_count: u32, is_control: bool) {
+    pub(super) fn append(
+        &mut self,
+        id: PartitionId,
+        payload: Vec<u8>,
+        record_count: u32,
+        is_control: bool,
+    ) {
         let end = &self.log.ends[usize::from(id.0)];
         let base_offset = Offset(end.fetch_add(u64::from(record_count), Ordering::Relaxed));
         let batch = Batch {
@@ -172,6 +189,11 @@ impl World {
             payload: Bytes::from(payload),
         };
         self.stepped.apply(id, &[batch]).expect("it comes next");
+    }
+
+    /// The first offset after a partition's log.
+    pub(super) fn end_of(&self, id: PartitionId) -> u64 {
+        self.log.ends[usize::from(id.0)].load(Ordering::Relaxed)
     }
 
     /// The sum of what is picked.
