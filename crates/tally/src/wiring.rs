@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::archive::{ColdFiles, Objects, Place, RawFiles};
+use adapters::embedded::cache::MemoryCache;
 use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
@@ -16,11 +17,14 @@ use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
 use batch::Archive;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
+use engine::ports::{
+    Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError, QueryCache,
+};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -115,6 +119,10 @@ impl Tally {
         });
         let cold_days = cold_days.transpose()?;
         let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
+        let cache = settings
+            .query_cache_bytes
+            .map(|bytes| Arc::new(MemoryCache::new(bytes, clock.clone())) as Arc<dyn QueryCache>);
+        let answers = Arc::new(Answers::new(query.clone(), cache));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
         let recounts = Recounts::new(log.clone(), store.clone(), raw, audits.clone());
@@ -124,6 +132,7 @@ impl Tally {
         let parts = Parts {
             gateway,
             live: Live::new(query.clone()),
+            answers,
             query,
             details,
             processors,

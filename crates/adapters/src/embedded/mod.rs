@@ -1,6 +1,7 @@
 //! One machine, no server beside it: a segmented log and a key-value store in a data folder.
 
 pub mod backup;
+pub mod cache;
 pub mod details;
 pub mod disk;
 mod fresh;

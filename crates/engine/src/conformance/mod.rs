@@ -6,3 +6,4 @@ pub mod event_log;
 pub mod item_details;
 pub mod mem_cold;
 pub mod mem_store;
+pub mod query_cache;

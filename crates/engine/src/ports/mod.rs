@@ -9,6 +9,7 @@ mod event_log;
 mod item_details;
 mod letter_state;
 mod objects;
+mod query_cache;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
@@ -22,3 +23,4 @@ pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
 pub use item_details::{DetailsChange, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
 pub use objects::{ObjectStore, ObjectUpload};
+pub use query_cache::QueryCache;

@@ -10,7 +10,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use model::bucket::MINUTE_MS;
-use model::{Granularity, Minute, TimeRange, TimestampMs};
+use model::{Granularity, Horizons, Minute, TimeRange, TimestampMs};
 
 use super::top::{Ranking, Split};
 use super::{Quality, Query, QueryError};
@@ -58,16 +58,16 @@ impl Query {
     ) -> Result<Trending, QueryError> {
         self.ready()?;
         let end = TimestampMs(self.now().0 + 1).ceil(MINUTE_MS).minute();
-        let back = |windows: u32| Minute(end.0.saturating_sub(minutes.saturating_mul(windows)));
-        let both = TimeRange { start: back(2), end };
-        let (cover, pinned) = self.pin_type(event_type, both)?;
-        // In the coarsest buckets of both windows, none holds events of both.
-        let bucket = match cover.horizons.finest(cover.range.start) {
-            Granularity::Minute => 1,
-            Granularity::Hour => 60,
-            Granularity::Day | Granularity::Total => 24 * 60,
+        let mut horizons = self.horizons();
+        let (cover, pinned, split) = loop {
+            let (start, split) = windows(horizons, end, minutes);
+            let (cover, pinned) = self.pin_type(event_type, TimeRange { start, end })?;
+            // An hour that begins meanwhile moves horizons on, and never back.
+            if windows(cover.horizons, end, minutes) == (start, split) {
+                break (cover, pinned, split);
+            }
+            horizons = cover.horizons;
         };
-        let split = Minute(back(1).0 / bucket * bucket).max(cover.range.start);
         let window = TimeRange { start: split, end: cover.range.end };
         let before_start = cover.range.start;
         let passed =
@@ -79,6 +79,26 @@ impl Query {
         };
         let items = self.rank(&asked, &pinned, rate, by_rank)?;
         Ok(Trending { window, before_start, items, quality: cover.quality })
+    }
+}
+
+/// Where the window before begins, and where it ends. Both lie between the coarsest buckets that are
+/// kept of either window, so that none holds events of both, and neither window is shorter than asked.
+fn windows(horizons: Horizons, end: Minute, minutes: u32) -> (Minute, Minute) {
+    let mut bucket = 1;
+    loop {
+        let before = |end: u32| end.saturating_sub(minutes) / bucket * bucket;
+        let split = before(end.0);
+        let start = Minute(before(split));
+        let kept = match horizons.finest(start) {
+            Granularity::Minute => 1,
+            Granularity::Hour => 60,
+            Granularity::Day | Granularity::Total => 24 * 60,
+        };
+        if kept <= bucket {
+            return (start, Minute(split));
+        }
+        bucket = kept;
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod activity;
 mod admin;
+mod again;
 mod audits;
 mod backups;
 mod body;
@@ -40,6 +41,7 @@ use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::archiver::Archiver;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
@@ -66,6 +68,8 @@ pub(crate) use server::serve;
 pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) query: Arc<Query>,
+    /// Of the same query.
+    pub(crate) answers: Arc<Answers>,
     pub(crate) live: Arc<Live>,
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
@@ -99,8 +103,9 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = bulk::routes(routes, &parts.bulk);
     let judged = metrics.clone();
     parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
-    let (query, recounts) = (parts.query.clone(), parts.recounts.clone());
-    let asked = Arc::new(items::Asked { query, recounts });
+    let (query, answers) = (parts.query.clone(), parts.answers.clone());
+    let recounts = parts.recounts.clone();
+    let asked = Arc::new(items::Asked { query, answers, recounts });
     let routes = items::routes(routes, &asked);
     let routes = explain::routes(routes, &asked);
     let routes = counts::routes(routes, &parts.query);
@@ -122,12 +127,12 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
 
 /// The paths that show item details, alone or beside counts.
 fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes {
-    let (query, store) = (&parts.query, &parts.details);
+    let (answers, store) = (&parts.answers, &parts.details);
     let details = details::Details::new(store.clone(), budget.clone());
     let routes = details::routes(routes, &Arc::new(details));
-    let reports = reports::Reports::new(query.clone(), store.clone());
+    let reports = reports::Reports::new(answers.clone(), store.clone());
     let routes = reports::routes(routes, &Arc::new(reports));
-    let ranked = Arc::new(top::Ranked { query: query.clone(), details: store.clone() });
+    let ranked = Arc::new(top::Ranked { answers: answers.clone(), details: store.clone() });
     trending::routes(top::routes(routes, &ranked), &ranked)
 }
 
@@ -162,6 +167,7 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         live_listeners: parts.live.listeners(),
+        query_cache: parts.answers.figures(),
         dedup_bytes: parts.admission.dedup_bytes(),
         audits: parts.audit.audits().figures(),
     }

@@ -117,6 +117,7 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         body_memory_used: 0.0,
         disk_free_bytes: None,
         dedup_bytes: 0,
+        query_cache: Default::default(),
         live_listeners: 0,
         audits: Vec::new(),
     }));

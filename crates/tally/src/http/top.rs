@@ -7,13 +7,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use engine::answers::Answers;
 use engine::ports::ItemDetailsStore;
 use engine::query::Query;
 use model::limits::LIST_ROWS_MAX;
 
 use super::Routes;
+use super::again::{self, ask_again};
 use super::details;
-use super::items::ask;
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::ranges;
@@ -22,7 +23,7 @@ const LIMIT_DEFAULT: usize = 10;
 
 /// Who ranks items, and who knows their titles.
 pub(super) struct Ranked {
-    pub(super) query: Arc<Query>,
+    pub(super) answers: Arc<Answers>,
     pub(super) details: Arc<dyn ItemDetailsStore>,
 }
 
@@ -48,23 +49,24 @@ async fn top(
     let params = Params::of(params.as_deref(), &["type", "window", "start", "end", "limit"])?;
     let event_type = params.event_type()?;
     let limit = limit_of(&params)?;
-    let range = ranges::top_range(&params, || ranked.query.now())?;
-    let (asked_type, store) = (event_type.clone(), ranked.details.clone());
-    let question = move |query: &Query| {
-        let top = query.top(&asked_type, range, limit)?;
+    let range = ranges::top_range(&params, || ranked.answers.query().now())?;
+    let asked = again::question("top", &[&event_type, &limit.to_string()]);
+    let store = ranked.details.clone();
+    let make = move |query: &Query| {
+        let top = query.top(&event_type, range, limit)?;
+        let (start, end) = ranges::bounds(top.range, top.quality.as_of);
         let row = |(item, count)| TopItem { item, count, title: None };
-        let mut items: Vec<TopItem> = top.items.into_iter().map(row).collect();
-        details::add_titles(&*store, &mut items);
-        Ok((top.range, items, top.quality))
+        Ok(TopAnswer {
+            event_type: event_type.clone(),
+            start: start.to_string(),
+            end: end.to_string(),
+            items: top.items.into_iter().map(row).collect(),
+            as_of: top.quality.as_of.to_string(),
+        })
     };
-    let (range, items, quality) = ask(&ranked.query, true, question).await?;
-    let (start, end) = ranges::bounds(range, quality.as_of);
-    let answer = TopAnswer {
-        event_type,
-        start: start.to_string(),
-        end: end.to_string(),
-        items,
-        as_of: quality.as_of.to_string(),
+    let finish = move |_: &Query, answer: &mut TopAnswer| {
+        details::add_titles(&*store, &mut answer.items);
     };
+    let answer = ask_again(&ranked.answers, asked, range, make, finish).await?;
     Ok(json(StatusCode::OK, &answer))
 }

@@ -7,13 +7,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use engine::query::Trend;
+use engine::query::{Query, Trend};
 use model::bucket::MINUTE_MS;
 use model::limits::TRENDING_WINDOW_MAX_MS;
+use model::{TimeRange, TimestampMs};
 
 use super::Routes;
+use super::again::{self, ask_again};
 use super::details;
-use super::items::ask;
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::ranges;
@@ -36,32 +37,37 @@ async fn trending(
     let event_type = params.event_type()?;
     let limit = limit_of(&params)?;
     let minutes = window_minutes(&params)?;
-    let (asked_type, store) = (event_type.clone(), ranked.details.clone());
-    let question = move |query: &engine::query::Query| {
-        let trending = query.trending(&asked_type, minutes, limit)?;
-        let names = trending.items.iter().map(|row| row.item.as_str());
-        let titles = details::titles(&*store, names);
-        Ok((trending, titles))
+    // It ends with the current minute, and so is never closed.
+    let now = ranked.answers.query().now();
+    let range = TimeRange::covering(now, TimestampMs(now.0 + 1));
+    let numbers = [minutes.to_string(), limit.to_string()];
+    let asked = again::question("trending", &[&event_type, &numbers[0], &numbers[1]]);
+    let store = ranked.details.clone();
+    let make = move |query: &Query| {
+        let trending = query.trending(&event_type, minutes, limit)?;
+        let (start, end) = ranges::bounds(trending.window, trending.quality.as_of);
+        Ok(TrendingAnswer {
+            event_type: event_type.clone(),
+            start: start.to_string(),
+            end: end.to_string(),
+            before_start: trending.before_start.start().to_string(),
+            items: trending.items.into_iter().map(describe).collect(),
+            as_of: trending.quality.as_of.to_string(),
+        })
     };
-    let (trending, titles) = ask(&ranked.query, true, question).await?;
-    let (start, end) = ranges::bounds(trending.window, trending.quality.as_of);
-    let rows = trending.items.into_iter().zip(titles);
-    let answer = TrendingAnswer {
-        event_type,
-        start: start.to_string(),
-        end: end.to_string(),
-        before_start: trending.before_start.start().to_string(),
-        items: rows.map(|(row, title)| describe(row, title)).collect(),
-        as_of: trending.quality.as_of.to_string(),
+    let finish = move |_: &Query, answer: &mut TrendingAnswer| {
+        let found = details::titles(&*store, answer.items.iter().map(|row| row.item.as_str()));
+        answer.items.iter_mut().zip(found).for_each(|(row, title)| row.title = title);
     };
+    let answer = ask_again(&ranked.answers, asked, range, make, finish).await?;
     Ok(json(StatusCode::OK, &answer))
 }
 
-fn describe(row: Trend, title: Option<String>) -> TrendingItem {
+fn describe(row: Trend) -> TrendingItem {
     let Trend { item, count, before, score } = row;
     // More places would show the noise of a float, not of the counts.
     let score = (score * 1_000.0).round() / 1_000.0;
-    TrendingItem { item, title, count, before, score }
+    TrendingItem { item, title: None, count, before, score }
 }
 
 /// The window in whole minutes, rounded up.

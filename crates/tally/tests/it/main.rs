@@ -11,6 +11,7 @@ mod drill;
 mod items;
 mod live;
 mod log_tool;
+mod query_cache;
 mod recount;
 mod retention;
 mod settings;
