@@ -91,7 +91,7 @@ test("a server that goes away is told, and so is that it is back", async ({ page
   await expect(page.getByTestId("live-count")).toHaveText("2");
   await tally.halt();
   const status = page.locator("#connection");
-  await expect(status).toContainText("The server does not answer");
+  await expect(status).toContainText("The server has not answered since");
   await page.screenshot({ path: "test-results/pages/away.png" });
   // What was known stays.
   await expect(page.getByTestId("live-count")).toHaveText("2");

@@ -9,20 +9,21 @@ interface Video {
   channel: "slow-kitchen" | "night-sky";
   /** Views an hour in the middle of the day. */
   pace: number;
-  isViral?: boolean;
+  /** By how many times its pace it has grown in the last hours. */
+  rise?: number;
 }
 
 export const VIDEOS: Video[] = [
   { item: "bread-01", title: "Bread from four ingredients", channel: "slow-kitchen", pace: 9 },
-  { item: "sky-07", title: "Saturn through a small telescope", channel: "night-sky", pace: 7 },
+  { item: "sky-07", title: "Saturn through a small telescope", channel: "night-sky", pace: 7, rise: 0.5 },
   { item: "soup-03", title: "The soup that waits for you", channel: "slow-kitchen", pace: 5 },
   { item: "sky-02", title: "Finding your first ten stars", channel: "night-sky", pace: 4 },
-  { item: "sky-11", title: "A comet over the harbour", channel: "night-sky", pace: 1, isViral: true },
+  { item: "sky-11", title: "A comet over the harbour", channel: "night-sky", pace: 1, rise: 24 },
   { item: "knife-02", title: "One knife, twelve cuts", channel: "slow-kitchen", pace: 3 },
-  { item: "plum-05", title: "Plum cake, the slow way", channel: "slow-kitchen", pace: 2.4 },
+  { item: "plum-05", title: "Plum cake, the slow way", channel: "slow-kitchen", pace: 2.4, rise: 1.6 },
   { item: "sky-09", title: "Why the Moon looks larger low down", channel: "night-sky", pace: 2 },
-  { item: "salt-04", title: "What salt does, and when", channel: "slow-kitchen", pace: 1.5 },
-  { item: "sky-05", title: "Photographing the Milky Way", channel: "night-sky", pace: 1.2 },
+  { item: "salt-04", title: "What salt does, and when", channel: "slow-kitchen", pace: 1.5, rise: 0.3 },
+  { item: "sky-05", title: "Photographing the Milky Way", channel: "night-sky", pace: 1.2, rise: 0.9 },
 ];
 
 const CHANNELS = { "slow-kitchen": "The Slow Kitchen", "night-sky": "Night Sky at Home" };
@@ -50,7 +51,7 @@ function wave(time: number): number {
 
 /** How much of the traffic an item draws at a time before now. */
 function share(video: Video, beforeMs: number): number {
-  return video.isViral ? video.pace * (1 + 24 * Math.exp(-beforeMs / (0.8 * HOUR_MS))) : video.pace;
+  return video.pace * (1 + (video.rise ?? 0) * Math.exp(-beforeMs / (0.8 * HOUR_MS)));
 }
 
 function eventsOf(video: Video, time: number, random: () => number): SentEvent[] {

@@ -23,7 +23,7 @@ export function Connection() {
     const when = clock(new Date(since).toISOString());
     return (
       <p class="banner bad">
-        The server does not answer since {when}. What is shown is from before; asking again.
+        The server has not answered since {when}. What is shown is from before; asking again.
       </p>
     );
   }
