@@ -10,7 +10,7 @@ mod body;
 mod bulk;
 mod counts;
 mod dead_letters;
-mod details;
+pub(crate) mod details;
 pub(crate) mod events;
 mod explain;
 #[cfg(feature = "fuzz")]
