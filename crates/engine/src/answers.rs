@@ -5,14 +5,14 @@
 //! | range | may be given again | because |
 //! |---|---|---|
 //! | final, and has been for ten minutes | for minutes | no event of it is accepted any more |
-//! | closed: ends before `as_of` | while nothing at all has been counted since | it may still grow, and what a question has returned never goes down |
+//! | closed: is over | while nothing at all has been counted since | it may still grow, and what a question has returned never goes down |
 //! | open | for a quarter of a second | it grows all the time; `as_of` says how old it is |
 //!
 //! A correction is the only way in which a number goes down. Each one makes another key of every
 //! question, and while one is being written nothing is given from the cache or put into it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use model::{TimeRange, TimestampMs};
@@ -36,6 +36,8 @@ const OPEN_LIFE_MS: u64 = 250;
 pub struct Answers {
     query: Arc<Query>,
     cache: Option<Arc<dyn QueryCache>>,
+    /// The highest time at which a question was asked: what was closed once stays closed.
+    newest_ms: AtomicI64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -56,8 +58,8 @@ pub(crate) struct Standing {
     pub(crate) range: TimeRange,
     /// The finest step of an answer.
     pub(crate) finest: model::Granularity,
-    /// Everything acknowledged before it is in.
-    pub(crate) as_of: TimestampMs,
+    /// The time of the question; `as_of` is at or before it.
+    pub(crate) now: TimestampMs,
     /// Whether the range has been final for [`SETTLED_MS`].
     pub(crate) is_settled: bool,
     /// Rises with whatever is counted.
@@ -71,7 +73,8 @@ pub(crate) struct Standing {
 impl Answers {
     /// Answers of a query; without a cache each is made.
     pub fn new(query: Arc<Query>, cache: Option<Arc<dyn QueryCache>>) -> Self {
-        Self { query, cache, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        let (newest_ms, hits, misses) = Default::default();
+        Self { query, cache, newest_ms, hits, misses }
     }
 
     /// Who makes them.
@@ -105,7 +108,9 @@ impl Answers {
     ) -> Result<Bytes, E> {
         let Some(cache) = &self.cache else { return make(&self.query) };
         self.query.ready()?;
-        let standing = self.query.standing(range);
+        let mut standing = self.query.standing(range);
+        let newest = self.newest_ms.fetch_max(standing.now.0, Ordering::Relaxed);
+        standing.now.0 = standing.now.0.max(newest);
         let Some(corrections) = standing.corrections else { return make(&self.query) };
         let (key, life_ms) = key(question, &standing, corrections);
         match cache.get(&key) {
@@ -134,8 +139,8 @@ fn forgive(error: &PortError) {
 
 /// The key of a question and how long its answer may be given.
 fn key(question: &[u8], standing: &Standing, corrections: u64) -> (Vec<u8>, u64) {
-    let Standing { range, finest, as_of, is_settled, counted, log_epochs, .. } = *standing;
-    let is_closed = range.end.start() <= as_of;
+    let Standing { range, finest, now, is_settled, counted, log_epochs, .. } = *standing;
+    let is_closed = range.end.start() <= now;
     let (class, counted, life_ms) = match (is_settled, is_closed) {
         (true, _) => (b'F', 0, FINAL_LIFE_MS),
         (false, true) => (b'C', counted, CLOSED_LIFE_MS),

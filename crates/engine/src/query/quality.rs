@@ -60,12 +60,12 @@ impl Query {
         }
         let range = horizons.round(range);
         let epoch = |p: &Arc<Partition>| u64::from(self.log.bounds(p.id).log_epoch);
-        let as_of = self.quality(None).as_of;
+        let (now, as_of) = (self.now(), self.quality(None).as_of);
         let settled = TimestampMs(as_of.0.saturating_sub(SETTLED_MS));
         Standing {
             range,
             finest: horizons.finest(range.start),
-            as_of,
+            now,
             is_settled: self.is_final_at(range, settled),
             counted,
             log_epochs: self.processors.partitions.iter().map(epoch).sum(),

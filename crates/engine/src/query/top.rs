@@ -73,18 +73,23 @@ impl Query {
         by_rank: impl Fn(&T, &T) -> Ordering,
     ) -> Result<Vec<T>, QueryError> {
         let cold = self.cold_files(asked.cover)?;
-        let mut shares = 1;
-        'shared: loop {
+        let in_shares = |shares: u32| -> Result<Option<Vec<T>>, QueryError> {
             let mut best = Vec::new();
             for share in 0..shares {
                 let Some(counts) = asked.add_up(pinned, cold, (share, shares))? else {
-                    shares *= 4;
-                    continue 'shared;
+                    return Ok(None);
                 };
                 best.extend(counts.into_iter().filter_map(|(item, split)| rate(item, split)));
                 keep_best(&mut best, asked.limit, &by_rank);
             }
-            return Ok(best);
+            Ok(Some(best))
+        };
+        let mut shares = 1;
+        loop {
+            match in_shares(shares)? {
+                Some(best) => return Ok(best),
+                None => shares *= 4,
+            }
         }
     }
 }

@@ -161,7 +161,7 @@ impl World {
                 value: micros.map(|micros| Value::from_micros(micros).expect("small")),
                 attributes: Vec::new(),
             };
-            records.entry(routing.route(ITEMS[item])).or_insert_with(RecordBuf::new).push(&event);
+            records.entry(routing.route(ITEMS[item])).or_default().push(&event);
             self.events.push((item, event_type, minute, micros));
         }
         for (partition, records) in records {
@@ -288,6 +288,18 @@ impl World {
         Ok(())
     }
 
+    fn check_totals(&self) -> Result<(), TestCaseError> {
+        // In any order, also one that is not there and one twice.
+        let asked = [4, 0, 2, 0, 1, 3];
+        let mut names: Vec<&str> = asked.iter().map(|item| ITEMS[*item]).collect();
+        names.push("none");
+        let (totals, _) = self.query.totals(&names, "view").expect("an answer");
+        let of = |item: &usize| self.sum(|other, kind, _| other == *item && kind == 1);
+        let expected: Vec<_> = asked.iter().map(of).chain([Summary::EMPTY]).collect();
+        prop_assert_eq!(totals, expected);
+        Ok(())
+    }
+
     fn check_top(&self, minutes: u32) -> Result<(), TestCaseError> {
         let end = Minute(self.now() + 1);
         let range = TimeRange { start: Minute(end.0 - minutes), end };
@@ -337,6 +349,7 @@ proptest! {
             world.check_report(&asked, hours)?;
             world.check_trending(minutes, limit)?;
             world.check_top(minutes)?;
+            world.check_totals()?;
         }
     }
 }

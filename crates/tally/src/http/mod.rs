@@ -12,7 +12,7 @@ mod bulk;
 mod counts;
 mod dashboard;
 mod dead_letters;
-mod details;
+pub(crate) mod details;
 pub(crate) mod events;
 mod explain;
 #[cfg(feature = "fuzz")]

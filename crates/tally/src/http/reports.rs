@@ -47,14 +47,14 @@ const _: () = assert!(LOOKUPS_MAX >= CHANNEL_ITEMS_MAX * HOURS_DEFAULT);
 pub(super) struct Reports {
     answers: Arc<Answers>,
     details: Arc<dyn ItemDetailsStore>,
-    channels: Semaphore,
+    channels: Arc<Semaphore>,
     /// Of the digest of channels: random, so that no client can choose collisions.
     keys: (u64, u64),
 }
 
 impl Reports {
     pub(super) fn new(answers: Arc<Answers>, details: Arc<dyn ItemDetailsStore>) -> Self {
-        let channels = Semaphore::new(CHANNELS_AT_A_TIME);
+        let channels = Arc::new(Semaphore::new(CHANNELS_AT_A_TIME));
         Self { answers, details, channels, keys: rand::random() }
     }
 }
@@ -104,15 +104,16 @@ async fn of_channel(
     let Path(channel) = channel.map_err(|_| not_a_channel())?;
     model::event::check_item(&channel).map_err(|_| not_a_channel())?;
     let (hours, range) = reports.hours(params.as_deref())?;
-    let _turn = reports
-        .channels
-        .acquire()
-        .await
-        .map_err(|_| Failure::new(ProblemCode::NotReady, "the server is stopping"))?;
+    let turn = reports.channels.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| Failure::new(ProblemCode::NotReady, "the server is stopping"))?;
     let on = reports.clone();
-    let answer = tokio::task::spawn_blocking(move || on.channel(channel, hours, range)).await;
+    let added_up = tokio::task::spawn_blocking(move || {
+        // Held to the end of the work, also where the client has gone.
+        let _turn = turn;
+        on.channel(channel, hours, range)
+    });
     let failed = |_| Failure::new(ProblemCode::Internal, "adding up the channel failed");
-    Ok(json(StatusCode::OK, &answer.map_err(failed)??))
+    Ok(json(StatusCode::OK, &added_up.await.map_err(failed)??))
 }
 
 fn not_a_channel() -> Failure {

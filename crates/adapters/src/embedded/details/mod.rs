@@ -5,6 +5,8 @@
 //! by a snapshot that is taken at the end of each write, so that they see whole batches only.
 
 mod bytes;
+#[cfg(feature = "fuzz")]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;
 

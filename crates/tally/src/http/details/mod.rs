@@ -1,5 +1,7 @@
 //! `/v1/items/{item}` and `POST /v1/items`: what is known of items beside their counts.
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod read;
 
 use std::sync::Arc;
@@ -28,12 +30,12 @@ const LISTS_AT_A_TIME: usize = 2;
 pub(super) struct Details {
     store: Arc<dyn ItemDetailsStore>,
     budget: BodyBudget,
-    lists: Semaphore,
+    lists: Arc<Semaphore>,
 }
 
 impl Details {
     pub(super) fn new(store: Arc<dyn ItemDetailsStore>, budget: BodyBudget) -> Self {
-        Self { store, budget, lists: Semaphore::new(LISTS_AT_A_TIME) }
+        Self { store, budget, lists: Arc::new(Semaphore::new(LISTS_AT_A_TIME)) }
     }
 }
 
@@ -110,12 +112,11 @@ async fn import(
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&details.budget, &head.headers, body).await?;
-    let _turn = details
-        .lists
-        .acquire()
-        .await
-        .map_err(|_| Failure::new(ProblemCode::NotReady, "the server is stopping"))?;
+    let turn = details.lists.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| Failure::new(ProblemCode::NotReady, "the server is stopping"))?;
     let list = blocking(&details.store, move |store| {
+        // Held to the end of the work, also where the client has gone.
+        let _turn = turn;
         let body = body.decode(encoding)?;
         let list = read::lines(&body.bytes)?;
         drop(body);
