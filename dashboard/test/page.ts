@@ -9,8 +9,8 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 /** Notes what must not happen on a page: other hosts, refused by policy, thrown errors. */
 export class Watch {
   readonly faults: string[] = [];
-  /** Bytes that came over the wire, by path, heads included. */
-  readonly weights = new Map<string, number>();
+  /** Of each path that was asked for: bytes that came over the wire, heads included. */
+  readonly #weights = new Map<string, Promise<number>>();
 
   static async over(page: Page, url: string): Promise<Watch> {
     const watch = new Watch();
@@ -23,9 +23,10 @@ export class Watch {
       const text = message.text();
       if (/Content.Security.Policy/i.test(text)) watch.faults.push(text);
     });
-    page.on("requestfinished", async (request) => {
-      const { responseBodySize, responseHeadersSize } = await request.sizes();
-      watch.weights.set(new URL(request.url()).pathname, responseBodySize + responseHeadersSize);
+    page.on("requestfinished", (request) => {
+      const weight = request.sizes().then((sizes) => sizes.responseBodySize + sizes.responseHeadersSize);
+      // A page that is closed meanwhile can no longer say.
+      watch.#weights.set(new URL(request.url()).pathname, weight.catch(() => 0));
     });
     await page.addInitScript(() => {
       document.addEventListener("securitypolicyviolation", (event) => {
@@ -33,6 +34,12 @@ export class Watch {
       });
     });
     return watch;
+  }
+
+  /** Bytes by path, so far. */
+  async weights(): Promise<Map<string, number>> {
+    const each = [...this.#weights].map(async ([path, weight]) => [path, await weight] as const);
+    return new Map(await Promise.all(each));
   }
 
   expectNothing(): void {

@@ -218,8 +218,11 @@ test("all of it works by keyboard", async ({ page }) => {
   await page.keyboard.press("ArrowRight");
   await expect(page.getByRole("radio", { name: "24 h" })).toBeChecked();
   await expect(page).toHaveURL(/window=24h/);
+  const top = page.getByRole("region", { name: "Most counted" });
+  await expect(top).toContainText("the last 24 hours");
+  await expect(top.getByRole("link").first()).toBeVisible();
   await page.keyboard.press("Tab");
-  await expect(page.getByRole("region", { name: "Most counted" }).getByRole("link").first()).toBeFocused();
+  await expect(top.getByRole("link").first()).toBeFocused();
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { level: 1 })).toBeFocused();
   await page.getByText("Show as a table").focus();
