@@ -1,15 +1,18 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve test test-fast test-s3 test-spark check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-dashboard screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
 
 serve: ## build and start Tally on http://127.0.0.1:8080
-	@scripts/toolchain && cargo run --release --locked -q -p tally -- serve
+	@scripts/toolchain && scripts/dashboard && cargo run --release --locked -q -p tally -- serve
 
-test: test-fast ## everything that must pass before a change lands
+dashboard: ## the pages at /, built for the program to embed
+	@scripts/dashboard
+
+test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-s3 test-spark
+	@$(MAKE) -s test-dashboard test-s3 test-spark
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -19,6 +22,12 @@ test-s3: ## the archive in a bucket, on a server of S3 that this installs
 
 test-spark: ## Spark, which this installs, counts raw events as Tally does
 	@scripts/toolchain && cargo test --release --locked -p tally --test real spark -- --ignored
+
+test-dashboard: ## every page in Chromium, which this installs
+	@scripts/test-dashboard
+
+screenshots: ## the pictures in docs/images, made anew
+	@scripts/test-dashboard screenshots
 
 check: ## format, lints and tests
 	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace

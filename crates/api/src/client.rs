@@ -13,6 +13,7 @@ mod bulk;
 mod dead_letters;
 pub mod endpoints;
 mod error;
+mod items;
 mod path;
 mod recounts;
 pub mod retry;
@@ -36,6 +37,7 @@ use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, Top
 pub use audits::AUDITS;
 pub use bulk::BulkFile;
 pub use error::{ClientError, is_retryable_status};
+pub use items::{TrendingQuery, channel_report_path, item_path, item_report_path, live_path};
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
 
 /// The content type of one event a line.

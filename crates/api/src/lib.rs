@@ -13,11 +13,13 @@
 //! (`client::SourceStamp`) within 30 days, is not counted again. The tracker's page says what follows from
 //! that for events on their way.
 
+mod activity;
 mod audits;
 mod backups;
 mod bulk;
 mod dead_letters;
 mod explain;
+mod items;
 mod problem;
 mod recounts;
 mod wire;
@@ -25,11 +27,16 @@ mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+pub use activity::{ActivityAnswer, ActivitySample};
 pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
 pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
+pub use items::{
+    ChannelReportAnswer, ItemDetailsAnswer, ItemReportAnswer, LiveCount, TrendingAnswer,
+    TrendingItem, TypeTotal, ViewsReport,
+};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

@@ -3,7 +3,9 @@
 mod cover;
 mod explain;
 mod quality;
+mod report;
 mod top;
+mod trending;
 
 use std::sync::Arc;
 
@@ -12,7 +14,8 @@ use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
 use model::{
-    Day, Granularity, Minute, RoutingTable, Slot, StoredRow, Summary, TimeRange, TimestampMs,
+    Day, Granularity, Minute, PartitionId, RoutingTable, Slot, StoredRow, Summary, TimeRange,
+    TimestampMs,
 };
 
 use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
@@ -20,7 +23,9 @@ use crate::processor::{Partition, Processors};
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
+pub use report::Report;
 pub use top::Top;
+pub use trending::{Trend, Trending};
 
 /// A partition with the slots that an item has in its memory.
 type PinnedItem<'a> = Pinned<'a, Vec<(Slot, Summary)>>;
@@ -173,21 +178,28 @@ impl Query {
         self.ready()?;
         let quality = self.quality(None);
         let mut totals = vec![Summary::EMPTY; items.len()];
-        for partition in &self.processors.partitions {
-            let mine: Vec<usize> = (0..items.len())
-                .filter(|&at| self.routing.partitions_of(items[at]).any(|id| id == partition.id))
-                .collect();
-            if mine.is_empty() {
-                continue;
-            }
-            let (snapshot, in_memory, _) = self.pin(partition, |tables| {
-                let of = |at: &usize| memory_total(tables, items[*at], event_type);
-                mine.iter().map(of).collect::<Vec<_>>()
-            })?;
-            let keys: Vec<_> =
-                mine.iter().map(|&at| RowKey::Total { item: items[at], event_type }).collect();
+        let of_partition = |id: PartitionId| -> Vec<usize> {
+            let is_counted = |at: &usize| self.routing.partitions_of(items[*at]).any(|p| p == id);
+            (0..items.len()).filter(is_counted).collect()
+        };
+        let mine: Vec<(&Partition, Vec<usize>)> = self
+            .processors
+            .partitions
+            .iter()
+            .map(|partition| (&**partition, of_partition(partition.id)))
+            .filter(|(_, items)| !items.is_empty())
+            .collect();
+        let partitions: Vec<&Partition> = mine.iter().map(|(partition, _)| *partition).collect();
+        let (snapshot, in_memory) = self.pin_together(&partitions, |partition, tables| {
+            let of = |at: usize| (at, memory_total(tables, items[at], event_type));
+            let counted = mine.iter().find(|(other, _)| other.id == partition.id);
+            counted.map_or_else(Vec::new, |(_, counted)| counted.iter().copied().map(of).collect())
+        })?;
+        for (partition, in_memory) in partitions.iter().zip(in_memory) {
+            let key = |(at, _): &(usize, Summary)| RowKey::Total { item: items[*at], event_type };
+            let keys: Vec<_> = in_memory.iter().map(key).collect();
             let stored = snapshot.get(partition.id, &keys)?;
-            for ((at, memory), row) in mine.into_iter().zip(in_memory).zip(stored) {
+            for ((at, memory), row) in in_memory.into_iter().zip(stored) {
                 totals[at].add(&memory);
                 totals[at].add(&row.as_ref().map_or(Summary::EMPTY, StoredRow::summary));
             }

@@ -1,5 +1,6 @@
 //! The decoders of stored bytes, as functions of any bytes that panic where a promise is broken.
 //! Called by the fuzz targets only.
 
+pub use super::details::fuzz::details;
 pub use super::log::fuzz::{files, index, log, segment};
 pub use super::store::fuzz::{letter, row};

@@ -130,6 +130,33 @@ impl Query {
     }
 }
 
+impl Query {
+    /// As [`Query::pin`], of several partitions by one snapshot.
+    pub(super) fn pin_together<R>(
+        &self,
+        partitions: &[&Partition],
+        look: impl Fn(&Partition, &[&MemoryTable]) -> R,
+    ) -> Result<(Box<dyn CounterSnapshot>, Vec<R>), QueryError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let snapshot = self.store.snapshot()?;
+            let mut seen = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+                let looked = partition.memory.look(|tables: &Tables| {
+                    Some(look(partition, &tables.since(checkpoint.next_offset)?))
+                });
+                let Some(looked) = looked else { break };
+                seen.push(looked);
+            }
+            if seen.len() == partitions.len() {
+                return Ok((snapshot, seen));
+            }
+        }
+        let context = "store and memory do not meet: is somebody else writing to this store?";
+        Err(PortError::new(ErrorKind::Conflict, context).into())
+    }
+}
+
 impl Cover {
     /// The days in the range that can have day rows.
     pub(super) fn days(&self) -> std::ops::Range<u32> {

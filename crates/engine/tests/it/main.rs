@@ -1,3 +1,5 @@
 //! The engine against its oracle, with a log that is a list of batches and a store in memory.
 
+mod answers;
 mod exactly_once;
+mod reports;

@@ -9,10 +9,12 @@ mod config;
 mod count;
 mod dead_letters;
 mod drill;
+mod items;
 mod load;
 mod log;
 mod output;
 mod recount;
+mod report;
 mod restore;
 mod send;
 mod serve;
@@ -47,6 +49,8 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Report(report::ReportArgs),
+    Items(items::ItemsArgs),
     Load(load::LoadArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
@@ -81,6 +85,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Items(args) => items::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),

@@ -100,6 +100,7 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
             _ = interrupt.recv() => {}
         }
         audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
+        tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");
     };
     http::serve(listener, router, stop).await;

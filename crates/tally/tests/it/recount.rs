@@ -13,11 +13,11 @@ use super::Tally;
 
 /// As [`Tally::start`] has it.
 const PARTITIONS: u16 = 2;
-const FLUSH: [&str; 2] = ["--flush-interval", "100ms"];
+pub(super) const FLUSH: [&str; 2] = ["--flush-interval", "100ms"];
 /// Some minutes ago, so that a running test does not cross an hour with events to come.
-const AGO_MS: i64 = 3 * 3_600_000;
+pub(super) const AGO_MS: i64 = 3 * 3_600_000;
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "events of a test are of now")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64
@@ -28,7 +28,7 @@ fn partition_of(item: &str) -> PartitionId {
 }
 
 /// Three items in three minutes, every fifth event sent twice.
-fn events(start: i64) -> Vec<Value> {
+pub(super) fn events(start: i64) -> Vec<Value> {
     let event = |n: i64| {
         let value = if n % 3 == 0 { Value::Null } else { json!(n as f64 / 8.0) };
         let time = start + (n % 3) * 60_000;
@@ -43,7 +43,12 @@ fn events(start: i64) -> Vec<Value> {
 }
 
 /// Writes rows that no event made, as a bug or a bad disk would have.
-fn plant(data_dir: &Path, item: &str, hour: Hour, wrong: &mut dyn FnMut(&mut StoredRow)) {
+pub(super) fn plant(
+    data_dir: &Path,
+    item: &str,
+    hour: Hour,
+    wrong: &mut dyn FnMut(&mut StoredRow),
+) {
     let store = EmbeddedStore::open(&data_dir.join("store"), StoreSettings::default());
     let store = store.expect("the store opens");
     let partition = partition_of(item);
@@ -64,7 +69,7 @@ fn plant(data_dir: &Path, item: &str, hour: Hour, wrong: &mut dyn FnMut(&mut Sto
     store.flush(&flush, &mut planted).expect("planted");
 }
 
-fn recount(tally: &Tally, start: i64, flags: &[&str]) -> (Output, Value) {
+pub(super) fn recount(tally: &Tally, start: i64, flags: &[&str]) -> (Output, Value) {
     let (start, end) = ((start - 3_600_000).to_string(), (start + 2 * 3_600_000).to_string());
     let url = format!("http://{}", tally.addr);
     let output = Command::new(env!("CARGO_BIN_EXE_tally"))
@@ -88,7 +93,7 @@ fn manage(tally: &Tally, flags: &[&str]) -> (Output, Value) {
     (output, answer)
 }
 
-fn add_to(row: &mut StoredRow, count: u64) {
+pub(super) fn add_to(row: &mut StoredRow, count: u64) {
     match row.cells.first_mut() {
         Some(cell) => cell.summary.count += count,
         None => unreachable!("the row has counted"),

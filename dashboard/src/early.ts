@@ -1,0 +1,5 @@
+// Runs before the first paint: a chosen theme must not flash in the other one first.
+
+import { applyTheme } from "./theme";
+
+applyTheme();
