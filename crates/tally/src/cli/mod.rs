@@ -9,6 +9,7 @@ mod config;
 mod count;
 mod dead_letters;
 mod drill;
+mod glyphs;
 mod load;
 mod log;
 mod output;
@@ -19,6 +20,8 @@ mod serve;
 mod server;
 mod stats;
 mod top;
+
+pub(crate) use output::no_color;
 
 use std::process::ExitCode;
 
