@@ -20,6 +20,7 @@ mod serve;
 mod server;
 mod stats;
 mod top;
+mod watch;
 
 pub(crate) use output::no_color;
 
@@ -50,6 +51,7 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Watch(watch::WatchArgs),
     Load(load::LoadArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
@@ -84,6 +86,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),

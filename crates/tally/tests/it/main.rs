@@ -13,6 +13,7 @@ mod recount;
 mod retention;
 mod settings;
 mod sources;
+mod watch;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

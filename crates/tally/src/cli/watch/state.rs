@@ -1,0 +1,361 @@
+//! What the view knows, what keys and answers do to it, and nothing of terminals or sockets.
+
+use std::collections::VecDeque;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde::Serialize;
+
+use super::ask::{Answer, AskError, ItemNumbers, Question, Trend};
+use super::vitals::Vitals;
+
+/// Rates that are remembered: more than a wide terminal has columns.
+const RATES_MAX: usize = 600;
+/// The types that `t` goes through beside the one that was asked for.
+const TYPES: [&str; 3] = ["view", "like", "share"];
+
+/// What a key asks of the loop around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Draw again, at most.
+    Nothing,
+    /// Ask at once: another page is shown.
+    Ask,
+    Quit,
+}
+
+/// Since when the server does not answer, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Away {
+    /// Epoch milliseconds.
+    pub(crate) since_ms: i64,
+    pub(crate) why: String,
+}
+
+/// A row that can be selected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Row {
+    pub(crate) item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<String>,
+    pub(crate) count: u64,
+}
+
+/// Everything that is drawn.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) url: String,
+    /// None is the overview.
+    pub(crate) item: Option<String>,
+    /// Whether an item's page was opened from the overview, to which it then goes back.
+    came_from_overview: bool,
+    pub(crate) event_type: String,
+    types: Vec<String>,
+    selected: Option<String>,
+    pub(crate) is_help_shown: bool,
+    /// Epoch milliseconds.
+    pub(crate) now_ms: i64,
+    /// When the numbers came; none before the first.
+    pub(crate) answered_ms: Option<i64>,
+    pub(crate) away: Option<Away>,
+    pub(crate) refused: Option<String>,
+    pub(crate) not_ready: String,
+    pub(crate) vitals: Option<Vitals>,
+    /// Events accepted and counted a second, from the last two answers.
+    pub(crate) rates: Option<(u64, u64)>,
+    /// Events accepted a second, newest last.
+    pub(crate) rate_history: VecDeque<u64>,
+    pub(crate) top: Vec<Row>,
+    /// None where the server has no trending.
+    pub(crate) trending: Option<Vec<Trend>>,
+    pub(crate) numbers: Option<ItemNumbers>,
+}
+
+impl State {
+    pub(crate) fn new(url: &str, item: Option<&str>, event_type: &str, now_ms: i64) -> Self {
+        let mut types = vec![event_type.to_owned()];
+        types.extend(TYPES.iter().filter(|other| **other != event_type).map(ToString::to_string));
+        Self {
+            url: url.to_owned(),
+            item: item.map(str::to_owned),
+            came_from_overview: false,
+            event_type: event_type.to_owned(),
+            types,
+            selected: None,
+            is_help_shown: false,
+            now_ms,
+            answered_ms: None,
+            away: None,
+            refused: None,
+            not_ready: String::new(),
+            vitals: None,
+            rates: None,
+            rate_history: VecDeque::new(),
+            top: Vec::new(),
+            trending: None,
+            numbers: None,
+        }
+    }
+
+    /// What is to be asked for the page that is shown.
+    pub(crate) fn question(&self) -> Question {
+        Question {
+            item: self.item.clone(),
+            event_type: self.event_type.clone(),
+            types: self.types.clone(),
+            now_ms: self.now_ms,
+        }
+    }
+
+    /// Takes an answer in, or that there is none. Numbers stay until newer ones come.
+    pub(crate) fn hear(&mut self, answer: Result<Answer, AskError>) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let since_ms = self.away.as_ref().map_or(self.now_ms, |away| away.since_ms);
+                self.away = Some(Away { since_ms, why: error.to_string() });
+                return;
+            }
+        };
+        self.measure(&answer.vitals);
+        self.away = None;
+        self.answered_ms = Some(self.now_ms);
+        self.vitals = Some(answer.vitals);
+        self.not_ready = answer.not_ready;
+        self.refused = answer.refused;
+        if let Some(top) = answer.top {
+            self.trending = answer.trending;
+            let rows = top.items.into_iter();
+            let row =
+                |row: api::TopItem| Row { item: row.item, title: row.title, count: row.count };
+            self.top = rows.map(row).collect();
+        }
+        // An answer may be to the question before.
+        let is_shown = |numbers: &ItemNumbers| {
+            self.item.as_ref() == Some(&numbers.item) && self.event_type == numbers.event_type
+        };
+        if let Some(numbers) = answer.item.filter(is_shown) {
+            self.numbers = Some(numbers);
+        }
+    }
+
+    /// What happened a second since the last answer. A counter that fell back is that of a server
+    /// that has started again: it says nothing of the time before.
+    fn measure(&mut self, new: &Vitals) {
+        let (Some(old), Some(answered_ms)) = (&self.vitals, self.answered_ms) else { return };
+        let elapsed_ms = u64::try_from(self.now_ms - answered_ms).unwrap_or(0);
+        let rate = |new: u64, old: u64| {
+            let more = new.checked_sub(old)?;
+            let rate = u128::from(more) * 1_000 / u128::from(elapsed_ms.max(1));
+            u64::try_from(rate).ok()
+        };
+        if elapsed_ms == 0 {
+            return;
+        }
+        let accepted = rate(new.accepted, old.accepted);
+        self.rates = accepted.zip(rate(new.counted, old.counted));
+        if let Some((accepted, _)) = self.rates {
+            if self.rate_history.len() == RATES_MAX {
+                self.rate_history.pop_front();
+            }
+            self.rate_history.push_back(accepted);
+        }
+    }
+
+    /// Does what a key says.
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Action {
+        if key.kind == KeyEventKind::Release {
+            return Action::Nothing;
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return match key.code {
+                KeyCode::Char('c' | 'd') => Action::Quit,
+                _ => Action::Nothing,
+            };
+        }
+        if self.is_help_shown {
+            self.is_help_shown = false;
+            return if key.code == KeyCode::Char('q') { Action::Quit } else { Action::Nothing };
+        }
+        match key.code {
+            KeyCode::Char('q') => Action::Quit,
+            KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => self.back(key.code),
+            KeyCode::Char('?' | 'h') => {
+                self.is_help_shown = true;
+                Action::Nothing
+            }
+            KeyCode::Char('t') => self.next_type(),
+            KeyCode::Tab | KeyCode::Down | KeyCode::Char('j') => self.select(1),
+            KeyCode::BackTab | KeyCode::Up | KeyCode::Char('k') => self.select(-1),
+            KeyCode::Enter | KeyCode::Right => self.open(),
+            _ => Action::Nothing,
+        }
+    }
+
+    /// Escape leaves the program where there is no overview to go back to.
+    fn back(&mut self, key: KeyCode) -> Action {
+        if self.item.is_some() && self.came_from_overview {
+            self.item = None;
+            self.refused = None;
+            return Action::Ask;
+        }
+        if key == KeyCode::Esc { Action::Quit } else { Action::Nothing }
+    }
+
+    fn next_type(&mut self) -> Action {
+        let at = self.types.iter().position(|other| *other == self.event_type).unwrap_or(0);
+        self.event_type.clone_from(&self.types[(at + 1) % self.types.len()]);
+        // Numbers of another type under this name would be wrong.
+        self.top.clear();
+        self.trending = None;
+        self.numbers = None;
+        Action::Ask
+    }
+
+    /// Items in the order in which they are shown, each once.
+    fn selectable(&self) -> Vec<&str> {
+        let top = self.top.iter().map(|row| row.item.as_str());
+        let trending = self.trending.iter().flatten().map(|trend| trend.item.as_str());
+        let mut items: Vec<&str> = Vec::new();
+        for item in top.chain(trending) {
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+        items
+    }
+
+    /// The selected item, for as long as it is in a list.
+    pub(crate) fn selected(&self) -> Option<&str> {
+        let selected = self.selected.as_deref()?;
+        self.selectable().contains(&selected).then_some(selected)
+    }
+
+    fn select(&mut self, by: isize) -> Action {
+        if self.item.is_some() {
+            return Action::Nothing;
+        }
+        let items = self.selectable();
+        let at = self.selected().and_then(|selected| items.iter().position(|i| *i == selected));
+        let next = match at {
+            Some(at) => (at as isize + by).rem_euclid(items.len() as isize) as usize,
+            None if by < 0 => items.len().saturating_sub(1),
+            None => 0,
+        };
+        self.selected = items.get(next).map(|item| (*item).to_owned());
+        Action::Nothing
+    }
+
+    fn open(&mut self) -> Action {
+        let Some(selected) = self.selected().map(str::to_owned) else { return Action::Nothing };
+        if self.item.is_some() {
+            return Action::Nothing;
+        }
+        self.item = Some(selected);
+        self.came_from_overview = true;
+        self.numbers = None;
+        Action::Ask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: i64 = 1_000_000;
+
+    fn answer(accepted: u64) -> Answer {
+        let top = r#"{"type":"view","start":"S","end":"E","as_of":"A","items":[
+            {"item":"a","count":3},{"item":"b","count":2}]}"#;
+        let trend = |item: &str| Trend { item: item.into(), title: None, count: 1, before: 0 };
+        Answer {
+            vitals: Vitals { accepted, counted: accepted, ..Vitals::default() },
+            not_ready: String::new(),
+            top: Some(serde_json::from_str(top).expect("an answer of the contract")),
+            trending: Some(vec![trend("b"), trend("c")]),
+            item: None,
+            refused: None,
+        }
+    }
+
+    fn state() -> State {
+        let mut state = State::new("http://s", None, "ad.play", START_MS);
+        state.hear(Ok(answer(100)));
+        state
+    }
+
+    fn press(state: &mut State, key: KeyCode) -> Action {
+        state.press(key.into())
+    }
+
+    #[test]
+    fn rates_come_of_two_answers_and_a_restart_says_nothing() {
+        let mut state = state();
+        assert_eq!(state.rates, None);
+        state.now_ms += 500;
+        state.hear(Ok(answer(1_100)));
+        assert_eq!(state.rates, Some((2_000, 2_000)));
+        state.now_ms += 1_000;
+        state.hear(Ok(answer(5)));
+        assert_eq!(state.rates, None);
+        state.now_ms += 1_000;
+        state.hear(Ok(answer(10)));
+        assert_eq!(state.rates, Some((5, 5)));
+        assert_eq!(state.rate_history, [2_000, 5]);
+    }
+
+    #[test]
+    fn history_is_bounded() {
+        let mut state = state();
+        for second in 0..2_000 {
+            state.now_ms += 1_000;
+            state.hear(Ok(answer(100 + second)));
+        }
+        assert_eq!(state.rate_history.len(), RATES_MAX);
+    }
+
+    #[test]
+    fn keys_select_each_item_once_open_it_and_go_back() {
+        let mut state = state();
+        assert_eq!(press(&mut state, KeyCode::Enter), Action::Nothing);
+        for expected in ["a", "b", "c", "a"] {
+            assert_eq!(press(&mut state, KeyCode::Tab), Action::Nothing);
+            assert_eq!(state.selected(), Some(expected));
+        }
+        press(&mut state, KeyCode::Up);
+        assert_eq!(state.selected(), Some("c"));
+        assert_eq!(press(&mut state, KeyCode::Enter), Action::Ask);
+        assert_eq!(state.question().item.as_deref(), Some("c"));
+        assert_eq!(press(&mut state, KeyCode::Esc), Action::Ask);
+        assert_eq!(state.question().item, None);
+        assert_eq!(press(&mut state, KeyCode::Esc), Action::Quit);
+    }
+
+    #[test]
+    fn what_was_asked_for_by_name_is_left_by_escape() {
+        let mut state = State::new("http://s", Some("a"), "view", START_MS);
+        assert_eq!(press(&mut state, KeyCode::Left), Action::Nothing);
+        assert_eq!(press(&mut state, KeyCode::Esc), Action::Quit);
+        let control = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(state.press(control), Action::Quit);
+        assert_eq!(press(&mut state, KeyCode::Char('q')), Action::Quit);
+    }
+
+    #[test]
+    fn types_go_round_and_no_number_of_another_stays() {
+        let mut state = state();
+        for expected in ["view", "like", "share", "ad.play"] {
+            assert_eq!(press(&mut state, KeyCode::Char('t')), Action::Ask);
+            assert_eq!(state.question().event_type, expected);
+            assert!(state.top.is_empty() && state.trending.is_none());
+        }
+    }
+
+    #[test]
+    fn any_key_leaves_the_help_and_does_nothing_else() {
+        let mut state = state();
+        press(&mut state, KeyCode::Char('?'));
+        assert!(state.is_help_shown);
+        assert_eq!(press(&mut state, KeyCode::Esc), Action::Nothing);
+        assert!(!state.is_help_shown);
+    }
+}
