@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod count;
 mod dead_letters;
+mod demo;
 mod drill;
 mod glyphs;
 mod load;
@@ -53,6 +54,7 @@ enum Command {
     Top(top::TopArgs),
     Watch(watch::WatchArgs),
     Load(load::LoadArgs),
+    Demo(demo::DemoArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
     Recount(recount::RecountArgs),
@@ -88,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Recount(args) => recount::run(&args),

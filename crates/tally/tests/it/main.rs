@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod counting;
 mod dead_letters;
+mod demo;
 mod drill;
 mod log_tool;
 mod recount;
