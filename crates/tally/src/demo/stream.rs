@@ -66,7 +66,7 @@ impl Maker {
         };
         let length_ms = self.lengths_ms.get(rank as usize).copied().unwrap_or(0);
         // To tenths of a second, and never nothing: zero would be no value.
-        let watched = u64::from(length_ms) * (bits & 0xffff) >> 16;
+        let watched = (u64::from(length_ms) * (bits & 0xffff)) >> 16;
         let value_milli = if event_type == 0 { (watched as u32 / 100 + 1) * 100 } else { 0 };
         let event = MadeEvent {
             id: event_id(self.started_ms, self.salt, self.number),
@@ -142,7 +142,7 @@ fn viral(seconds: f64) -> f64 {
     VIRAL_SHARE * spread * forgotten
 }
 
-/// How much happens at an hour of the day: most at 20:00, least at 8:00 UTC.
+/// How much happens at an hour of the day, 1 on average: most at 20:00, least at 8:00 UTC.
 fn wave(time_ms: u64) -> f64 {
     let hour = (time_ms % (24 * HOUR_MS)) as f64 / HOUR_MS as f64;
     1.0 + 0.6 * (TAU * (hour - 20.0) / 24.0).cos()
@@ -175,7 +175,7 @@ impl History {
         });
         let hours = (1..=HOURS).map(|ago| {
             let start_ms = hour.saturating_sub(ago * HOUR_MS);
-            let events = rate * HOUR_SECONDS * wave(start_ms + HOUR_MS / 2) / wave(started_ms);
+            let events = rate * HOUR_SECONDS * wave(start_ms + HOUR_MS / 2);
             Slot { start_ms, length_ms: HOUR_MS, events: events as u64 }
         });
         let slots: Vec<Slot> = minutes.chain(hours).collect();

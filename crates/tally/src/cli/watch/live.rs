@@ -177,3 +177,40 @@ impl Signals {
 pub(super) fn now_ms() -> i64 {
     i64::try_from(wall_clock_ms()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::Screen;
+
+    /// What the test below runs in a terminal.
+    #[test]
+    #[ignore = "needs a terminal; the next test gives it one"]
+    #[should_panic(expected = "on purpose")]
+    fn panic_on_the_screen() {
+        let _screen = Screen::take().expect("on purpose a terminal");
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        let program = std::env::current_exe().expect("this test");
+        let test = "cli::watch::live::tests::panic_on_the_screen";
+        let run = format!("'{}' --ignored --nocapture --exact {test}", program.display());
+        // script(1) runs it in a terminal of its own, stty says how that is left.
+        let output = Command::new("script")
+            .args(["-qec", &format!("{run}; stty -a"), "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("script of util-linux is there");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let at =
+            |text: &str| printed.find(text).unwrap_or_else(|| panic!("no {text}: {printed:?}"));
+        let (taken, given_back) = (at("\u{1b}[?1049h"), at("\u{1b}[?1049l"));
+        assert!(taken < given_back && given_back < at("panicked at"), "{printed:?}");
+        let is_cooked = |mode: &str| printed.split_whitespace().any(|word| word == mode);
+        assert!(is_cooked("icanon") && is_cooked("echo"), "{printed:?}");
+    }
+}
