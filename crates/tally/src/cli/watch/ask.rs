@@ -1,7 +1,7 @@
 //! What the view asks a server, once per interval: a handful of requests, and less often where an
 //! answer takes long.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use api::client::{Client, ClientError, CountQuery, StatsQuery, TopQuery, encode_segment};
 use api::{StatsAnswer, StatsSummary, TopAnswer};
@@ -17,8 +17,8 @@ const WINDOW: &str = "1h";
 /// Items of `top` that are asked for: more than a terminal has lines costs nothing.
 const TOP_ITEMS: u32 = 50;
 const TRENDING_ITEMS: u32 = 10;
-/// Titles change rarely.
-const TITLE_EVERY: Duration = Duration::from_secs(30);
+/// Types of an item that are shown, the most counted first.
+const TYPES_MAX: usize = 8;
 pub(super) const HOURS: i64 = 48;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -64,8 +64,16 @@ struct TrendingAnswer {
     items: Vec<Trend>,
 }
 
+/// What is read of `/v1/items/{item}/report`.
+#[derive(Deserialize)]
+struct Report {
+    details: Option<ItemDetails>,
+    totals: Vec<TypeCount>,
+}
+
 #[derive(Deserialize)]
 struct ItemDetails {
+    #[serde(default)]
     title: Option<String>,
 }
 
@@ -79,7 +87,7 @@ pub(crate) struct ItemNumbers {
     pub(crate) event_type: String,
     /// Count, sum and average of all time.
     pub(crate) total: StatsSummary,
-    /// Totals of the types that have events, and of the one that is shown.
+    /// Totals of the types that have events.
     pub(crate) types: Vec<TypeCount>,
     /// The last 60, oldest first, the current one included.
     pub(crate) minutes: Vec<u64>,
@@ -89,7 +97,7 @@ pub(crate) struct ItemNumbers {
 }
 
 /// The total of one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct TypeCount {
     #[serde(rename = "type")]
     pub(crate) event_type: String,
@@ -101,9 +109,8 @@ pub(crate) struct TypeCount {
 pub(crate) struct Asker {
     client: Client,
     has_trending: bool,
+    has_reports: bool,
     lists_from: Instant,
-    /// The item whose title is known, and until when.
-    titled: Option<(String, Option<String>, Instant)>,
 }
 
 /// Why there are no numbers.
@@ -135,7 +142,7 @@ impl From<ClientError> for Failure {
 impl Asker {
     pub(crate) fn new(client: Client) -> Self {
         let lists_from = Instant::now();
-        Self { client, has_trending: true, lists_from, titled: None }
+        Self { client, has_trending: true, has_reports: true, lists_from }
     }
 
     /// Another page is shown: its lists are asked for at once. A server that came back may be
@@ -212,14 +219,7 @@ impl Asker {
         );
         let (total, minutes, hours) =
             futures::try_join!(client.stats(&total), client.stats(&minutes), client.stats(&hours))?;
-        let mut types = Vec::new();
-        for other in &question.types {
-            let query = CountQuery { item, event_type: Some(other), ..CountQuery::default() };
-            let count = client.count(&query).await?.count;
-            if count > 0 || other == event_type {
-                types.push(TypeCount { event_type: other.clone(), count });
-            }
-        }
+        let (title, types) = self.report(item, question).await?;
         let counts = |answer: &StatsAnswer| {
             answer.series.iter().map(|point| point.summary.count.unwrap_or(0)).collect()
         };
@@ -228,7 +228,7 @@ impl Asker {
         hours.drain(..hours.len().saturating_sub(HOURS as usize));
         Ok(ItemNumbers {
             item: item.to_owned(),
-            title: self.title(item).await?,
+            title,
             event_type: event_type.to_owned(),
             minutes: counts(&minutes),
             hours,
@@ -238,20 +238,33 @@ impl Asker {
         })
     }
 
-    /// The title of an item, where the server keeps item details.
-    async fn title(&mut self, item: &str) -> Result<Option<String>, Failure> {
-        match &self.titled {
-            Some((known, title, until)) if known == item && Instant::now() < *until => {
-                return Ok(title.clone());
+    /// The title of an item, and its totals by type. A server without reports is asked for the
+    /// types that the page knows.
+    async fn report(
+        &mut self,
+        item: &str,
+        question: &Question,
+    ) -> Result<(Option<String>, Vec<TypeCount>), Failure> {
+        if self.has_reports {
+            let path = CountQuery { item, ..CountQuery::default() }.path();
+            let path = format!("{}/report?hours=1", path.trim_end_matches("/count"));
+            match optional::<Report>(&self.client, &path).await? {
+                Some(mut report) => {
+                    report.totals.truncate(TYPES_MAX);
+                    return Ok((report.details.and_then(|of| of.title), report.totals));
+                }
+                None => self.has_reports = false,
             }
-            _ => {}
         }
-        let path = CountQuery { item, ..CountQuery::default() }.path();
-        let path = path.trim_end_matches("/count");
-        let details = optional::<ItemDetails>(&self.client, path).await?;
-        let title = details.and_then(|details| details.title);
-        self.titled = Some((item.to_owned(), title.clone(), Instant::now() + TITLE_EVERY));
-        Ok(title)
+        let mut types = Vec::new();
+        for event_type in &question.types {
+            let query = CountQuery { item, event_type: Some(event_type), ..CountQuery::default() };
+            let count = self.client.count(&query).await?.count;
+            if count > 0 {
+                types.push(TypeCount { event_type: event_type.clone(), count });
+            }
+        }
+        Ok((None, types))
     }
 }
 
@@ -274,7 +287,7 @@ async fn readiness(client: &Client) -> Result<String, AskError> {
     }
 }
 
-/// An answer that older servers, or unknown items, do not have.
+/// An answer that older servers do not have.
 async fn optional<T: serde::de::DeserializeOwned>(
     client: &Client,
     path: &str,

@@ -13,6 +13,9 @@ const RATES_MAX: usize = 600;
 /// The types that `t` goes through beside the one that was asked for.
 const TYPES: [&str; 3] = ["view", "like", "share"];
 
+/// Types that are remembered from items' pages, those included.
+const TYPES_MAX: usize = 16;
+
 /// What a key asks of the loop around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -134,6 +137,11 @@ impl State {
             self.item.as_ref() == Some(&numbers.item) && self.event_type == numbers.event_type
         };
         if let Some(numbers) = answer.item.filter(is_shown) {
+            for of in &numbers.types {
+                if !self.types.contains(&of.event_type) && self.types.len() < TYPES_MAX {
+                    self.types.push(of.event_type.clone());
+                }
+            }
             self.numbers = Some(numbers);
         }
     }
