@@ -86,23 +86,22 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
          curl {url}/v1/items/hello/count\n\n  stop with Ctrl-C\n",
         settings.data_dir.display()
     );
-    let stop = async {
+    let until = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("stopping: finishing what is in flight");
     };
-    answer(listener, settings, tally, audit_url, stop).await
+    answer(listener, settings, tally, audit_url, until).await
 }
 
-/// Answers requests, audits and recounts, until `stop` is ready; then accepts no event any more.
+/// Answers requests, audits and recounts until something is ready; then accepts no event any more.
 pub(super) async fn answer(
     listener: TcpListener,
     settings: &Resolved,
     tally: &Tally,
     audit_url: Option<&str>,
-    stop: impl Future<Output = ()>,
+    until: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let router = http::router(tally.parts.clone())?;
     let audit = tally.parts.audit.clone();
@@ -113,8 +112,9 @@ pub(super) async fn answer(
     let (recounting, query) = (tally.parts.recounts.clone(), tally.parts.query.clone());
     let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
     let stop = async {
-        stop.await;
+        until.await;
         audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
+        eprintln!("stopping: finishing what is in flight");
     };
     http::serve(listener, router, stop).await;
     tally.refuse_events();
