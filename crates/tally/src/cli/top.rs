@@ -9,7 +9,7 @@ use super::{Outcome, output};
 
 /// The shortest bar that is worth its place, and the least that is left of a name for it.
 const BAR_MIN: usize = 4;
-const NAME_MIN: usize = 12;
+const NAME_MIN: usize = 20;
 
 /// Show the most counted items
 #[derive(Debug, clap::Args)]

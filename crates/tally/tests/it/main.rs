@@ -14,6 +14,7 @@ mod recount;
 mod retention;
 mod settings;
 mod sources;
+mod terminal;
 mod watch;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -306,3 +306,28 @@ async fn optional<T: serde::de::DeserializeOwned>(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trending_and_reports_are_read_as_servers_write_them() {
+        let text = r#"{"type":"view","start":"S","end":"E","before_start":"B","as_of":"A","items":[
+            {"item":"a","title":"The A","count":15329,"before":2,"score":4426.867},
+            {"item":"b","count":3,"before":0,"score":1.0}]}"#;
+        let trending: TrendingAnswer = serde_json::from_str(text).expect("it is readable");
+        let [first, second] = trending.items.as_slice() else { panic!("two rows") };
+        assert_eq!((first.title.as_deref(), first.count, first.before), (Some("The A"), 15_329, 2));
+        assert_eq!((second.item.as_str(), second.title.as_deref()), ("b", None));
+
+        let text = r#"{"item":"a","details":{"item":"a","title":"The A","attributes":{}},
+            "totals":[{"type":"view","count":7,"sum":1.5,"average":null}],"views":{"count":7}}"#;
+        let report: Report = serde_json::from_str(text).expect("it is readable");
+        assert_eq!(report.details.and_then(|of| of.title).as_deref(), Some("The A"));
+        assert_eq!(report.totals, [TypeCount { event_type: "view".into(), count: 7 }]);
+        let text = r#"{"item":"a","details":null,"totals":[]}"#;
+        let report: Report = serde_json::from_str(text).expect("it is readable");
+        assert!(report.details.is_none() && report.totals.is_empty());
+    }
+}

@@ -52,7 +52,7 @@ impl<'a> Snapshot<'a> {
             events_per_second: state.rates.map(|(accepted, _)| accepted),
             counted_per_second: state.rates.map(|(_, counted)| counted),
             server: state.vitals.as_ref(),
-            top: state.item.is_none().then_some(&state.top),
+            top: state.top.as_deref(),
             trending: state.trending.as_deref(),
             item: state.numbers.as_ref(),
         }

@@ -89,17 +89,21 @@ fn top(state: &State, look: Look, width: usize, height: usize) -> Vec<Line<'stat
     let title = format!("top of {}", state.event_type);
     let mut lines = vec![heading(look, &title, "last hour", width)];
     let room = height.saturating_sub(lines.len());
-    if state.top.is_empty() {
-        lines.push(look.line(Role::Quiet, "no events"));
-        return lines;
-    }
+    let rows = match state.top.as_deref() {
+        Some(rows) if !rows.is_empty() => rows,
+        none => {
+            let text = if none.is_some() { "no events" } else { "asking..." };
+            lines.push(look.line(Role::Quiet, text));
+            return lines;
+        }
+    };
     // What is selected stays in view.
     let selected = state.selected();
-    let at = state.top.iter().position(|row| Some(row.item.as_str()) == selected).unwrap_or(0);
+    let at = rows.iter().position(|row| Some(row.item.as_str()) == selected).unwrap_or(0);
     let from = (at + 1).saturating_sub(room.max(1));
-    let shown = state.top.iter().enumerate().skip(from).take(room);
-    let highest = state.top.iter().map(|row| row.count).max().unwrap_or(0);
-    let digits = state.top.iter().map(|row| thousands(row.count).len()).max().unwrap_or(0);
+    let shown = rows.iter().enumerate().skip(from).take(room);
+    let highest = rows.iter().map(|row| row.count).max().unwrap_or(0);
+    let digits = rows.iter().map(|row| thousands(row.count).len()).max().unwrap_or(0);
     let bars = if width >= 40 { width / 4 } else { 0 };
     let names = width.saturating_sub(4 + digits + 2 + bars + 1);
     for (rank, row) in shown {

@@ -262,10 +262,20 @@ fn any_size_is_drawn_and_no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
+fn an_empty_list_is_told_from_one_that_is_not_there_yet() {
+    let mut state = overview();
+    state.top = Some(Vec::new());
+    assert!(shown(&state, COLORS, 60, 24).join("\n").contains("no events"));
+    state.press(ratatui::crossterm::event::KeyCode::Char('t').into());
+    let lines = shown(&state, COLORS, 60, 24).join("\n");
+    assert!(lines.contains("top of like") && lines.contains("asking..."), "{lines}");
+}
+
+#[test]
 fn a_selected_row_stays_in_view() {
     let mut state = overview();
     let row = |n: u32| super::super::state::Row { item: format!("i{n}"), title: None, count: 1 };
-    state.top = (0..50).map(row).collect();
+    state.top = Some((0..50).map(row).collect());
     for _ in 0..40 {
         state.press(ratatui::crossterm::event::KeyCode::Down.into());
     }
