@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::glyphs::Glyphs;
 use super::load::{parse_duration, wall_clock_ms};
 use super::{Outcome, UsageError, output, serve};
 use crate::config::{Layer, Machine, Origin, Raw, Resolved};
@@ -203,7 +204,8 @@ fn greeting(args: &DemoArgs, url: &str, videos: &[Video], folder: &Folder) -> St
 /// A line of events a second, on a terminal only.
 async fn line(progress: &Progress) {
     let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+    let dot = Glyphs::of_locale().dot;
+    if let Ok(style) = ProgressStyle::with_template("{msg}") {
         bar.set_style(style);
     }
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -222,12 +224,12 @@ async fn line(progress: &Progress) {
         }
         let (history, all) = (read(&progress.history), read(&progress.history_all));
         let past = if history < all {
-            format!(" · history {} %", history * 100 / all)
+            format!(" {dot} history {} %", history * 100 / all)
         } else {
             String::new()
         };
         let (rate, live) = (output::thousands(rate as u64), output::thousands(live));
-        bar.set_message(format!("{rate} events/s · {live} sent{past}"));
+        bar.set_message(format!("{rate} events/s {dot} {live} sent{past}"));
         bar.tick();
     }
 }

@@ -19,6 +19,8 @@ const VIRAL_SHARE: f64 = 0.6;
 const SKEW: f64 = 1.0;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 3_600_000;
+/// The past is not made up at more than this rate: it has to be there in seconds.
+const HISTORY_RATE_MAX: f64 = 4_000.0;
 /// Numbers of events of the past begin here, so that no id is that of a live one.
 const HISTORY_NUMBERS: u64 = 1 << 40;
 /// Events in a request of the past.
@@ -166,6 +168,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(seed: u64, videos: &[Video], rate: f64, started_ms: u64) -> Self {
+        let rate = rate.min(HISTORY_RATE_MAX);
         let minute = started_ms / MINUTE_MS * MINUTE_MS;
         let hour = started_ms / HOUR_MS * HOUR_MS;
         let minutes = (1..=MINUTES).map(|ago| {
@@ -276,6 +279,14 @@ mod tests {
             let (some, _, with_value) = share(event_type);
             assert!((0.005..0.15).contains(&some) && with_value == 0, "{event_type} {some}");
         }
+    }
+
+    #[test]
+    fn history_is_bounded_whatever_the_rate() {
+        let history = |rate| History::new(1, &videos(1, NOW_MS), rate, NOW_MS).events;
+        assert_eq!(history(1e6), history(HISTORY_RATE_MAX));
+        assert!(history(HISTORY_RATE_MAX) < 2_500_000, "{}", history(HISTORY_RATE_MAX));
+        assert!((700_000..1_200_000).contains(&history(2_000.0)), "{}", history(2_000.0));
     }
 
     #[test]
