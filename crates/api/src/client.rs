@@ -8,6 +8,7 @@ mod backups;
 mod bulk;
 mod dead_letters;
 mod error;
+mod items;
 mod path;
 mod recounts;
 
@@ -26,6 +27,7 @@ use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, Top
 pub use audits::AUDITS;
 pub use bulk::BulkFile;
 pub use error::ClientError;
+pub use items::{TrendingQuery, channel_report_path, item_path, item_report_path, live_path};
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
 
 /// The content type of one event a line.

@@ -7,6 +7,7 @@ mod backups;
 mod bulk;
 mod dead_letters;
 mod explain;
+mod items;
 mod problem;
 mod recounts;
 mod wire;
@@ -19,6 +20,10 @@ pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
+pub use items::{
+    ChannelReportAnswer, ItemDetailsAnswer, ItemReportAnswer, LiveCount, TrendingAnswer,
+    TrendingItem, TypeTotal, ViewsReport,
+};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

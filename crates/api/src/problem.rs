@@ -85,6 +85,8 @@ problem_codes! {
     InvalidValue => "invalid_value", 422, "The value is not valid";
     /// More than 16 attributes, or one whose key or value is too long or not a string.
     InvalidAttributes => "invalid_attributes", 422, "The attributes are not valid";
+    /// A field of item details is too long, empty or of the wrong kind.
+    InvalidDetails => "invalid_details", 422, "The item details are not valid";
     /// The event is older than `max_event_age`.
     EventTooOld => "event_too_old", 422, "The event is too old";
     /// The event is more than 60 s in the future.
@@ -109,6 +111,8 @@ problem_codes! {
     RequestTimeout => "request_timeout", 408, "The request took too long to arrive";
     /// No such path.
     NotFound => "not_found", 404, "There is nothing at this path";
+    /// Nothing is known of the item; it may have counts all the same.
+    UnknownItem => "unknown_item", 404, "Nothing is known of the item";
     /// The path does not take this method.
     MethodNotAllowed => "method_not_allowed", 405, "The path does not take this method";
     /// The dead letter was replayed already, and is not counted again.

@@ -4,6 +4,7 @@
 //! [`ports`].
 
 pub mod admission;
+pub mod answers;
 pub mod archiver;
 pub mod cold;
 pub mod dead_letters;

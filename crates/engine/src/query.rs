@@ -3,7 +3,9 @@
 mod cover;
 mod explain;
 mod quality;
+mod report;
 mod top;
+mod trending;
 
 use std::sync::Arc;
 
@@ -20,7 +22,9 @@ use crate::processor::{Partition, Processors};
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
+pub use report::Report;
 pub use top::Top;
+pub use trending::{Trend, Trending};
 
 /// A partition with the slots that an item has in its memory.
 type PinnedItem<'a> = Pinned<'a, Vec<(Slot, Summary)>>;

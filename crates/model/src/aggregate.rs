@@ -226,23 +226,35 @@ impl MemoryTable {
         }
     }
 
-    /// Calls `each` with every item of a type that has an event in a slot that begins in the range,
-    /// in no order.
-    pub fn for_each_item(
+    /// Calls `each` with every item of a type and each of its slots that begin in the range, in no
+    /// order.
+    pub fn for_each_item_slot(
         &self,
         event_type: &str,
         range: TimeRange,
-        mut each: impl FnMut(&str, Summary),
+        mut each: impl FnMut(&str, Slot, &Summary),
     ) {
         for entry in &self.entries {
             let (item, its_type) = self.names(entry);
-            if its_type != event_type {
-                continue;
+            if its_type == event_type {
+                entry.slots.for_each(range, |slot, summary| each(item, slot, summary));
             }
-            let mut total = Summary::EMPTY;
-            entry.slots.for_each(range, |_, summary| total.add(summary));
-            if total.count > 0 {
-                each(item, total);
+        }
+    }
+
+    /// Calls `each` with every type and slot of the items that `pick` picks, in no order, and with what
+    /// it picked them as.
+    pub fn for_each_of<K: Copy>(
+        &self,
+        pick: impl Fn(&str) -> Option<K>,
+        mut each: impl FnMut(K, &str, Slot, &Summary),
+    ) {
+        for entry in &self.entries {
+            let (item, event_type) = self.names(entry);
+            if let Some(picked) = pick(item) {
+                entry.slots.for_each(TimeRange::ALL, |slot, summary| {
+                    each(picked, event_type, slot, summary);
+                });
             }
         }
     }
@@ -434,7 +446,7 @@ mod tests {
                 prop_assert_eq!(table.summary(item, "x", range), sum);
             }
             let mut by_item = Summary::EMPTY;
-            table.for_each_item("y", range, |_, summary| by_item.add(&summary));
+            table.for_each_item_slot("y", range, |_, _, summary| by_item.add(summary));
             prop_assert_eq!(by_item, expected(&events, |_, t, m| t == "y" && range.contains(Minute(m))));
         }
 

@@ -12,6 +12,10 @@ pub const ATTRIBUTES_MAX: usize = 16;
 pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
 /// Longest attribute value, in bytes.
 pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
+/// Longest title of an item, in bytes of UTF-8.
+pub const TITLE_BYTES_MAX: usize = 1_024;
+/// Longest name of a channel, in bytes of UTF-8.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 256;
 /// Longest source, in bytes of printable ASCII.
 pub const SOURCE_BYTES_MAX: usize = 64;
 /// How long the highest sequence of a source is kept after the last record of it, in milliseconds
@@ -52,6 +56,14 @@ pub const SERIES_POINTS_MAX: u64 = 10_000;
 pub const LIST_ROWS_MAX: usize = 1_000;
 /// Most items of one `counts` question.
 pub const COUNTS_ITEMS_MAX: usize = 500;
+
+/// Most items of a channel that a report adds up: beyond it reading them takes longer than anybody
+/// looks at a page for.
+pub const CHANNEL_ITEMS_MAX: usize = 10_000;
+/// Most hours of a report: 90 days, as hours are kept by default.
+pub const REPORT_HOURS_MAX: usize = 90 * 24;
+/// Longest window of `trending`, in milliseconds: it and the one before it are read row by row.
+pub const TRENDING_WINDOW_MAX_MS: i64 = 31 * 86_400_000;
 
 /// Most partitions: a partition id is two bytes in stored keys.
 pub const PARTITIONS_MAX: u16 = 1_024;

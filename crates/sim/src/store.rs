@@ -230,6 +230,15 @@ impl CounterSnapshot for SimSnapshot {
         self.inner.scan_totals(partition, each)
     }
 
+    fn scan_item_totals(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_item_totals(partition, item, each)
+    }
+
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         self.inner.repairs(partition)
     }

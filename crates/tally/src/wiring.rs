@@ -9,17 +9,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::archive::{ColdFiles, Objects, Place, RawFiles};
+use adapters::embedded::cache::MemoryCache;
+use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail};
 use batch::Archive;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
+use engine::ports::{
+    Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError, QueryCache,
+};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -31,7 +36,7 @@ use crate::backups::Backups;
 use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
-use crate::http::Parts;
+use crate::http::{Live, Parts};
 use crate::recount::Recounts;
 use crate::threads::Duty;
 
@@ -45,6 +50,9 @@ const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
 
 /// Room that an archive in a folder leaves free: the log goes before it.
 const ARCHIVE_RESERVE_BYTES: u64 = LOG_RESERVE_BYTES + (128 << 20);
+
+/// Room that item details leave: counting goes before them.
+const DETAILS_RESERVE_BYTES: u64 = ARCHIVE_RESERVE_BYTES;
 
 /// Room that the bulk lane leaves beyond that: the raw events of what it takes go before it.
 const BULK_MARGIN_BYTES: u64 = 128 << 20;
@@ -73,7 +81,8 @@ impl Tally {
         };
         let store = open_store(dir)?;
         let log = open_log(settings, &clock, &*store)?;
-        let backups = backup::Embedded::new(&store, &log, dir, &clock);
+        let details = open_details(dir)?;
+        let backups = backup::Embedded::new(&store, &log, &details, dir, &clock);
         let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
         let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
         let audits = Arc::new(Audits::open(dir));
@@ -110,6 +119,10 @@ impl Tally {
         });
         let cold_days = cold_days.transpose()?;
         let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
+        let cache = settings
+            .query_cache_bytes
+            .map(|bytes| Arc::new(MemoryCache::new(bytes, clock.clone())) as Arc<dyn QueryCache>);
+        let answers = Arc::new(Answers::new(query.clone(), cache));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
         let recounts = Recounts::new(log.clone(), store.clone(), raw, audits.clone());
@@ -118,7 +131,10 @@ impl Tally {
         let data_dir = dir.clone();
         let parts = Parts {
             gateway,
+            live: Live::new(query.clone()),
+            answers,
             query,
+            details,
             processors,
             archiver,
             admission,
@@ -159,6 +175,12 @@ impl Tally {
 /// Opens the counter store of a data folder.
 fn open_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
     let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
+    Ok(Arc::new(Duty::Merge.call(open)?))
+}
+
+/// Opens the item details of a data folder.
+fn open_details(dir: &Path) -> anyhow::Result<Arc<EmbeddedDetails>> {
+    let open = || EmbeddedDetails::open(&dir.join("details"), DETAILS_RESERVE_BYTES);
     Ok(Arc::new(Duty::Merge.call(open)?))
 }
 

@@ -1,7 +1,10 @@
 //! One machine, no server beside it: a segmented log and a key-value store in a data folder.
 
 pub mod backup;
+pub mod cache;
+pub mod details;
 pub mod disk;
+mod fresh;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

@@ -119,17 +119,21 @@ fn push_encoded(out: &mut String, text: &str) {
     }
 }
 
-/// `.` and `..` are encoded whole: otherwise they would be resolved as steps of the path.
-fn item_path(item: &str, resource: &str) -> String {
-    let segment = match item {
+/// A segment of a path. `.` and `..` are encoded whole: otherwise they would be resolved as steps of
+/// the path.
+pub(super) fn segment(text: &str) -> String {
+    match text {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
-        item => encode_segment(item),
-    };
-    format!("/v1/items/{segment}/{resource}")
+        text => encode_segment(text),
+    }
 }
 
-fn push_parameters(path: &mut String, parameters: &[(&str, Option<&str>)]) {
+fn item_path(item: &str, resource: &str) -> String {
+    format!("/v1/items/{}/{resource}", segment(item))
+}
+
+pub(super) fn push_parameters(path: &mut String, parameters: &[(&str, Option<&str>)]) {
     let mut separator = '?';
     for (name, value) in parameters {
         if let Some(value) = value {

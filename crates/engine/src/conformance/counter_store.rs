@@ -32,6 +32,7 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     a_flush_replaces_rows(&*fresh());
     partitions_and_keys_are_apart(&*fresh());
     scans_find_what_lies_in_range(&*fresh());
+    totals_of_an_item_are_found(&*fresh());
     folding::day_rows_are_apart(&*fresh());
     folding::folds_what_lies_below_the_horizon(&*fresh());
     folding::goes_on_when_the_horizon_moves(&*fresh());
@@ -200,6 +201,28 @@ fn scans_find_what_lies_in_range(store: &dyn CounterStore) {
     }
     assert!(hours.is_sorted(), "{hours:?}");
     assert_eq!(snapshot.hours(P0, 71_000..u32::MAX).expect("hours"), []);
+}
+
+fn totals_of_an_item_are_found(store: &dyn CounterStore) {
+    // Items of which one begins with another, and types that do.
+    let keys = [("a", "like"), ("a", "view"), ("a", "view.x"), ("ab", "view"), ("b", "view")];
+    let keys = keys.map(|(item, event_type)| total(item, event_type));
+    let rows: Vec<_> = keys.into_iter().zip(1..).map(|(k, n)| (k, row(n, &[(60, n)]))).collect();
+    write(store, P0, 1, 100, &rows, &[]).expect("a flush");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let of = |partition, item| {
+        let mut found = Vec::new();
+        let mut each = |event_type: &str, row: StoredRow| {
+            found.push((event_type.to_owned(), row.summary().count));
+        };
+        snapshot.scan_item_totals(partition, item, &mut each).expect("a scan");
+        found
+    };
+    let named = |event_type: &str, n| (event_type.to_owned(), n);
+    assert_eq!(of(P0, "a"), [named("like", 1), named("view", 2), named("view.x", 3)]);
+    assert_eq!(of(P0, "ab"), [named("view", 4)]);
+    assert_eq!(of(P0, "c"), []);
+    assert_eq!(of(P1, "a"), []);
 }
 
 fn late_flushes_are_refused(store: &dyn CounterStore) {

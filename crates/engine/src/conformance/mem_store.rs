@@ -336,6 +336,20 @@ impl CounterSnapshot for MemSnapshot {
         Ok(())
     }
 
+    fn scan_item_totals(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let first = (partition, item.to_owned(), String::new());
+        let of_item = self.0.totals.range(first..);
+        of_item
+            .take_while(|((id, of, _), _)| (*id, of.as_str()) == (partition, item))
+            .for_each(|((_, _, event_type), row)| each(event_type, row.clone()));
+        Ok(())
+    }
+
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         Ok(self.0.repairs.get(&partition).cloned().unwrap_or_default())
     }

@@ -3,5 +3,7 @@
 
 pub mod counter_store;
 pub mod event_log;
+pub mod item_details;
 pub mod mem_cold;
 pub mod mem_store;
+pub mod query_cache;

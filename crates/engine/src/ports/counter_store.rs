@@ -196,6 +196,14 @@ pub trait CounterSnapshot: Send + Sync {
         each: &mut dyn FnMut(&str, &str, StoredRow),
     ) -> Result<(), PortError>;
 
+    /// Calls `each` with type and row of every total of an item, in the order of types.
+    fn scan_item_totals(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError>;
+
     /// The hours within the range in which the partition has any row, in order; an hour without a
     /// row may be among them.
     fn hours(

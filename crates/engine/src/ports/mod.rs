@@ -6,8 +6,10 @@ mod cold;
 mod counter_store;
 mod error;
 mod event_log;
+mod item_details;
 mod letter_state;
 mod objects;
+mod query_cache;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
@@ -18,5 +20,7 @@ pub use counter_store::{
 };
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
+pub use item_details::{DetailsChange, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
 pub use objects::{ObjectStore, ObjectUpload};
+pub use query_cache::QueryCache;

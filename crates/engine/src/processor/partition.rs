@@ -55,6 +55,8 @@ struct Figures {
     dedup_ids: AtomicU64,
     dedup_bytes: AtomicU64,
     folded_rows: AtomicU64,
+    /// Rises before rows are corrected and again when they are: odd in between.
+    corrections: AtomicU64,
     is_stopped: AtomicBool,
 }
 
@@ -258,11 +260,31 @@ impl Partition {
         self.figures.folded_rows.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Flushes once.
+    pub(super) fn flush(&self, frozen: &Frozen) -> Result<(), PortError> {
+        let corrections = &self.figures.corrections;
+        let corrects = !frozen.controls.is_empty();
+        // A repeat after a failure, which may have corrected after all, finds it odd.
+        if corrects && corrections.load(Ordering::SeqCst).is_multiple_of(2) {
+            corrections.fetch_add(1, Ordering::SeqCst);
+        }
+        flush(&*self.ports.store, self.id, frozen)?;
+        if corrects {
+            corrections.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// How often rows were corrected since the process started; none while they are being.
+    pub(crate) fn corrections(&self) -> Option<u64> {
+        let corrections = self.figures.corrections.load(Ordering::SeqCst);
+        corrections.is_multiple_of(2).then_some(corrections)
+    }
+
     /// Flushes, again and again while the store is away; false when that is no use any more.
     fn flush_until_done(&self, frozen: &Frozen) -> bool {
-        let store = &*self.ports.store;
         loop {
-            match flush(store, self.id, frozen) {
+            match self.flush(frozen) {
                 Ok(()) => {
                     self.flushed(&frozen.checkpoint);
                     return true;
@@ -293,7 +315,8 @@ impl Partition {
     pub(super) fn flushed(&self, checkpoint: &Checkpoint) {
         let now = self.ports.clock.now().monotonic_ms as u64;
         self.figures.checkpoint_at.store(now, Ordering::Relaxed);
-        self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Relaxed);
+        // Whoever sees this offset finds its corrections in the store.
+        self.figures.checkpoint_offset.store(checkpoint.next_offset.0, Ordering::Release);
         self.memory.flushed();
         let needed = checkpoint.window_start_offset.min(checkpoint.next_offset);
         if let Err(error) = self.ports.log.trim(self.id, needed) {
@@ -323,6 +346,12 @@ impl Partition {
     /// The first offset not yet counted; its events before are in memory or in the store.
     pub(crate) fn next_offset(&self) -> Offset {
         Offset(self.figures.next_offset.load(Ordering::Acquire))
+    }
+
+    /// Rises whenever something is counted or flushed.
+    pub(crate) fn progress(&self) -> u64 {
+        let flushed = self.figures.checkpoint_offset.load(Ordering::Acquire);
+        self.next_offset().0.wrapping_add(flushed)
     }
 
     /// Append time of the newest counted batch.

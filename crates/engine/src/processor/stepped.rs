@@ -7,7 +7,7 @@ use bytes::Bytes;
 use model::{Batch, Offset, PartitionId};
 use parking_lot::Mutex;
 
-use super::{Counting, Frozen, Ports, ProcessorSettings, Processors, flush};
+use super::{Counting, Frozen, Ports, ProcessorSettings, Processors};
 use crate::admission::Admission;
 use crate::ports::{Clock, CounterStore, EventLog, PortError};
 
@@ -80,8 +80,9 @@ impl Stepped {
     /// The store's; what was to be flushed stays frozen.
     pub fn flush(&self, id: PartitionId) -> Result<(), PortError> {
         let Some(frozen) = self.freeze(id) else { return Ok(()) };
-        flush(&*self.processors.ports.store, id, &frozen)?;
-        self.processors.partitions[usize::from(id.0)].flushed(&frozen.checkpoint);
+        let partition = &self.processors.partitions[usize::from(id.0)];
+        partition.flush(&frozen)?;
+        partition.flushed(&frozen.checkpoint);
         Ok(())
     }
 }

@@ -1,8 +1,12 @@
 //! How good a number is.
 
-use model::{TimeRange, TimestampMs};
+use std::sync::Arc;
+
+use model::{Horizons, TimeRange, TimestampMs};
 
 use super::Query;
+use crate::answers::{SETTLED_MS, Standing};
+use crate::processor::{Partition, Tables};
 
 /// How good a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,12 @@ impl Query {
         self.log.append_time().ok().or_else(newest).unwrap_or_default()
     }
 
+    /// How far the partitions of an item are: rises whenever something is counted in them, or what was
+    /// counted is written or corrected. Costs nothing.
+    pub fn progress(&self, item: &str) -> u64 {
+        self.partitions_of(item).map(|partition| partition.progress()).sum()
+    }
+
     /// The quality of what is read after this call.
     pub(super) fn quality(&self, range: Option<TimeRange>) -> Quality {
         // The clock first, then the log's ends, then what is counted: whatever was acknowledged
@@ -34,6 +44,44 @@ impl Query {
         }
         let is_final = range.is_some_and(|range| self.is_final_at(range, as_of));
         Quality { as_of, is_final }
+    }
+
+    /// What an answer about a range depends on now. Whatever is counted after this call has begun is
+    /// counted in an answer that is made after it, or makes another standing.
+    pub(crate) fn standing(&self, range: TimeRange) -> Standing {
+        let corrections = self.corrections();
+        let (mut counted, mut horizons) = (0_u64, Horizons::default());
+        for partition in &self.processors.partitions {
+            // From memory itself: what is published comes a moment after a question can see it.
+            let seen = |tables: &Tables| (tables.active.next_offset(), tables.horizons());
+            let (next_offset, of_partition) = partition.memory.look(seen);
+            counted = counted.wrapping_add(next_offset.0);
+            horizons = horizons.newest(of_partition);
+        }
+        let range = horizons.round(range);
+        let epoch = |p: &Arc<Partition>| u64::from(self.log.bounds(p.id).log_epoch);
+        let as_of = self.quality(None).as_of;
+        let settled = TimestampMs(as_of.0.saturating_sub(SETTLED_MS));
+        Standing {
+            range,
+            finest: horizons.finest(range.start),
+            as_of,
+            is_settled: self.is_final_at(range, settled),
+            counted,
+            log_epochs: self.processors.partitions.iter().map(epoch).sum(),
+            corrections,
+        }
+    }
+
+    /// The newest horizons of all partitions.
+    pub(super) fn horizons(&self) -> Horizons {
+        let of = |p: &Arc<Partition>| p.memory.look(|tables| tables.horizons());
+        self.processors.partitions.iter().map(of).fold(Horizons::default(), Horizons::newest)
+    }
+
+    /// How often rows were corrected since the process started; none while they are being.
+    pub(crate) fn corrections(&self) -> Option<u64> {
+        self.processors.partitions.iter().map(|partition| partition.corrections()).sum()
     }
 
     /// Whether no event of a range was accepted any more at a time.

@@ -1,9 +1,9 @@
 //! The most counted items of a range: exact, by adding up every row of it.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 
-use model::{StoredRow, Summary, TimeRange};
+use model::{Minute, StoredRow, Summary, TimeRange};
 
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
@@ -25,111 +25,159 @@ pub struct Top {
     pub quality: Quality,
 }
 
-/// The items of a partition's memory with their counts.
-type Counts = Vec<(String, u64)>;
+/// The items of a partition's memory: when, and how many.
+pub(super) type Counts = Vec<(String, Minute, u64)>;
+
+/// How many events an item has before a minute, and from it on.
+pub(super) type Split = [u64; 2];
 
 impl Query {
     /// The most counted items of a range. It reads every row of the range: call it off the threads
     /// that answer requests.
     pub fn top(&self, event_type: &str, range: TimeRange, limit: usize) -> Result<Top, QueryError> {
         self.ready()?;
+        let (cover, pinned) = self.pin_type(event_type, range)?;
+        let Cover { range, quality, .. } = cover;
+        let by_rank =
+            |a: &(String, u64), b: &(String, u64)| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0));
+        let asked = Ranking { event_type, cover: &cover, split: range.start, limit };
+        let items = self.rank(&asked, &pinned, |item, [_, count]| Some((item, count)), by_rank)?;
+        Ok(Top { range, items, quality })
+    }
+
+    /// Pins all partitions with what their memory holds of a type in a range.
+    pub(super) fn pin_type(
+        &self,
+        event_type: &str,
+        range: TimeRange,
+    ) -> Result<(Cover, Vec<Pinned<'_, Counts>>), QueryError> {
         let partitions: Vec<&Partition> = self.processors.partitions.iter().map(|p| &**p).collect();
-        let (cover, pinned) = self.pin_all(&partitions, range, |tables, range| {
+        self.pin_all(&partitions, range, |tables, range| {
             let mut items = Counts::new();
             for table in tables {
-                table.for_each_item(event_type, range, |item, summary| {
-                    items.push((item.to_owned(), summary.count));
+                table.for_each_item_slot(event_type, range, |item, slot, summary| {
+                    items.push((item.to_owned(), slot.start(), summary.count));
                 });
             }
             items
-        })?;
-        let Cover { range, quality, .. } = cover;
-        let cold = self.cold_files(&cover)?;
+        })
+    }
+
+    /// The best of all items that have an event in the range, as `rate` rates them: it makes of an
+    /// item and its counts what is ranked, or leaves it out.
+    pub(super) fn rank<T>(
+        &self,
+        asked: &Ranking<'_>,
+        pinned: &[Pinned<'_, Counts>],
+        rate: impl Fn(String, Split) -> Option<T>,
+        by_rank: impl Fn(&T, &T) -> Ordering,
+    ) -> Result<Vec<T>, QueryError> {
+        let cold = self.cold_files(asked.cover)?;
         let mut shares = 1;
-        loop {
-            let ranked = (0..shares).try_fold(Vec::new(), |best, share| {
-                match add_up(&pinned, cold, event_type, &cover, (share, shares)) {
-                    Ok(Some(counts)) => Ok(rank(best, counts, limit)),
-                    Ok(None) => Err(None),
-                    Err(error) => Err(Some(error)),
+        'shared: loop {
+            let mut best = Vec::new();
+            for share in 0..shares {
+                let Some(counts) = asked.add_up(pinned, cold, (share, shares))? else {
+                    shares *= 4;
+                    continue 'shared;
+                };
+                best.extend(counts.into_iter().filter_map(|(item, split)| rate(item, split)));
+                keep_best(&mut best, asked.limit, &by_rank);
+            }
+            return Ok(best);
+        }
+    }
+}
+
+/// What is ranked.
+pub(super) struct Ranking<'a> {
+    pub(super) event_type: &'a str,
+    pub(super) cover: &'a Cover,
+    /// Where the second count of a [`Split`] begins.
+    pub(super) split: Minute,
+    pub(super) limit: usize,
+}
+
+impl Ranking<'_> {
+    /// The counts of a share of the items; none when they are too many to add up at a time.
+    fn add_up(
+        &self,
+        pinned: &[Pinned<'_, Counts>],
+        cold: Option<&dyn ColdCounters>,
+        (share, shares): (u32, u32),
+    ) -> Result<Option<HashMap<String, Split>>, QueryError> {
+        let Self { event_type, cover, split, .. } = *self;
+        let is_mine = |item: &str| {
+            shares == 1 || model::route::murmur3_x86_32(item.as_bytes()) / 7 % shares == share
+        };
+        let mut counts: HashMap<String, Split> = HashMap::new();
+        let add = |counts: &mut HashMap<String, Split>, item: &str, added: Split| {
+            if added == [0, 0] || !is_mine(item) || counts.len() > ITEMS_AT_A_TIME {
+                return;
+            }
+            match counts.get_mut(item) {
+                Some(total) => total.iter_mut().zip(added).for_each(|(own, more)| *own += more),
+                None => drop(counts.insert(item.to_owned(), added)),
+            }
+        };
+        let placed = |minute: Minute, count: u64| match minute < split {
+            true => [count, 0],
+            false => [0, count],
+        };
+        for Pinned { partition, snapshot, memory } in pinned {
+            for (item, minute, count) in memory {
+                add(&mut counts, item, placed(*minute, *count));
+            }
+            for hour in snapshot.hours(partition.id, cover.hours())? {
+                let mut of_row = |item: &str, row: StoredRow| {
+                    let mut of_hour = [0, 0];
+                    cover.for_each_cell(hour, &row, &mut |minute, summary| {
+                        of_hour[usize::from(minute >= split)] += summary.count;
+                    });
+                    add(&mut counts, item, of_hour);
+                };
+                snapshot.scan_hour(partition.id, hour, event_type, &mut of_row)?;
+                if counts.len() > ITEMS_AT_A_TIME {
+                    return Ok(None);
                 }
-            });
-            match ranked {
-                Ok(items) => return Ok(Top { range, items, quality }),
-                Err(Some(error)) => return Err(error),
-                Err(None) => shares *= 4,
+            }
+            for day in snapshot.days(partition.id, cover.days())? {
+                let mut of_row = |item: &str, row: StoredRow| {
+                    add(&mut counts, item, placed(day.minute(), row.summary().count));
+                };
+                snapshot.scan_day(partition.id, day, event_type, &mut of_row)?;
+                if counts.len() > ITEMS_AT_A_TIME {
+                    return Ok(None);
+                }
             }
         }
+        if let Some(cold) = cold {
+            let cold_days = cover.cold_days();
+            // Cold files do not say which day in a range a row is of: it is asked for in two.
+            let first_after = split.0.div_ceil(24 * 60).clamp(cold_days.start, cold_days.end);
+            for (at, days) in [cold_days.start..first_after, first_after..cold_days.end]
+                .into_iter()
+                .enumerate()
+                .filter(|(_, days)| !days.is_empty())
+            {
+                let mut of_day = |item: &str, summary: &Summary| {
+                    let mut added = [0, 0];
+                    added[at] = summary.count;
+                    add(&mut counts, item, added);
+                };
+                cold.scan_type(event_type, days, &mut of_day)?;
+            }
+        }
+        Ok((counts.len() <= ITEMS_AT_A_TIME).then_some(counts))
     }
 }
 
-/// The counts of a share of the items; none when they are too many to add up at a time.
-fn add_up(
-    pinned: &[Pinned<'_, Counts>],
-    cold: Option<&dyn ColdCounters>,
-    event_type: &str,
-    cover: &Cover,
-    (share, shares): (u32, u32),
-) -> Result<Option<HashMap<String, u64>>, QueryError> {
-    let is_mine = |item: &str| {
-        shares == 1 || model::route::murmur3_x86_32(item.as_bytes()) / 7 % shares == share
-    };
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    let add = |counts: &mut HashMap<String, u64>, item: &str, count: u64| {
-        if count == 0 || !is_mine(item) || counts.len() > ITEMS_AT_A_TIME {
-            return;
-        }
-        match counts.get_mut(item) {
-            Some(total) => *total += count,
-            None => {
-                counts.insert(item.to_owned(), count);
-            }
-        }
-    };
-    for Pinned { partition, snapshot, memory } in pinned {
-        memory.iter().for_each(|(item, count)| add(&mut counts, item, *count));
-        for hour in snapshot.hours(partition.id, cover.hours())? {
-            let mut of_row = |item: &str, row: StoredRow| {
-                let mut count = 0;
-                cover.for_each_cell(hour, &row, &mut |_, summary| count += summary.count);
-                add(&mut counts, item, count);
-            };
-            snapshot.scan_hour(partition.id, hour, event_type, &mut of_row)?;
-            if counts.len() > ITEMS_AT_A_TIME {
-                return Ok(None);
-            }
-        }
-        for day in snapshot.days(partition.id, cover.days())? {
-            let mut of_row = |item: &str, row: StoredRow| {
-                add(&mut counts, item, row.summary().count);
-            };
-            snapshot.scan_day(partition.id, day, event_type, &mut of_row)?;
-            if counts.len() > ITEMS_AT_A_TIME {
-                return Ok(None);
-            }
-        }
-    }
-    if let Some(cold) = cold {
-        let mut of_day = |item: &str, summary: &Summary| add(&mut counts, item, summary.count);
-        cold.scan_type(event_type, cover.cold_days(), &mut of_day)?;
-    }
-    Ok((counts.len() <= ITEMS_AT_A_TIME).then_some(counts))
-}
-
-/// The best of those known to be best and of new ones.
-fn rank(
-    mut best: Vec<(String, u64)>,
-    counts: HashMap<String, u64>,
-    limit: usize,
-) -> Vec<(String, u64)> {
-    best.extend(counts);
-    let by_rank =
-        |a: &(String, u64), b: &(String, u64)| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0));
+/// Leaves the best, in their order.
+fn keep_best<T>(best: &mut Vec<T>, limit: usize, by_rank: &impl Fn(&T, &T) -> Ordering) {
     if best.len() > limit && limit > 0 {
         best.select_nth_unstable_by(limit - 1, by_rank);
         best.truncate(limit);
     }
     best.sort_unstable_by(by_rank);
     best.truncate(limit);
-    best
 }

@@ -1,3 +1,4 @@
 //! The engine against its oracle, with a log that is a list of batches and a store in memory.
 
 mod exactly_once;
+mod reports;

@@ -11,10 +11,12 @@ mod dead_letters;
 mod demo;
 mod drill;
 mod glyphs;
+mod items;
 mod load;
 mod log;
 mod output;
 mod recount;
+mod report;
 mod restore;
 mod send;
 mod serve;
@@ -53,6 +55,8 @@ enum Command {
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Watch(watch::WatchArgs),
+    Report(report::ReportArgs),
+    Items(items::ItemsArgs),
     Load(load::LoadArgs),
     Demo(demo::DemoArgs),
     Drill(drill::DrillArgs),
@@ -89,6 +93,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Items(args) => items::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Drill(args) => drill::run(&args),

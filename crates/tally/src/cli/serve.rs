@@ -114,6 +114,7 @@ pub(super) async fn answer(
     let stop = async {
         until.await;
         audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
+        tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");
     };
     http::serve(listener, router, stop).await;

@@ -67,6 +67,10 @@ pub(crate) struct Raw {
     /// How often an hour that is over is counted again from raw events, or off [default: 24h]
     #[arg(long, value_name = "DURATION")]
     pub(crate) recount_interval: Option<String>,
+    /// Memory for answers that are asked for again, or off [default: 32MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) query_cache: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -88,7 +92,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 18] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 19] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -107,6 +111,7 @@ impl Raw {
             ("log_compression", &self.log_compression),
             ("audit_interval", &self.audit_interval),
             ("recount_interval", &self.recount_interval),
+            ("query_cache", &self.query_cache),
             ("log_level", &self.log_level),
         ]
     }

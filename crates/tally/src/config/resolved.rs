@@ -19,6 +19,9 @@ const DEDUP_BYTES_MIN: u64 = 16 << 20;
 /// Longest time between flushes: what must be counted again after a crash.
 const FLUSH_INTERVAL_MAX_MS: u64 = 10 * 60_000;
 
+/// Least memory for the query cache: below, hardly an answer fits.
+const QUERY_CACHE_BYTES_MIN: u64 = 1 << 20;
+
 /// Audits cost a few requests and events each, and take a moment.
 const AUDIT_INTERVAL_MIN_MS: u64 = 1_000;
 
@@ -116,6 +119,8 @@ pub(crate) struct Resolved {
     pub(crate) audit_interval_ms: Option<u64>,
     /// None where no hour is counted again by itself.
     pub(crate) recount_interval_ms: Option<u64>,
+    /// None where every answer is made.
+    pub(crate) query_cache_bytes: Option<u64>,
     pub(crate) log_level: String,
     /// Name, effective value and origin of every setting.
     pub(crate) shown: Vec<(&'static str, String, Origin)>,
@@ -192,7 +197,7 @@ impl Resolved {
         }
         place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 18] =
+        let settings: [Setting; 19] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -212,6 +217,7 @@ impl Resolved {
             log_compression,
             audit_interval,
             recount_interval,
+            query_cache,
             log_level,
         ] = settings;
         let fixed = partitions.origin != Origin::Default;
@@ -250,6 +256,10 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(recount_interval.interval_ms(AUDIT_INTERVAL_MIN_MS)?),
             },
+            query_cache_bytes: match query_cache.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
+            },
             log_level: if crate::telemetry::is_filter(&log_level.text) {
                 log_level.text
             } else {
@@ -283,11 +293,12 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         log_compression: get("log_compression"),
         audit_interval: get("audit_interval"),
         recount_interval: get("recount_interval"),
+        query_cache: get("query_cache"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 18] {
+fn defaults(machine: Machine) -> [(&'static str, String); 19] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -307,6 +318,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 18] {
         ("log_compression", "lz4".into()),
         ("audit_interval", "60s".into()),
         ("recount_interval", "24h".into()),
+        ("query_cache", "32MiB".into()),
         ("log_level", "info".into()),
     ]
 }
@@ -418,7 +430,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 20] = [
+        let cases: [(&str, Change); 22] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -438,6 +450,8 @@ mod tests {
             ("audit_interval", |raw| raw.audit_interval = Some("10ms".into())),
             ("audit_interval", |raw| raw.audit_interval = Some("never".into())),
             ("recount_interval", |raw| raw.recount_interval = Some("10ms".into())),
+            ("query_cache", |raw| raw.query_cache = Some("1KiB".into())),
+            ("query_cache", |raw| raw.query_cache = Some("some".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
         ];
         for (name, change) in cases {
@@ -466,6 +480,16 @@ mod tests {
             assert_eq!(resolved("d", Some(place)).archive.as_deref(), Some(place));
         }
         assert_eq!(default.raw_retention_ms, 14 * 86_400_000);
+    }
+
+    #[test]
+    fn the_query_cache_can_be_off() {
+        let bytes = |text: &str| {
+            let layers = [layer(Origin::Flag, |raw| raw.query_cache = Some(text.into()))];
+            Resolved::resolve(&layers, MACHINE).unwrap().query_cache_bytes
+        };
+        assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().query_cache_bytes, Some(32 << 20));
+        assert_eq!((bytes("0"), bytes("off"), bytes("1GiB")), (None, None, Some(1 << 30)));
     }
 
     #[test]

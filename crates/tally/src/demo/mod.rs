@@ -8,7 +8,7 @@ mod stream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use api::client::{Client, NDJSON};
+use api::client::Client;
 use bytes::Bytes;
 
 pub(crate) use catalog::{VIDEOS, Video, videos};
@@ -16,7 +16,6 @@ pub(crate) use stream::VIRAL_RANK;
 use stream::{Body, History, Live, TICK};
 
 use crate::import::{FileReport, SendOptions, Sender};
-use crate::load::{Connection, Peer};
 
 /// A stream that is so far behind, on a machine that slept or is busy, does not catch up.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
@@ -67,7 +66,7 @@ pub(crate) async fn play(
         longest_wait: Duration::from_millis(500),
     };
     let sender = Sender { client: Client::new(&options.url)?, options: send_options };
-    describe(&options.url, videos).await;
+    sender.client.send_items(Bytes::from(catalog::ndjson(videos))).await?;
     let started_ms = (options.now_ms)();
     let past = async {
         if options.with_history {
@@ -125,15 +124,4 @@ async fn settle(sender: &Sender, body: Body, accepted: &AtomicU64) -> anyhow::Re
     }
     accepted.fetch_add(body.events, Ordering::Relaxed);
     Ok(())
-}
-
-/// Tells the server what the videos are called. One that keeps no item details shows their ids.
-async fn describe(url: &str, videos: &[Video]) {
-    let Ok(peer) = Peer::new(url) else { return };
-    let body = Bytes::from(catalog::ndjson(videos));
-    match Connection::new(&peer).post("/v1/items", NDJSON, body).await {
-        Ok(answer) if matches!(answer.status, 200..=299 | 404 | 405) => {}
-        Ok(answer) => tracing::warn!(status = answer.status, "the titles were not taken"),
-        Err(error) => tracing::warn!(error, "the titles were not sent"),
-    }
 }

@@ -8,17 +8,23 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use engine::query::{Quality, Query, QueryError};
+use engine::answers::Answers;
+use engine::query::{Quality, Query, QueryError, Series};
 use model::limits::SERIES_POINTS_MAX;
 use model::value::format_micros;
-use model::{Granularity, Summary, TimeRange};
+use model::{Granularity, Summary, TimeRange, TimestampMs};
 
 use super::Routes;
+use super::again::{self, ask_again};
 use super::events::read::Fault;
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::ranges;
 use crate::recount::Recounts;
+
+/// What `status` says of a range that can still grow, and of one that cannot.
+const PROVISIONAL: &str = "provisional";
+const FINAL: &str = "final";
 
 /// A question over more hours than this is asked off the async threads.
 const INLINE_HOURS_MAX: u32 = 48;
@@ -35,6 +41,7 @@ pub(super) fn routes(routes: Routes, asked: &Arc<Asked>) -> Routes {
 /// Who answers, and who says how good the answer is.
 pub(super) struct Asked {
     pub(super) query: Arc<Query>,
+    pub(super) answers: Arc<Answers>,
     pub(super) recounts: Arc<Recounts>,
 }
 
@@ -102,9 +109,16 @@ impl Asked {
         item: &str,
         event_type: &str,
     ) -> String {
-        let Some(range) = range.filter(|_| quality.is_final) else { return "provisional".into() };
+        match range.filter(|_| quality.is_final) {
+            None => PROVISIONAL.into(),
+            Some(range) => self.proven_status(range, item, event_type),
+        }
+    }
+
+    /// What it says of a range that is final.
+    fn proven_status(&self, range: TimeRange, item: &str, event_type: &str) -> String {
         let is_proven = self.recounts.has_proven(&self.query, range, (item, event_type));
-        if is_proven { "recounted".into() } else { "final".into() }
+        if is_proven { "recounted".into() } else { FINAL.into() }
     }
 }
 
@@ -157,30 +171,48 @@ async fn stats(
     if points > SERIES_POINTS_MAX {
         return Err(QueryError::TooManyPoints { points, max: SERIES_POINTS_MAX }.into());
     }
-    let is_long = is_long(query, range);
+    let of_series = {
+        let (item, event_type) = (item.clone(), event_type.clone());
+        move |series: Series| describe(&item, &event_type, functions, &series)
+    };
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
-    let question = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
-    let series = ask(query, is_long, question).await?;
-    let (start, end) = ranges::bounds(series.range, series.quality.as_of);
-    let points = series.points.iter().map(|(time, summary)| StatsPoint {
+    let make = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
+    let mut answer = if is_long(query, range) {
+        let parts = [item.as_str(), &event_type, step.as_str(), &functions.text()];
+        let make = move |query: &Query| make(query).map(&of_series).map_err(Failure::from);
+        ask_again(&asked.answers, again::question("stats", &parts), range, make, |_, _| {}).await?
+    } else {
+        of_series(make(query)?)
+    };
+    // What a recount has proven since is no part of the numbers.
+    let covered = [&answer.start, &answer.end].map(|text| TimestampMs::parse_rfc3339(text));
+    if answer.status == FINAL
+        && let [Ok(start), Ok(end)] = covered
+    {
+        let range = TimeRange::covering(start, end);
+        answer.status = asked.proven_status(range, &item, &event_type);
+    }
+    Ok(json(StatusCode::OK, &answer))
+}
+
+fn describe(item: &str, event_type: &str, functions: Functions, series: &Series) -> StatsAnswer {
+    let Series { range, step, total, points, quality } = series;
+    let (start, end) = ranges::bounds(*range, quality.as_of);
+    let point = |(time, summary): &(TimestampMs, Summary)| StatsPoint {
         time: time.to_string(),
         summary: functions.of_summary(summary),
-    });
-    let status = asked.status(series.quality, Some(series.range), &item, &event_type);
-    Ok(json(
-        StatusCode::OK,
-        &StatsAnswer {
-            item,
-            event_type,
-            start: start.to_string(),
-            end: end.to_string(),
-            step: series.step.as_str().into(),
-            total: functions.of_summary(&series.total),
-            series: points.collect(),
-            as_of: series.quality.as_of.to_string(),
-            status,
-        },
-    ))
+    };
+    StatsAnswer {
+        item: item.to_owned(),
+        event_type: event_type.to_owned(),
+        start: start.to_string(),
+        end: end.to_string(),
+        step: step.as_str().into(),
+        total: functions.of_summary(total),
+        series: points.iter().map(point).collect(),
+        as_of: quality.as_of.to_string(),
+        status: if quality.is_final { FINAL.into() } else { PROVISIONAL.into() },
+    }
 }
 
 fn step_of(params: &Params) -> Result<Granularity, Failure> {
@@ -225,6 +257,12 @@ impl Functions {
             functions = Self { count: true, sum: true, average: true, ..functions };
         }
         Ok(functions)
+    }
+
+    /// The same text for the same functions.
+    fn text(self) -> String {
+        let flags = [self.count, self.sum, self.average, self.min, self.max];
+        flags.map(|is_asked| if is_asked { '1' } else { '0' }).iter().collect()
     }
 
     fn of_summary(self, summary: &Summary) -> StatsSummary {

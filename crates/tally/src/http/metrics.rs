@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use engine::answers::CacheFigures;
 use engine::archiver::{ArchiveStatus, ArchiveTotals};
 use engine::gateway::{Fate, Outcome};
 use engine::processor::PartitionStatus;
@@ -48,6 +49,9 @@ pub(super) struct Vitals {
     pub(super) body_memory_used: f64,
     pub(super) disk_free_bytes: Option<u64>,
     pub(super) dedup_bytes: u64,
+    pub(super) query_cache: CacheFigures,
+    /// Clients that hear live counts.
+    pub(super) live_listeners: usize,
     /// By kind.
     pub(super) audits: Vec<(String, Figures)>,
 }
@@ -194,8 +198,22 @@ impl Collector for VitalsCollector {
         let help = "Share of the memory for bodies that is in use";
         gauge("tally_queue_fill_ratio", help, vitals.body_memory_used)?;
         gauge("tally_dedup_bytes", "Memory of the dedup window", vitals.dedup_bytes as f64)?;
+        let help = "Clients that hear live counts";
+        gauge("tally_live_listeners", help, vitals.live_listeners as f64)?;
         if let Some(free) = vitals.disk_free_bytes {
             gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
+        }
+        let CacheFigures { hits, misses } = vitals.query_cache;
+        for (name, help, total) in [
+            ("tally_query_cache_hits", "Answers that were given again", hits),
+            (
+                "tally_query_cache_misses",
+                "Answers that were made, though they could be kept",
+                misses,
+            ),
+        ] {
+            let counter = ConstCounter::new(total);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
         super::audits::encode(&mut encoder, &vitals.audits)
     }

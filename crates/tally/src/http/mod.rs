@@ -3,27 +3,32 @@
 //! Knows the engine and the wire types; knows nothing of storage products or of the command line.
 
 mod admin;
+mod again;
 mod audits;
 mod backups;
 mod body;
 mod bulk;
 mod counts;
 mod dead_letters;
+mod details;
 pub(crate) mod events;
 mod explain;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
 mod items;
+mod live;
 mod metrics;
 mod openapi;
 mod params;
 mod problem;
 mod ranges;
 mod recounts;
+mod reports;
 mod schemas;
 mod server;
 mod top;
+mod trending;
 mod welcome;
 
 use std::path::PathBuf;
@@ -35,9 +40,11 @@ use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::archiver::Archiver;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
+use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
 
@@ -52,6 +59,7 @@ use problem::Failure;
 
 use crate::recount::Recounts;
 
+pub(crate) use live::Live;
 pub(crate) use server::serve;
 
 /// The parts of Tally that are reached over HTTP.
@@ -59,6 +67,10 @@ pub(crate) use server::serve;
 pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) query: Arc<Query>,
+    /// Of the same query.
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
     /// None where no raw events are kept.
     pub(crate) archiver: Option<Arc<Archiver>>,
@@ -83,18 +95,21 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         metrics: metrics.clone(),
     });
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
+    let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
     let routes = bulk::routes(routes, &parts.bulk);
     let judged = metrics.clone();
     parts.bulk.on_judged(move |outcome, refused| judged.events_judged(outcome, refused));
-    let (query, recounts) = (parts.query.clone(), parts.recounts.clone());
-    let asked = Arc::new(items::Asked { query, recounts });
+    let (query, answers) = (parts.query.clone(), parts.answers.clone());
+    let recounts = parts.recounts.clone();
+    let asked = Arc::new(items::Asked { query, answers, recounts });
     let routes = items::routes(routes, &asked);
     let routes = explain::routes(routes, &asked);
     let routes = counts::routes(routes, &parts.query);
-    let routes = top::routes(routes, &parts.query);
+    let routes = details_routes(routes, &parts, &budget_of_details);
+    let routes = live::routes(routes, &parts.live);
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
     let routes = dead_letters::routes(routes, &letters);
@@ -105,6 +120,17 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(metrics))
+}
+
+/// The paths that show item details, alone or beside counts.
+fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes {
+    let (answers, store) = (&parts.answers, &parts.details);
+    let details = details::Details::new(store.clone(), budget.clone());
+    let routes = details::routes(routes, &Arc::new(details));
+    let reports = reports::Reports::new(answers.clone(), store.clone());
+    let routes = reports::routes(routes, &Arc::new(reports));
+    let ranked = Arc::new(top::Ranked { answers: answers.clone(), details: store.clone() });
+    trending::routes(top::routes(routes, &ranked), &ranked)
 }
 
 /// The paths that need no part of the engine.
@@ -123,6 +149,8 @@ fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sy
         disk_free_bytes: rustix::fs::statvfs(&parts.data_dir)
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        live_listeners: parts.live.listeners(),
+        query_cache: parts.answers.figures(),
         dedup_bytes: parts.admission.dedup_bytes(),
         audits: parts.audit.audits().figures(),
     }

@@ -25,7 +25,7 @@ use guarded::Guarded;
 /// How long the head of a request may take, an idle connection's next one included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections beyond this wait to be accepted.
-const CONNECTIONS_MAX: usize = 10_000;
+pub(super) const CONNECTIONS_MAX: usize = 10_000;
 /// How long requests in flight may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait where accepting fails, as it does without file descriptors.

@@ -117,6 +117,8 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         body_memory_used: 0.0,
         disk_free_bytes: None,
         dedup_bytes: 0,
+        query_cache: Default::default(),
+        live_listeners: 0,
         audits: Vec::new(),
     }));
     let gateway = Arc::new(Gateway::new(log, Arc::new(StillClock), admission, 7 * 86_400_000));
@@ -401,13 +403,17 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("backups.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
+        include_str!("details/mod.rs"),
         include_str!("bulk.rs"),
         include_str!("events/mod.rs"),
         include_str!("explain.rs"),
         include_str!("health.rs"),
         include_str!("items.rs"),
+        include_str!("live.rs"),
         include_str!("recounts.rs"),
+        include_str!("reports.rs"),
         include_str!("top.rs"),
+        include_str!("trending.rs"),
     ];
     let (routes, _) =
         ingest_routes(Arc::new(MemoryLog::default()), Arc::new(Admission::new(2, 1 << 30)));

@@ -17,7 +17,7 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where requests go.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub(super) struct Peer {
     /// For the socket.
     address: String,
     /// For the header.
@@ -27,7 +27,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(base_url: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(base_url: &str) -> anyhow::Result<Self> {
         let uri: Uri = base_url.parse().with_context(|| format!("`{base_url}` is no URL"))?;
         let authority = uri.authority().context("the URL has no host")?;
         let address = match authority.port_u16() {
@@ -40,28 +40,28 @@ impl Peer {
 }
 
 /// What came back.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Bytes,
-    pub(crate) retry_after: Option<Duration>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// A connection that opens when it is needed, and again after it broke.
-pub(crate) struct Connection {
+pub(super) struct Connection {
     peer: Peer,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Connection {
-    pub(crate) fn new(peer: &Peer) -> Self {
+    pub(super) fn new(peer: &Peer) -> Self {
         Self { peer: peer.clone(), open: None }
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, &'static str> {
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, &'static str> {
         self.exchange(Method::GET, path, None, Bytes::new()).await
     }
 
-    pub(crate) async fn post(
+    pub(super) async fn post(
         &mut self,
         path: &str,
         content_type: &'static str,

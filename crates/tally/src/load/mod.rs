@@ -10,7 +10,6 @@ mod run;
 mod verify;
 mod zipf;
 
-pub(crate) use connection::{Connection, Peer};
 pub(crate) use encode::{BodyFormat, Encoder};
 pub(crate) use generator::{
     EVENT_TYPES, Generator, GeneratorOptions, MadeEvent, Tracked, event_id, item_name, item_text,

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adapters::embedded::backup::{self, Manifest, Progress, Source};
+use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{EmbeddedLog, stored_partitions};
 use adapters::embedded::store::EmbeddedStore;
 use anyhow::ensure;
 use engine::ports::{Clock, ErrorKind, PortError};
 
-use super::{FolderLock, SystemClock, open_log, open_store};
+use super::{FolderLock, SystemClock, open_details, open_log, open_store};
 use crate::backups::{BackupSource, Heard};
 use crate::config::Resolved;
 
@@ -19,6 +20,7 @@ use crate::config::Resolved;
 pub(super) struct Embedded {
     store: Arc<EmbeddedStore>,
     log: Arc<EmbeddedLog>,
+    details: Arc<EmbeddedDetails>,
     data_dir: PathBuf,
     clock: Arc<dyn Clock>,
 }
@@ -27,16 +29,17 @@ impl Embedded {
     pub(super) fn new(
         store: &Arc<EmbeddedStore>,
         log: &Arc<EmbeddedLog>,
+        details: &Arc<EmbeddedDetails>,
         data_dir: &Path,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let (store, log, clock) = (store.clone(), log.clone(), clock.clone());
-        Self { store, log, data_dir: data_dir.to_owned(), clock }
+        let (store, log, details) = (store.clone(), log.clone(), details.clone());
+        Self { store, log, details, data_dir: data_dir.to_owned(), clock: clock.clone() }
     }
 
     fn manifest(&self, folder: &Path, heard: &mut Heard<'_>) -> Result<Manifest, PortError> {
-        let Self { store, log, data_dir, clock } = self;
-        let source = Source { store, log, data_dir, clock: &**clock };
+        let Self { store, log, details, data_dir, clock } = self;
+        let source = Source { store, log, details, data_dir, clock: &**clock };
         backup::backup(&source, folder, &mut told(heard))
     }
 }
@@ -74,7 +77,8 @@ pub(crate) fn of_stopped(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let store = open_store(dir)?;
     let log = open_log(settings, &clock, &*store)?;
-    Ok(Embedded::new(&store, &log, dir, &clock).manifest(folder, heard)?)
+    let details = open_details(dir)?;
+    Ok(Embedded::new(&store, &log, &details, dir, &clock).manifest(folder, heard)?)
 }
 
 /// Makes a data folder of a backup.

@@ -99,6 +99,11 @@ fn counts_move_and_sigterm_leaves_nothing() {
     });
     let accepted = |shown: &Value| shown["server"]["accepted"].as_u64();
     demo.see("moving on", &[], |shown| accepted(shown) > accepted(&first));
+    // Videos have titles, and what grew is known.
+    let titled = demo.see("trending", &[], |shown| {
+        shown["trending"].as_array().is_some_and(|rows| !rows.is_empty())
+    });
+    assert!(titled["top"][0]["title"].is_string(), "{titled}");
     // What it says to try is there, with a past and a value.
     let example =
         demo.greeting.lines().find(|line| line.contains("tally watch") && line.contains('#'));
@@ -112,6 +117,7 @@ fn counts_move_and_sigterm_leaves_nothing() {
         counts("minutes") > 20 && counts("hours") > 40 && types == Some(3)
     };
     let shown = demo.see("all there", &[item], is_all_there);
+    assert!(shown["item"]["title"].is_string(), "{shown}");
     assert!(shown["item"]["total"]["average"].as_f64() > Some(1.0), "{shown}");
 
     let killed = Command::new("kill").args(["-TERM", &demo.child.id().to_string()]).status();

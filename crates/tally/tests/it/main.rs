@@ -9,6 +9,8 @@ mod counting;
 mod dead_letters;
 mod demo;
 mod drill;
+mod items;
+mod live;
 mod log_tool;
 mod recount;
 mod retention;

@@ -3,6 +3,7 @@
 //! ```text
 //! <folder>/
 //!   store/           a counter store of its own, with the rows of one flush
+//!   details/         item details
 //!   log/             the log up to what was durable a moment later, without its caches
 //!   archive/         as it was after that, where there is one
 //!   manifest.json    every file with size and CRC32C; written last
@@ -27,6 +28,7 @@ use model::PartitionId;
 use self::files::{Copying, add_tree, find, sync_folders};
 pub use self::manifest::{FileEntry, MANIFEST, Manifest, PartitionEntry};
 pub use self::restore::restore;
+use super::details::EmbeddedDetails;
 use super::disk::{Disk, RealDisk};
 use super::log::{EmbeddedLog, PinnedLog};
 use super::store::{EmbeddedStore, FREE_BYTES_MIN};
@@ -42,7 +44,9 @@ pub struct Source<'a> {
     pub store: &'a EmbeddedStore,
     /// The events.
     pub log: &'a EmbeddedLog,
-    /// The folder of both, and of the archive.
+    /// What is known of items.
+    pub details: &'a EmbeddedDetails,
+    /// The folder of all of them, and of the archive.
     pub data_dir: &'a Path,
     /// For the times in the manifest.
     pub clock: &'a dyn Clock,
@@ -97,9 +101,11 @@ pub fn backup(
 
 fn write(source: &Source<'_>, folder: &Path, heard: &mut Heard<'_>) -> Result<Manifest, PortError> {
     let begun = source.clock.now().wall.to_string();
+    let details_bytes = source.details.disk_bytes()?;
     let store_bytes = source.store.disk_bytes()?;
     let archive = source.data_dir.join("archive");
-    let mut total = store_bytes + log_bytes(&source.log.pin()?) + tree_bytes(&archive)?;
+    let mut total =
+        store_bytes + details_bytes + log_bytes(&source.log.pin()?) + tree_bytes(&archive)?;
     check_room(folder, total)?;
 
     let store_dir = folder.join("store");
@@ -107,10 +113,13 @@ fn write(source: &Source<'_>, folder: &Path, heard: &mut Heard<'_>) -> Result<Ma
     let snapshot = source.store.copy_to(&store_dir, &mut of_rows)?;
     let mut copying = Copying { folder, entries: Vec::new(), done: store_bytes, total, heard };
     add_tree(&mut copying, "store")?;
+    source.details.copy_to(&folder.join("details"))?;
+    add_tree(&mut copying, "details")?;
+    copying.done += details_bytes;
 
     let pinned = source.log.pin()?;
     // It has grown since.
-    total = total.max(store_bytes + log_bytes(&pinned));
+    total = total.max(store_bytes + details_bytes + log_bytes(&pinned));
     copying.total = total;
     let mut partitions = Vec::with_capacity(pinned.partitions.len());
     for of_log in &pinned.partitions {
@@ -251,7 +260,7 @@ fn clear(folder: &Path) {
     for name in [MANIFEST, manifest::UNFINISHED, ARCHIVE_OWNER] {
         let _ = std::fs::remove_file(folder.join(name));
     }
-    for name in ["store", "log", "archive"] {
+    for name in ["store", "details", "log", "archive"] {
         let _ = std::fs::remove_dir_all(folder.join(name));
     }
 }

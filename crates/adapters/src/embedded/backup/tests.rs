@@ -28,6 +28,7 @@ struct Bench {
     scratch: tempfile::TempDir,
     log: EmbeddedLog,
     store: EmbeddedStore,
+    details: EmbeddedDetails,
 }
 
 fn open(data_dir: &Path, bytes: Option<u64>) -> (EmbeddedLog, EmbeddedStore) {
@@ -50,7 +51,8 @@ impl Bench {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let (log, store) = open(&scratch.path().join("data"), Some(1));
-        Self { scratch, log, store }
+        let details = EmbeddedDetails::open(&scratch.path().join("data/details"), 0).unwrap();
+        Self { scratch, log, store, details }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,8 +90,13 @@ impl Bench {
 
     fn backup(&self, folder: &str, heard: &mut Heard<'_>) -> Result<Manifest, PortError> {
         let data_dir = self.path("data");
-        let source =
-            Source { store: &self.store, log: &self.log, data_dir: &data_dir, clock: &Noon };
+        let source = Source {
+            store: &self.store,
+            log: &self.log,
+            details: &self.details,
+            data_dir: &data_dir,
+            clock: &Noon,
+        };
         backup(&source, &self.path(folder), heard)
     }
 }

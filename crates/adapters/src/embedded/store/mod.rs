@@ -35,6 +35,7 @@ use snapshot::EmbeddedSnapshot;
 pub use tuning::FREE_BYTES_MIN;
 
 use crate::embedded::disk::{Disk, RealDisk};
+use crate::embedded::fresh;
 
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ impl EmbeddedStore {
     /// `Conflict` where another process has it open, `Invalid` where its format is not known,
     /// `Corrupt` where its bytes are wrong, `Unavailable` where the disk refuses.
     pub fn open(folder: &Path, settings: StoreSettings) -> Result<Self, PortError> {
-        create(folder)?;
+        fresh::create(folder, make)?;
         let failed = |error| failure(&format!("open the counter store in {folder:?}"), error);
         let (db, rows) = open_database(folder, settings).map_err(failed)?;
         check_format(folder, rows.get(keys::FORMAT).map_err(failed)?.as_deref())?;
@@ -233,34 +234,12 @@ impl CounterStore for EmbeddedStore {
     }
 }
 
-/// Makes the store beside its place and moves it there when it is whole: fjall cannot open what a
-/// crash left half made.
-fn create(folder: &Path) -> Result<(), PortError> {
-    let refused = |error: std::io::Error| {
-        PortError::caused(ErrorKind::Unavailable, format!("make the folder {folder:?}"), error)
-    };
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Ok(());
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(refused(error)),
-    }
-    let unfinished = folder.with_extension("unfinished");
-    if unfinished.try_exists().map_err(refused)? {
-        std::fs::remove_dir_all(&unfinished).map_err(refused)?;
-    }
+/// Makes an empty store.
+fn make(folder: &Path) -> Result<(), PortError> {
     let failed = |error| failure(&format!("make a counter store in {folder:?}"), error);
-    let (db, rows) = open_database(&unfinished, StoreSettings::default()).map_err(failed)?;
+    let (db, rows) = open_database(folder, StoreSettings::default()).map_err(failed)?;
     rows.insert(keys::FORMAT, FORMAT_VERSION.to_be_bytes()).map_err(failed)?;
-    db.persist(PersistMode::SyncAll).map_err(failed)?;
-    drop((rows, db));
-    std::fs::rename(&unfinished, folder).map_err(refused)?;
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(refused)?;
-    parent.sync_all().map_err(refused)
+    db.persist(PersistMode::SyncAll).map_err(failed)
 }
 
 fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Database, Keyspace)> {
@@ -286,19 +265,7 @@ fn check_format(folder: &Path, stored: Option<&[u8]>) -> Result<(), PortError> {
 
 /// A failure to open or read; `doing` says what was tried.
 fn failure(doing: &str, error: fjall::Error) -> PortError {
-    use fjall::{Error, LsmError};
-    let (kind, remedy) = match &error {
-        Error::Locked => (ErrorKind::Conflict, "another process has it open"),
-        Error::Io(_) | Error::Storage(LsmError::Io(_)) => {
-            (ErrorKind::Unavailable, "the disk refused")
-        }
-        Error::InvalidVersion(_) | Error::Storage(LsmError::InvalidVersion(_)) => {
-            (ErrorKind::Invalid, "its format is not known: use the program that wrote it")
-        }
-        Error::Poisoned => (ErrorKind::Corrupt, "a write failed before: restart the process"),
-        _ => (ErrorKind::Corrupt, "its bytes are damaged: restore a backup or recount"),
-    };
-    PortError::caused(kind, format!("{doing}: {remedy}"), error)
+    fresh::failure(doing, "its bytes are damaged: restore a backup or recount", error)
 }
 
 /// A value that is not what the store wrote.

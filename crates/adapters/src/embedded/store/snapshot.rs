@@ -28,7 +28,7 @@ impl EmbeddedSnapshot {
         }
     }
 
-    /// Calls `each` with the rows of a prefix, which the item follows.
+    /// Calls `each` with the rows of a prefix and the text that follows it: an item or a type.
     fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&str, StoredRow)) -> Result<(), PortError> {
         for guard in self.pinned.prefix(&self.rows, prefix) {
             let (key, value) = guard.into_inner().map_err(read_failure)?;
@@ -124,6 +124,17 @@ impl CounterSnapshot for EmbeddedSnapshot {
             each(item, event_type, row::read_row(&value).map_err(|d| damaged(&key, d))?);
         }
         Ok(())
+    }
+
+    fn scan_item_totals(
+        &self,
+        partition: PartitionId,
+        item: &str,
+        each: &mut dyn FnMut(&str, StoredRow),
+    ) -> Result<(), PortError> {
+        let mut prefix = Vec::new();
+        keys::row(&mut prefix, partition, &RowKey::Total { item, event_type: "" });
+        self.scan(&prefix, each)
     }
 
     fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {

@@ -3,10 +3,12 @@
 
 use std::time::Instant;
 
-use api::client::{Client, ClientError, CountQuery, StatsQuery, TopQuery, encode_segment};
-use api::{StatsAnswer, StatsSummary, TopAnswer};
+use api::client::{
+    Client, ClientError, CountQuery, StatsQuery, TopQuery, TrendingQuery, item_report_path,
+};
+use api::{ItemReportAnswer, StatsAnswer, StatsSummary, TopAnswer, TrendingAnswer, TrendingItem};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::vitals::Vitals;
 
@@ -41,40 +43,10 @@ pub(crate) struct Answer {
     /// Why the server is not ready; empty where it is.
     pub(crate) not_ready: String,
     pub(crate) top: Option<TopAnswer>,
-    pub(crate) trending: Option<Vec<Trend>>,
+    pub(crate) trending: Option<Vec<TrendingItem>>,
     pub(crate) item: Option<ItemNumbers>,
     /// What the server refused to answer, and why.
     pub(crate) refused: Option<String>,
-}
-
-/// A row of `/v1/trending`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Trend {
-    pub(crate) item: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) title: Option<String>,
-    /// In the window, and in the one before.
-    pub(crate) count: u64,
-    #[serde(default)]
-    pub(crate) before: u64,
-}
-
-#[derive(Deserialize)]
-struct TrendingAnswer {
-    items: Vec<Trend>,
-}
-
-/// What is read of `/v1/items/{item}/report`.
-#[derive(Deserialize)]
-struct Report {
-    details: Option<ItemDetails>,
-    totals: Vec<TypeCount>,
-}
-
-#[derive(Deserialize)]
-struct ItemDetails {
-    #[serde(default)]
-    title: Option<String>,
 }
 
 /// The numbers of one item.
@@ -97,7 +69,7 @@ pub(crate) struct ItemNumbers {
 }
 
 /// The total of one type.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct TypeCount {
     #[serde(rename = "type")]
     pub(crate) event_type: String,
@@ -187,9 +159,12 @@ impl Asker {
         };
         answer.top = Some(self.client.top(&query).await?);
         if self.has_trending {
-            let event_type = encode_segment(event_type);
-            let path =
-                format!("/v1/trending?type={event_type}&window={WINDOW}&limit={TRENDING_ITEMS}");
+            let query = TrendingQuery {
+                event_type: Some(event_type),
+                window: Some(WINDOW),
+                limit: Some(TRENDING_ITEMS),
+            };
+            let path = query.path();
             match optional::<TrendingAnswer>(&self.client, &path).await? {
                 Some(trending) => answer.trending = Some(trending.items),
                 None => self.has_trending = false,
@@ -246,12 +221,14 @@ impl Asker {
         question: &Question,
     ) -> Result<(Option<String>, Vec<TypeCount>), Failure> {
         if self.has_reports {
-            let path = CountQuery { item, ..CountQuery::default() }.path();
-            let path = format!("{}/report?hours=1", path.trim_end_matches("/count"));
-            match optional::<Report>(&self.client, &path).await? {
-                Some(mut report) => {
-                    report.totals.truncate(TYPES_MAX);
-                    return Ok((report.details.and_then(|of| of.title), report.totals));
+            let path = item_report_path(item, Some(1));
+            match optional::<ItemReportAnswer>(&self.client, &path).await? {
+                Some(report) => {
+                    let totals = report.totals.into_iter().take(TYPES_MAX);
+                    let types =
+                        totals.map(|of| TypeCount { event_type: of.event_type, count: of.count });
+                    let title = report.details.and_then(|details| details.title);
+                    return Ok((title, types.collect()));
                 }
                 None => self.has_reports = false,
             }
@@ -304,30 +281,5 @@ async fn optional<T: serde::de::DeserializeOwned>(
         Err(ClientError::Problem { problem, .. }) if lacks(problem.status) => Ok(None),
         Err(ClientError::UnexpectedStatus { status, .. }) if lacks(status) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trending_and_reports_are_read_as_servers_write_them() {
-        let text = r#"{"type":"view","start":"S","end":"E","before_start":"B","as_of":"A","items":[
-            {"item":"a","title":"The A","count":15329,"before":2,"score":4426.867},
-            {"item":"b","count":3,"before":0,"score":1.0}]}"#;
-        let trending: TrendingAnswer = serde_json::from_str(text).expect("it is readable");
-        let [first, second] = trending.items.as_slice() else { panic!("two rows") };
-        assert_eq!((first.title.as_deref(), first.count, first.before), (Some("The A"), 15_329, 2));
-        assert_eq!((second.item.as_str(), second.title.as_deref()), ("b", None));
-
-        let text = r#"{"item":"a","details":{"item":"a","title":"The A","attributes":{}},
-            "totals":[{"type":"view","count":7,"sum":1.5,"average":null}],"views":{"count":7}}"#;
-        let report: Report = serde_json::from_str(text).expect("it is readable");
-        assert_eq!(report.details.and_then(|of| of.title).as_deref(), Some("The A"));
-        assert_eq!(report.totals, [TypeCount { event_type: "view".into(), count: 7 }]);
-        let text = r#"{"item":"a","details":null,"totals":[]}"#;
-        let report: Report = serde_json::from_str(text).expect("it is readable");
-        assert!(report.details.is_none() && report.totals.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use serde::Serialize;
 
-use super::ask::{AskError, Asker, ItemNumbers, Trend};
+use super::ask::{AskError, Asker, ItemNumbers};
 use super::draw::{Look, draw};
 use super::live::now_ms;
 use super::state::{Row, State};
@@ -35,7 +35,7 @@ pub(super) struct Snapshot<'a> {
     top: Option<&'a [Row]>,
     /// Left out where the server has no trending.
     #[serde(skip_serializing_if = "Option::is_none")]
-    trending: Option<&'a [Trend]>,
+    trending: Option<&'a [api::TrendingItem]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<&'a ItemNumbers>,
 }

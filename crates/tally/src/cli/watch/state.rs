@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use api::TrendingItem;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde::Serialize;
 
-use super::ask::{Answer, AskError, ItemNumbers, Question, Trend};
+use super::ask::{Answer, AskError, ItemNumbers, Question};
 use super::vitals::Vitals;
 
 /// Rates that are remembered: more than a wide terminal has columns.
@@ -70,7 +71,7 @@ pub(crate) struct State {
     /// None until an answer for this type came.
     pub(crate) top: Option<Vec<Row>>,
     /// None where the server has no trending.
-    pub(crate) trending: Option<Vec<Trend>>,
+    pub(crate) trending: Option<Vec<TrendingItem>>,
     pub(crate) numbers: Option<ItemNumbers>,
 }
 

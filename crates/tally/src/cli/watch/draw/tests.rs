@@ -4,7 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
 
-use super::super::ask::{Answer, ItemNumbers, Trend, TypeCount};
+use super::super::ask::{Answer, ItemNumbers, TypeCount};
 use super::super::once::line_of;
 use super::super::state::State;
 use super::super::vitals::{PartitionLag, Vitals};
@@ -38,7 +38,13 @@ fn answer(accepted: u64) -> Answer {
             {"item":"b","count":617283,"title":"夜行列車で北へ"},
             {"item":"c","count":1}]}"#,
     );
-    let trend = Trend { item: "b".into(), title: None, count: 617_283, before: 1_024 };
+    let trend = api::TrendingItem {
+        item: "b".into(),
+        title: None,
+        count: 617_283,
+        before: 1_024,
+        score: 9.5,
+    };
     Answer {
         vitals: vitals(accepted),
         not_ready: String::new(),

@@ -7,7 +7,13 @@ const START_MS: i64 = 1_000_000;
 fn answer(accepted: u64) -> Answer {
     let top = r#"{"type":"view","start":"S","end":"E","as_of":"A","items":[
         {"item":"a","count":3},{"item":"b","count":2}]}"#;
-    let trend = |item: &str| Trend { item: item.into(), title: None, count: 1, before: 0 };
+    let trend = |item: &str| TrendingItem {
+        item: item.into(),
+        title: None,
+        count: 1,
+        before: 0,
+        score: 1.0,
+    };
     Answer {
         vitals: Vitals { accepted, counted: accepted, ..Vitals::default() },
         not_ready: String::new(),

@@ -1,0 +1,251 @@
+//! Item details on fjall, in a folder of their own: they change seldom, and in the counters' store
+//! they would keep old journals alive.
+//!
+//! Knows what the bytes are ([`bytes`]); knows nothing of reports. As in the counter store, reads go
+//! by a snapshot that is taken at the end of each write, so that they see whole batches only.
+
+mod bytes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::ports::{DetailsChange, ErrorKind, ItemDetailsStore, PortError};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+};
+use model::ItemDetails;
+use parking_lot::{Mutex, RwLock};
+
+use super::disk::{Disk, RealDisk};
+use super::fresh;
+
+/// What helps where bytes are damaged.
+const CURE: &str = "its bytes are damaged: restore a backup, or remove the folder and send all item \
+                    details again";
+/// Most bytes of journals on disk, the least that fjall takes.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// Size of the table in memory: details are small and seldom written.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Memory for blocks read from disk.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// Item details in a folder of this machine.
+pub struct EmbeddedDetails {
+    db: Database,
+    entries: Keyspace,
+    folder: PathBuf,
+    /// Writes are refused where fewer bytes are free on the disk.
+    reserve_bytes: u64,
+    /// Held while a batch is made and written: what it replaces stays as it was read.
+    writing: Mutex<()>,
+    /// What is stored after the last write.
+    pinned: RwLock<Arc<Snapshot>>,
+}
+
+impl EmbeddedDetails {
+    /// Opens the details in a folder of their own, or makes it. `reserve_bytes` stay free on the disk.
+    ///
+    /// # Errors
+    /// `Conflict` where another process has it open, `Invalid` where its format is not known,
+    /// `Corrupt` where its bytes are wrong, `Unavailable` where the disk refuses.
+    pub fn open(folder: &Path, reserve_bytes: u64) -> Result<Self, PortError> {
+        fresh::create(folder, make)?;
+        let failed = |error| failure(&format!("open the item details in {folder:?}"), error);
+        let (db, entries) = open_database(folder).map_err(failed)?;
+        let stored = entries.get(bytes::FORMAT).map_err(failed)?;
+        if stored.as_deref() != Some(&bytes::FORMAT_VERSION.to_be_bytes()[..]) {
+            let context = format!(
+                "the item details in {folder:?} have format {stored:?}, this program knows only {}: \
+                 use the program that wrote them",
+                bytes::FORMAT_VERSION
+            );
+            return Err(PortError::new(ErrorKind::Invalid, context));
+        }
+        let pinned = RwLock::new(Arc::new(db.snapshot()));
+        let (folder, writing) = (folder.to_owned(), Mutex::default());
+        Ok(Self { db, entries, folder, reserve_bytes, writing, pinned })
+    }
+
+    /// Writes what the last write left into a folder that is not there yet, as a store of its own.
+    ///
+    /// # Errors
+    /// `Corrupt` where stored bytes are wrong, `Unavailable` where a disk refuses.
+    pub fn copy_to(&self, folder: &Path) -> Result<(), PortError> {
+        let pinned = self.pinned.read().clone();
+        let failed = |error| failure(&format!("copy the item details to {folder:?}"), error);
+        let (db, entries) = open_database(folder).map_err(failed)?;
+        let mut ingestion = entries.start_ingestion().map_err(failed)?;
+        for guard in pinned.iter(&self.entries) {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            ingestion.write(key, value).map_err(failed)?;
+        }
+        ingestion.finish().map_err(failed)?;
+        db.persist(PersistMode::SyncAll).map_err(failed)
+    }
+
+    /// Bytes on disk, journals included.
+    ///
+    /// # Errors
+    /// `Unavailable` where the disk refuses.
+    pub fn disk_bytes(&self) -> Result<u64, PortError> {
+        self.db.disk_space().map_err(|error| failure("measure the item details", error))
+    }
+
+    fn check_room(&self) -> Result<(), PortError> {
+        let context = || format!("the item details in {:?}", self.folder);
+        let free = RealDisk
+            .free_bytes(&self.folder)
+            .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
+        if free >= self.reserve_bytes {
+            return Ok(());
+        }
+        let context = format!(
+            "{}: {free} bytes are free on the disk, {} are needed: make room",
+            context(),
+            self.reserve_bytes
+        );
+        Err(PortError::new(ErrorKind::Unavailable, context))
+    }
+
+    /// The channel of an item as it is stored; the outer none where nothing is known of the item.
+    fn stored_channel(
+        &self,
+        pinned: &Snapshot,
+        item: &str,
+    ) -> Result<Option<Option<String>>, PortError> {
+        let details = read(pinned, &self.entries, item)?;
+        Ok(details.map(|details| details.channel))
+    }
+}
+
+impl ItemDetailsStore for EmbeddedDetails {
+    fn put(&self, changes: &[DetailsChange]) -> Result<Vec<bool>, PortError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.check_room()?;
+        let _alone = self.writing.lock();
+        let pinned = self.pinned.read().clone();
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), 2 * changes.len())
+            .durability(Some(PersistMode::SyncData));
+        // Only the last change of an item is written: fjall gives no order to writes of one key in
+        // one batch.
+        let places = changes.iter().enumerate();
+        let last: HashMap<&str, usize> =
+            places.map(|(at, change)| (change.item.as_str(), at)).collect();
+        let mut is_known: HashMap<&str, bool> = HashMap::new();
+        let mut were_known = Vec::with_capacity(changes.len());
+        for (at, DetailsChange { item, details }) in changes.iter().enumerate() {
+            let stored = match is_known.contains_key(item.as_str()) {
+                true => None,
+                false => self.stored_channel(&pinned, item)?,
+            };
+            let was_known = is_known.insert(item, details.is_some());
+            were_known.push(was_known.unwrap_or(stored.is_some()));
+            // The index is read from what was stored, once an item, however often it comes.
+            let after = changes[last[item.as_str()]].details.as_ref();
+            let after_channel = after.and_then(|details| details.channel.as_deref());
+            if let Some(Some(before)) = &stored
+                && after_channel != Some(before)
+            {
+                batch.remove(&self.entries, bytes::channel_key(before, item));
+            }
+            if last[item.as_str()] != at {
+                continue;
+            }
+            match details {
+                Some(details) => {
+                    batch.insert(&self.entries, bytes::item_key(item), bytes::write(details));
+                }
+                None => batch.remove(&self.entries, bytes::item_key(item)),
+            }
+            if let Some(channel) = after_channel {
+                batch.insert(&self.entries, bytes::channel_key(channel, item), b"");
+            }
+        }
+        batch.commit().map_err(|error| {
+            let context = format!(
+                "write item details in {:?}: they take no more writes until the process is restarted",
+                self.folder
+            );
+            PortError::caused(ErrorKind::Corrupt, context, error)
+        })?;
+        *self.pinned.write() = Arc::new(self.db.snapshot());
+        Ok(were_known)
+    }
+
+    fn get(&self, items: &[&str]) -> Result<Vec<Option<ItemDetails>>, PortError> {
+        let pinned = self.pinned.read().clone();
+        items.iter().map(|item| read(&pinned, &self.entries, item)).collect()
+    }
+
+    fn of_channel(
+        &self,
+        channel: &str,
+        behind: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, PortError> {
+        let pinned = self.pinned.read().clone();
+        let head = bytes::channel_key(channel, "");
+        let mut from = bytes::channel_key(channel, behind.unwrap_or_default());
+        if behind.is_some() {
+            // Nothing sorts between a key and itself with a zero byte behind it.
+            from.push(0);
+        }
+        let mut items = Vec::new();
+        for guard in pinned.range(&self.entries, from..).take(limit) {
+            let key = guard.key().map_err(read_failure)?;
+            let Some(item) = key.strip_prefix(&head[..]) else { break };
+            let item = std::str::from_utf8(item).map_err(|_| damaged(&key, bytes::Damage::Text))?;
+            items.push(item.to_owned());
+        }
+        Ok(items)
+    }
+}
+
+fn read(
+    pinned: &Snapshot,
+    entries: &Keyspace,
+    item: &str,
+) -> Result<Option<ItemDetails>, PortError> {
+    let key = bytes::item_key(item);
+    match pinned.get(entries, &key).map_err(read_failure)? {
+        Some(value) => bytes::read(&value).map(Some).map_err(|damage| damaged(&key, damage)),
+        None => Ok(None),
+    }
+}
+
+fn make(folder: &Path) -> Result<(), PortError> {
+    let failed = |error| failure(&format!("make the item details in {folder:?}"), error);
+    let (db, entries) = open_database(folder).map_err(failed)?;
+    entries.insert(bytes::FORMAT, bytes::FORMAT_VERSION.to_be_bytes()).map_err(failed)?;
+    db.persist(PersistMode::SyncAll).map_err(failed)
+}
+
+fn open_database(folder: &Path) -> fjall::Result<(Database, Keyspace)> {
+    let db = Database::builder(folder)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .worker_threads(1)
+        .open()?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    let entries = db.keyspace("details", options)?;
+    Ok((db, entries))
+}
+
+fn failure(doing: &str, error: fjall::Error) -> PortError {
+    fresh::failure(doing, CURE, error)
+}
+
+fn read_failure(error: fjall::Error) -> PortError {
+    failure("read item details", error)
+}
+
+/// A value that is not what was written.
+fn damaged(key: &[u8], damage: bytes::Damage) -> PortError {
+    let context = format!("the item details under {}: {CURE}", key.escape_ascii());
+    PortError::caused(ErrorKind::Corrupt, context, damage)
+}

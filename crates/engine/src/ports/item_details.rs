@@ -1,0 +1,40 @@
+//! Item details: what is known of items beside their counts, found by item and by channel.
+
+use model::ItemDetails;
+
+use super::error::PortError;
+
+/// What becomes of one item's details. A list of them is what a compacted topic would carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetailsChange {
+    /// Which item.
+    pub item: String,
+    /// All that is known of it from now on; none where nothing is.
+    pub details: Option<ItemDetails>,
+}
+
+/// Keeps the newest details of each item.
+///
+/// - **Atomicity and durability.** `put` writes all changes or none, and the channels with them,
+///   durable when it returns.
+/// - **Ordering.** What comes later replaces what was there wholly, within a batch too.
+/// - **Repeats.** A batch written again changes nothing.
+/// - **Failure.** After `Unavailable` nothing was written, and it may be tried again. After `Corrupt`
+///   all of it or nothing may have been written; nothing more is until a restart.
+/// - **Consistency.** A read sees whole batches only, and those whose `put` has returned. Pages of a
+///   channel are read one by one: an item that joins or leaves meanwhile may be missed or met.
+pub trait ItemDetailsStore: Send + Sync {
+    /// Writes changes; whether anything was known of each item before its change.
+    fn put(&self, changes: &[DetailsChange]) -> Result<Vec<bool>, PortError>;
+
+    /// The details of items, in the order asked; none where nothing is known.
+    fn get(&self, items: &[&str]) -> Result<Vec<Option<ItemDetails>>, PortError>;
+
+    /// The items of a channel behind one of them, in item order, at most `limit`.
+    fn of_channel(
+        &self,
+        channel: &str,
+        behind: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, PortError>;
+}
