@@ -6,6 +6,7 @@ mod backups;
 mod bulk;
 mod cli;
 mod config;
+mod demo;
 mod drill;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

@@ -165,7 +165,7 @@ pub(super) fn wall_clock_ms() -> u64 {
 }
 
 /// `90s`, `15m`, `24h`, `7d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: write it like 90s, 15m, 24h or 7d");
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let seconds: u64 = match unit {

@@ -8,7 +8,9 @@ mod completions;
 mod config;
 mod count;
 mod dead_letters;
+mod demo;
 mod drill;
+mod glyphs;
 mod items;
 mod load;
 mod log;
@@ -21,6 +23,9 @@ mod serve;
 mod server;
 mod stats;
 mod top;
+mod watch;
+
+pub(crate) use output::no_color;
 
 use std::process::ExitCode;
 
@@ -49,9 +54,11 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Watch(watch::WatchArgs),
     Report(report::ReportArgs),
     Items(items::ItemsArgs),
     Load(load::LoadArgs),
+    Demo(demo::DemoArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
     Recount(recount::RecountArgs),
@@ -85,9 +92,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Items(args) => items::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Recount(args) => recount::run(&args),

@@ -7,6 +7,7 @@ use api::{
 };
 use comfy_table::{Cell, CellAlignment};
 
+use super::glyphs::Glyphs;
 use super::server::{self, ServerArgs};
 use super::{Outcome, output};
 
@@ -77,20 +78,27 @@ fn channel_text(answer: &ChannelReportAnswer, width: usize) -> String {
         output::visible(name),
         output::thousands(answer.items),
         numbers(&answer.totals, &answer.views, range, width),
-        top_text(&answer.top)
+        top_text(&answer.top, width)
     )
 }
 
-fn top_text(top: &[TopItem]) -> String {
+/// A line an item: a name that is too long for the terminal is cut, a count never.
+fn top_text(top: &[TopItem], width: usize) -> String {
     if top.is_empty() {
         return String::new();
     }
-    let mut table = output::table();
-    for item in top {
-        let name = item.title.as_deref().unwrap_or(&item.item);
-        table.add_row(vec![Cell::new(output::visible(name)), right(output::thousands(item.count))]);
-    }
-    format!("\n\nmost viewed in these hours\n{}", table.trim_fmt())
+    let glyphs = Glyphs::of_locale();
+    let digits = top.iter().map(|item| output::thousands(item.count).len()).max().unwrap_or(0);
+    let names = width.saturating_sub(1 + 2 + digits);
+    let rows: Vec<Vec<String>> = top
+        .iter()
+        .map(|item| {
+            let name = item.title.as_deref().unwrap_or(&item.item);
+            vec![glyphs.fit(name, names), output::thousands(item.count)]
+        })
+        .collect();
+    let table = output::aligned(&rows, usize::MAX).unwrap_or_default();
+    format!("\n\nmost viewed in these hours\n{}", table.trim_end())
 }
 
 /// Totals by type, and views by the hour as a line of bars.
@@ -118,7 +126,7 @@ fn numbers(
     };
     let counts: Vec<u64> =
         views.series.iter().map(|point| point.summary.count.unwrap_or(0)).collect();
-    let bars = match output::sparkline(&counts, width.saturating_sub(2)) {
+    let bars = match Glyphs::of_locale().sparkline(&counts, width.saturating_sub(2)) {
         bars if bars.trim().is_empty() => String::new(),
         bars => format!("\n {bars}"),
     };

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
 /// Connections that may wait to be accepted: beyond them a client tries again only a second later.
 const BACKLOG: u32 = 4_096;
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart does not wait for the connections of the process before it to be forgotten.
     socket.set_reuseaddr(true)?;
@@ -63,7 +63,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// The URL by which this machine reaches an address that is listened on.
-fn reachable(mut address: SocketAddr) -> String {
+pub(super) fn reachable(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
@@ -80,6 +80,29 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let url = format!("http://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    println!("listening on {url}");
+    eprintln!(
+        "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
+         curl {url}/v1/items/hello/count\n\n  stop with Ctrl-C\n",
+        settings.data_dir.display()
+    );
+    let until = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    answer(listener, settings, tally, audit_url, until).await
+}
+
+/// Answers requests, audits and recounts until something is ready; then accepts no event any more.
+pub(super) async fn answer(
+    listener: TcpListener,
+    settings: &Resolved,
+    tally: &Tally,
+    audit_url: Option<&str>,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let router = http::router(tally.parts.clone())?;
     let audit = tally.parts.audit.clone();
     audit.set_url(audit_url.unwrap_or(&reachable(listener.local_addr()?)))?;
@@ -88,17 +111,8 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let recounts = settings.recount_interval_ms.map(Duration::from_millis);
     let (recounting, query) = (tally.parts.recounts.clone(), tally.parts.query.clone());
     let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
-    println!("listening on {url}");
-    eprintln!(
-        "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
-         curl {url}/v1/items/hello/count\n\n  stop with Ctrl-C\n",
-        settings.data_dir.display()
-    );
     let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        until.await;
         audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
         tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");

@@ -2,10 +2,13 @@
 
 use api::client::StatsQuery;
 use api::{DecimalNumber, StatsAnswer, StatsSummary};
-use comfy_table::{Cell, CellAlignment};
 
+use super::glyphs::Glyphs;
 use super::server::{self, ServerArgs};
 use super::{Outcome, output};
+
+/// Columns of an item's name in the heading.
+const NAME_MAX: usize = 60;
 
 /// Show counts, sums and averages of an item over time
 #[derive(Debug, clap::Args)]
@@ -46,44 +49,72 @@ pub(crate) fn run(args: &StatsArgs) -> anyhow::Result<Outcome> {
         start: args.start.as_deref(),
         end: args.end.as_deref(),
     };
-    server::show(&args.server, &query.path(), args.json, |answer| text(answer, output::width()))
+    server::show(&args.server, &query.path(), args.json, |answer| {
+        let (glyphs, width) = (Glyphs::of_locale(), output::width());
+        let heading = heading(answer, glyphs, output::known_width());
+        format!("{heading}\n{}", text(answer, width, glyphs))
+    })
 }
 
-fn text(answer: &StatsAnswer, width: usize) -> String {
-    let heading = format!(
-        "{} · {} · {} to {}\n{} as of {}",
-        output::visible(&answer.item),
-        answer.event_type,
-        answer.start,
-        answer.end,
-        answer.status,
-        answer.as_of
-    );
+fn heading(answer: &StatsAnswer, glyphs: &Glyphs, width: Option<usize>) -> String {
+    let parts = [
+        glyphs.fit(&answer.item, width.unwrap_or(NAME_MAX).max(NAME_MAX)),
+        answer.event_type.clone(),
+        format!("{} to {}", answer.start, answer.end),
+    ];
+    let asked = output::heading(&parts, glyphs.dot, width);
+    format!("{asked}\n{} as of {}", answer.status, answer.as_of)
+}
+
+/// A sparkline and a table; on a terminal that is too narrow for it, with shorter times, and else
+/// as a list.
+fn text(answer: &StatsAnswer, width: usize, glyphs: &Glyphs) -> String {
     let counts: Vec<u64> = answer.series.iter().filter_map(|point| point.summary.count).collect();
-    let sparkline = match output::sparkline(&counts, width.saturating_sub(2)) {
+    let sparkline = match glyphs.sparkline(&counts, width.saturating_sub(2)) {
         bars if bars.trim().is_empty() => String::new(),
         bars => format!("\n {bars}\n"),
     };
-    let mut table = output::table();
-    let mut header = vec![Cell::new(&answer.step)];
-    header.extend(columns(&answer.total).iter().map(|(name, _)| right(name)));
-    table.set_header(header);
-    for point in &answer.series {
-        table.add_row(row(&point.time, &answer.total, &point.summary));
-    }
-    table.add_row(row("total", &answer.total, &answer.total));
-    format!("{heading}\n{sparkline}\n{}", table.trim_fmt())
+    let table = output::aligned(&rows(answer, str::to_owned), width)
+        .or_else(|| output::aligned(&rows(answer, |time| short_time(time, &answer.step)), width))
+        .unwrap_or_else(|| list(answer, width));
+    format!("{sparkline}\n{table}")
 }
 
-/// The columns are those that the total has: a point has the same.
-fn row(label: &str, total: &StatsSummary, summary: &StatsSummary) -> Vec<Cell> {
-    let values = columns(summary);
-    let value = |name: &str| {
-        values.iter().find(|(other, _)| *other == name).map_or("", |(_, text)| text.as_str())
+/// A header, a row a bucket and the total. The columns are those that the total has: a point has
+/// the same.
+fn rows(answer: &StatsAnswer, time: impl Fn(&str) -> String) -> Vec<Vec<String>> {
+    let names: Vec<&str> = columns(&answer.total).into_iter().map(|(name, _)| name).collect();
+    let row = |label: String, summary: &StatsSummary| {
+        let values = columns(summary);
+        let value = |name: &&str| {
+            values.iter().find(|(other, _)| other == name).map_or("", |(_, text)| text.as_str())
+        };
+        std::iter::once(label).chain(names.iter().map(|name| value(name).to_owned())).collect()
     };
-    let mut cells = vec![Cell::new(label)];
-    cells.extend(columns(total).iter().map(|(name, _)| right(value(name))));
-    cells
+    let header = std::iter::once(answer.step.clone());
+    let header = header.chain(names.iter().map(|name| (*name).to_owned())).collect();
+    let points = answer.series.iter().map(|point| row(time(&point.time), &point.summary));
+    let total = std::iter::once(row("total".into(), &answer.total));
+    std::iter::once(header).chain(points).chain(total).collect()
+}
+
+/// The part of a time that tells buckets apart: the heading has the rest.
+fn short_time(time: &str, step: &str) -> String {
+    let part = if step == "day" { time.get(..10) } else { time.get(5..16) };
+    part.unwrap_or(time).replace('T', " ")
+}
+
+/// A paragraph a bucket: its time, and below it the numbers, as many on a line as fit.
+fn list(answer: &StatsAnswer, width: usize) -> String {
+    let points = answer.series.iter().map(|point| (point.time.as_str(), &point.summary));
+    let mut out = String::new();
+    for (label, summary) in points.chain([("total", &answer.total)]) {
+        let numbers = columns(summary).into_iter().map(|(name, text)| format!("{name} {text}"));
+        let numbers: Vec<String> = numbers.collect();
+        let numbers = output::heading(&numbers, " ", Some(width.saturating_sub(3)));
+        out += &format!(" {label}\n   {}\n", numbers.replace('\n', "\n   "));
+    }
+    out
 }
 
 /// Name and text of what was asked for; `-` where no event has a value.
@@ -103,25 +134,45 @@ fn columns(summary: &StatsSummary) -> Vec<(&'static str, String)> {
     count.into_iter().chain(decimals).collect()
 }
 
-fn right(text: &str) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::glyphs::{ASCII, UNICODE, columns_of};
+
+    fn answer() -> StatsAnswer {
+        serde_json::from_str(
+            r#"{"item":"a\u0007","type":"view","start":"S","end":"E","step":"hour",
+                "total":{"count":1200,"sum":3.5},"as_of":"A","status":"final","series":[
+                {"time":"2026-11-22T07:00:00Z","count":1200,"sum":3.5},
+                {"time":"2026-11-22T08:00:00Z","count":0,"sum":null}]}"#,
+        )
+        .expect("an answer of the contract")
+    }
 
     #[test]
     fn the_table_has_what_was_asked_for_and_a_sparkline_that_fits() {
-        let answer: StatsAnswer = serde_json::from_str(
-            r#"{"item":"a\u0007","type":"view","start":"S","end":"E","step":"hour",
-                "total":{"count":1200,"sum":3.5},"as_of":"A","status":"final",
-                "series":[{"time":"T1","count":1200,"sum":3.5},{"time":"T2","count":0,"sum":null}]}"#,
-        )
-        .expect("an answer of the contract");
-        let text = text(&answer, 40);
-        assert!(text.contains('█') && !text.contains('\u{7}'), "{text}");
-        assert!(text.contains("1,200") && text.contains("3.5") && text.contains('-'), "{text}");
-        assert!(!text.contains("average"), "{text}");
+        let answer = answer();
+        assert_eq!(heading(&answer, &UNICODE, None), "a\u{fffd} · view · S to E\nfinal as of A");
+        let expected = "\n █ \n\n hour                  count  sum\n \
+             2026-11-22T07:00:00Z  1,200  3.5\n \
+             2026-11-22T08:00:00Z      0    -\n \
+             total                 1,200  3.5\n";
+        assert_eq!(text(&answer, 40, &UNICODE), expected);
+        assert!(text(&answer, 40, &ASCII).is_ascii());
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_shorter_times_and_then_a_list_and_no_number_is_cut() {
+        let mut answer = answer();
+        let shown = text(&answer, 30, &UNICODE);
+        assert!(shown.contains("\n 11-22 07:00  1,200  3.5\n"), "{shown}");
+        answer.step = "day".into();
+        assert!(text(&answer, 30, &UNICODE).contains("\n 2026-11-22  1,200  3.5\n"));
+        let shown = text(&answer, 22, &UNICODE);
+        assert!(shown.contains("\n 2026-11-22T07:00:00Z\n   count 1,200\n   sum 3.5\n"), "{shown}");
+        for width in [22, 30, 33, 34, 40, 80] {
+            let shown = text(&answer, width, &UNICODE);
+            assert!(shown.lines().all(|line| columns_of(line) <= width), "{width}\n{shown}");
+        }
     }
 }

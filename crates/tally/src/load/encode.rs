@@ -35,7 +35,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes one body after another.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     format: BodyFormat,
     is_array: bool,
     out: Vec<u8>,
@@ -50,7 +50,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(format: BodyFormat, attributes: bool) -> Self {
+    pub(crate) fn new(format: BodyFormat, attributes: bool) -> Self {
         let places = || COUNTRIES.iter().flat_map(|c| DEVICES.iter().map(move |d| (*c, *d)));
         let json_end = |(country, device): (&str, &str)| match attributes {
             true => {
@@ -85,7 +85,7 @@ impl Encoder {
     }
 
     /// Begins a body of so many events.
-    pub(super) fn begin(&mut self, events: u32, now_ms: u64) {
+    pub(crate) fn begin(&mut self, events: u32, now_ms: u64) {
         self.set_time(now_ms);
         self.out = Vec::with_capacity(self.avro_header.len() + events as usize * EVENT_ROOM);
         self.is_array = self.format == BodyFormat::Json && events != 1;
@@ -94,7 +94,7 @@ impl Encoder {
         }
     }
 
-    pub(super) fn push(&mut self, event: &MadeEvent) {
+    pub(crate) fn push(&mut self, event: &MadeEvent) {
         match self.format {
             BodyFormat::Avro => self.push_avro(event),
             BodyFormat::Ndjson | BodyFormat::Json => self.push_json(event),
@@ -102,7 +102,7 @@ impl Encoder {
     }
 
     /// The body.
-    pub(super) fn finish(&mut self, events: u32) -> Vec<u8> {
+    pub(crate) fn finish(&mut self, events: u32) -> Vec<u8> {
         let mut out = std::mem::take(&mut self.out);
         match self.format {
             BodyFormat::Ndjson => {}

@@ -10,7 +10,7 @@ const RECENT: usize = 4096;
 pub(crate) const EVENT_TYPES: [&str; 3] = ["view", "like", "share"];
 pub(super) const COUNTRIES: [&str; 8] = ["DE", "US", "IN", "BR", "JP", "FR", "GB", "NG"];
 pub(super) const DEVICES: [&str; 4] = ["tv", "phone", "web", "tablet"];
-pub(super) const ITEM_BYTES: usize = 11;
+pub(crate) const ITEM_BYTES: usize = 11;
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -30,17 +30,17 @@ pub(crate) struct GeneratorOptions {
 
 /// One event before it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct MadeEvent {
-    pub(super) id: [u8; 16],
-    pub(super) item: [u8; ITEM_BYTES],
-    pub(super) event_type: u8,
-    pub(super) time_ms: u64,
+pub(crate) struct MadeEvent {
+    pub(crate) id: [u8; 16],
+    pub(crate) item: [u8; ITEM_BYTES],
+    pub(crate) event_type: u8,
+    pub(crate) time_ms: u64,
     /// Thousandths; zero: the event has no value.
-    pub(super) value_milli: u32,
+    pub(crate) value_milli: u32,
     /// Bits that choose country and device.
-    pub(super) place: u8,
-    rank: u32,
-    number: u64,
+    pub(crate) place: u8,
+    pub(crate) rank: u32,
+    pub(crate) number: u64,
 }
 
 /// An event of a body as the check remembers it.
@@ -116,7 +116,7 @@ impl Generator {
         let value_milli =
             if bits >> 63 == 0 { ((bits >> 40) as u32 & 0x3f_ffff) % 3_600_000 } else { 0 };
         let event = MadeEvent {
-            id: self.id(),
+            id: event_id(self.id_time, self.id_salt, self.made),
             item: item_name(rank),
             event_type,
             time_ms: now_ms,
@@ -133,23 +133,23 @@ impl Generator {
         self.made += 1;
         (event, false)
     }
+}
 
-    /// A UUID of version 7: the run's start, then the counter, then bits of both. The counter alone
-    /// makes it unique.
-    fn id(&self) -> [u8; 16] {
-        let low = mix(self.id_salt.wrapping_add(self.made));
-        let high = (self.id_time << 16) | 0x7000 | (low & 0x0fff);
-        let low = (1 << 63) | (self.made & 0xffff_ffff_ffff) << 14 | (low >> 50);
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&high.to_be_bytes());
-        id[8..].copy_from_slice(&(low & !(1 << 62)).to_be_bytes());
-        id
-    }
+/// A UUID of version 7: the run's start in epoch milliseconds, then the number of the event, then
+/// bits of both and of a salt. The number alone makes it unique in a run.
+pub(crate) fn event_id(started_ms: u64, salt: u64, number: u64) -> [u8; 16] {
+    let low = mix(salt.wrapping_add(number));
+    let high = (started_ms << 16) | 0x7000 | (low & 0x0fff);
+    let low = (1 << 63) | (number & 0xffff_ffff_ffff) << 14 | (low >> 50);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&high.to_be_bytes());
+    id[8..].copy_from_slice(&(low & !(1 << 62)).to_be_bytes());
+    id
 }
 
 /// The name of a rank, like the id of a video. Different for every rank: 64 bits of a bijection in
 /// 11 characters of 6 bits.
-pub(super) fn item_name(rank: u32) -> [u8; ITEM_BYTES] {
+pub(crate) fn item_name(rank: u32) -> [u8; ITEM_BYTES] {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = mix(u64::from(rank) + 1);
     std::array::from_fn(|i| ALPHABET[(bits >> (i * 6)) as usize & 63])

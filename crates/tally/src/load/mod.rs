@@ -10,7 +10,9 @@ mod run;
 mod verify;
 mod zipf;
 
-pub(crate) use encode::BodyFormat;
-pub(crate) use generator::{EVENT_TYPES, Generator, GeneratorOptions, Tracked, item_text};
+pub(crate) use encode::{BodyFormat, Encoder};
+pub(crate) use generator::{
+    EVENT_TYPES, Generator, GeneratorOptions, MadeEvent, Tracked, event_id, item_name, item_text,
+};
 pub(crate) use run::{LoadOptions, run};
-pub(crate) use zipf::Random;
+pub(crate) use zipf::{Random, Zipf};

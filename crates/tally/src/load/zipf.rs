@@ -29,7 +29,7 @@ pub(super) fn mix(mut z: u64) -> u64 {
 
 /// Ranks from 0; rank r is drawn in proportion to 1 / (r + 1)^skew.
 #[derive(Debug)]
-pub(super) struct Zipf {
+pub(crate) struct Zipf {
     items: u32,
     /// Per column: the chance (of 2^32) of its own rank, and the rank drawn otherwise. Empty:
     /// uniform.
@@ -38,7 +38,7 @@ pub(super) struct Zipf {
 
 impl Zipf {
     /// Builds the table (Vose's method) in time and memory (8 bytes) per item.
-    pub(super) fn new(items: u32, skew: f64) -> Self {
+    pub(crate) fn new(items: u32, skew: f64) -> Self {
         if skew == 0.0 {
             return Self { items, columns: Vec::new() };
         }
@@ -63,7 +63,7 @@ impl Zipf {
     }
 
     /// The next rank.
-    pub(super) fn draw(&self, random: &mut Random) -> u32 {
+    pub(crate) fn draw(&self, random: &mut Random) -> u32 {
         let bits = random.next();
         let column = scale((bits >> 32) as u32, self.items);
         match self.columns.get(column as usize) {

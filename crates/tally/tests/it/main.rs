@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod counting;
 mod dead_letters;
+mod demo;
 mod drill;
 mod items;
 mod live;
@@ -16,7 +17,9 @@ mod recount;
 mod retention;
 mod settings;
 mod sources;
+mod terminal;
 mod tracker;
+mod watch;
 
 #[path = "../proxy/mod.rs"]
 mod proxy;
