@@ -52,7 +52,7 @@ pub struct ItemReportAnswer {
 pub struct ChannelReportAnswer {
     /// The channel asked for.
     pub channel: String,
-    /// What people call it, as the newest of its items that say so have it.
+    /// What people call it, as the first of its items has it that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_name: Option<String>,
     /// How many items the channel has.

@@ -179,7 +179,8 @@ impl Live {
                 }
             }
             let progress = self.query.progress(&topic.0);
-            if progress == seen {
+            // A partition that has stopped makes no progress, and would stand still without a word.
+            if progress == seen && self.query.ready().is_ok() {
                 continue;
             }
             let Ok(count) = self.look(&topic) else {

@@ -198,7 +198,7 @@ impl Reports {
         }
     }
 
-    /// What a channel is called: as the first of its items in a page has it that says so.
+    /// What a channel is called: as the first of its items has it that says so.
     fn name_of(&self, items: &[&str]) -> Result<Option<String>, PortError> {
         for some in items.chunks(PAGE) {
             let of = |details: Option<ItemDetails>| details?.channel_name;
