@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::raw::Event;
+use crate::error::Error;
+use crate::raw::{Control, Event};
 
 /// Entries below which sweeping is not worth its while.
 const SWEEP_MIN: usize = 1 << 16;
@@ -67,8 +68,35 @@ impl Judge {
         }
     }
 
+    /// Minds a control record of the partition.
+    ///
+    /// # Errors
+    /// `Control` where it is not known.
+    pub(crate) fn control(&mut self, partition: u16, control: &Control) -> Result<(), Error> {
+        self.advance(control.append_ms);
+        match *control.bytes {
+            [1, a, b, c, d] => self.set_window(u32::from_le_bytes([a, b, c, d])),
+            // What is kept of counters, corrections of them, and what the bulk lane is to read:
+            // none of it says what is a repeat.
+            [2..=5, ..] => {}
+            _ => return Err(Error::Control { partition, offset: control.offset }),
+        }
+        Ok(())
+    }
+
     fn move_start(&mut self) {
         self.start = self.start.max(self.minute.saturating_sub(self.window_minutes));
+    }
+
+    /// Notes an event and its source; whether it is a repeat by either. Both take note of it,
+    /// whatever the other says.
+    #[cfg(feature = "sql")]
+    pub(crate) fn is_counted_before(&mut self, event: &Event<'_>) -> bool {
+        self.advance(event.append_ms);
+        let is_repeated = event.source.is_some_and(|(source, sequence)| {
+            self.is_repeated_by(source, sequence, event.append_ms)
+        });
+        self.is_repeat(event) || is_repeated
     }
 
     /// Notes an event; whether it is a repeat.

@@ -240,18 +240,7 @@ impl Recount {
     /// # Errors
     /// `Control` where it is not known.
     pub fn control(&mut self, control: &Control) -> Result<(), Error> {
-        self.judge.advance(control.append_ms);
-        match *control.bytes {
-            [1, a, b, c, d] => self.judge.set_window(u32::from_le_bytes([a, b, c, d])),
-            // What is kept of counters, corrections of them, and what the bulk lane is to read:
-            // none of it says what is a repeat.
-            [2..=5, ..] => {}
-            _ => {
-                let (partition, offset) = (self.partition, control.offset);
-                return Err(Error::Control { partition, offset });
-            }
-        }
-        Ok(())
+        self.judge.control(self.partition, control)
     }
 
     /// Says from when on minutes are kept: cells before are hours from here on. Call it once, when

@@ -3,6 +3,7 @@
 mod cover;
 mod explain;
 mod quality;
+mod scan;
 mod top;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::processor::{Partition, Processors};
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
+pub use scan::{CounterPart, CounterScope, EachPart, ScanHead};
 pub use top::Top;
 
 /// A partition with the slots that an item has in its memory.

@@ -129,7 +129,7 @@ fn item_path(item: &str, resource: &str) -> String {
     format!("/v1/items/{segment}/{resource}")
 }
 
-fn push_parameters(path: &mut String, parameters: &[(&str, Option<&str>)]) {
+pub(super) fn push_parameters(path: &mut String, parameters: &[(&str, Option<&str>)]) {
     let mut separator = '?';
     for (name, value) in parameters {
         if let Some(value) = value {

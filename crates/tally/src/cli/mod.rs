@@ -17,6 +17,7 @@ mod restore;
 mod send;
 mod serve;
 mod server;
+mod sql;
 mod stats;
 mod top;
 
@@ -47,6 +48,7 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Sql(Box<sql::SqlArgs>),
     Load(load::LoadArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
@@ -81,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Sql(args) => sql::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),

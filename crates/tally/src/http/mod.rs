@@ -7,6 +7,7 @@ mod audits;
 mod backups;
 mod body;
 mod bulk;
+mod counters;
 mod counts;
 mod dead_letters;
 pub(crate) mod events;
@@ -97,6 +98,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = top::routes(routes, &parts.query);
     let routes = health::routes(routes, &parts);
     let routes = admin::routes(routes, &parts);
+    let routes = counters::routes(routes, &parts.query);
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));

@@ -5,12 +5,14 @@ mod audit;
 mod backup;
 mod bad_input;
 mod bulk;
+mod counters;
 mod counting;
 mod dead_letters;
 mod drill;
 mod log_tool;
 mod recount;
 mod retention;
+mod seams;
 mod settings;
 mod sources;
 
