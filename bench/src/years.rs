@@ -61,10 +61,11 @@ pub(crate) fn run(bench: &Bench) -> Result<Findings> {
     let server = Server::tally(&bench.program, &bench.scratch, &LOADING)?;
     send(bench, &server, &history, scratch.path())?;
     // Days become cold when the default times begin to hold.
+    let server = server.restart(&bench.program, &ASKING[..2])?;
+    let range = format!("start={}&end={}", now - DAYS * DAY_MS, now + HOUR_MS);
+    wait_until_cold(&mut Asker::connect(&server.url)?, &range, now)?;
     let server = server.restart(&bench.program, &ASKING)?;
     let mut asker = Asker::connect(&server.url)?;
-    let range = format!("start={}&end={}", now - DAYS * DAY_MS, now + HOUR_MS);
-    wait_until_cold(&mut asker, &range, now)?;
     // What comes now is in memory; what comes late for cold days, beside them.
     let late = scratch.path().join("late.ndjson");
     write_events(&late, 10_000, |draw| match draw.below(2) {

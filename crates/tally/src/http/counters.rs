@@ -91,14 +91,15 @@ fn scope(params: &Params) -> Result<CounterScope, Failure> {
     item.as_deref().map_or(Ok(()), check_item).map_err(Fault::from)?;
     event_type.as_deref().map_or(Ok(()), check_type).map_err(Fault::from)?;
     let (start, end) = (params.time("start")?, params.time("end")?);
+    let start = start.unwrap_or(TIME_MIN);
     let range = match end {
-        None => TimeRange { start: start.unwrap_or(TIME_MIN).minute(), ..TimeRange::ALL },
-        Some(end) => TimeRange::covering(start.unwrap_or(TIME_MIN), end),
+        None => TimeRange { start: start.minute(), ..TimeRange::ALL },
+        Some(end) if start < end => TimeRange::covering(start, end),
+        Some(_) => {
+            let detail = "the range is empty: `start` must be before `end`";
+            return Err(Failure::new(ProblemCode::InvalidRange, detail));
+        }
     };
-    if range.start >= range.end {
-        let detail = "the range is empty: `start` must be before `end`";
-        return Err(Failure::new(ProblemCode::InvalidRange, detail));
-    }
     Ok(CounterScope { range, event_type, item })
 }
 
