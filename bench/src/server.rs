@@ -49,7 +49,10 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("d"));
         command.args(flags);
-        Self::start(command, Some(data))
+        let server = Self::start(command, Some(data))?;
+        // It answers when its log is replayed.
+        server.wait_until_counted()?;
+        Ok(server)
     }
 
     /// Starts the empty handler, which is this program again, beside so many cores' worth of work.

@@ -13,14 +13,8 @@ const LONG: [&str; 6] =
 /// Memory is flushed when the server stops, and not before.
 const SELDOM: [&str; 2] = ["--flush-interval", "10m"];
 const OFTEN: [&str; 2] = ["--flush-interval", "100ms"];
-const SHORT: [&str; 6] = [
-    "--max-event-age",
-    "40y",
-    "--retention-minute",
-    "3h",
-    "--retention-hour",
-    "2d",
-];
+const SHORT: [&str; 6] =
+    ["--max-event-age", "40y", "--retention-minute", "3h", "--retention-hour", "2d"];
 const YEARS_MS: i64 = 3 * 365 * DAY_MS;
 
 /// What was sent: time and value.
