@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use api::client::{Client, CountersQuery};
 use batch::sql::{
     CounterFilter, Database, HotCounters, HotHead, Limits, Rows, SourceError, Sources, SqlError,
