@@ -2,6 +2,7 @@
 
 use datafusion::error::DataFusionError;
 
+use super::files::Gone;
 use super::hot::SourceError;
 
 /// Why a question has no answer.
@@ -53,7 +54,10 @@ impl From<DataFusionError> for SqlError {
 }
 
 fn is_gone(cause: &datafusion::object_store::Error) -> bool {
-    matches!(cause, datafusion::object_store::Error::NotFound { .. })
+    match cause {
+        datafusion::object_store::Error::Generic { source, .. } => source.is::<Gone>(),
+        _ => false,
+    }
 }
 
 /// What a table of ours met, with its causes where nobody else holds it.

@@ -126,8 +126,14 @@ fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Generic { store: NAME, source }
 }
 
+/// An object that was named and is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has gone")]
+pub(super) struct Gone(String);
+
+/// Not as `NotFound`: DataFusion takes a file that is not found for one without rows.
 fn gone(name: &str) -> Error {
-    Error::NotFound { path: name.to_owned(), source: "it is not there".into() }
+    generic(Box::new(Gone(name.to_owned())))
 }
 
 fn read_only() -> Error {

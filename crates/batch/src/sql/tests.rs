@@ -402,8 +402,8 @@ fn what_does_not_fit_in_memory_goes_to_files() {
         names.map(|name| line(&name, "minute", "2026-11-22T05:00:00Z", 1)).collect();
     let server = Arc::new(Says { lines, cold_until: "1970-01-01".into(), ..Says::default() });
     let within = |question: &str| ask_within(Memory::default(), &server, 24 << 20, question);
-    let found = within("select count(*), sum(count), count(distinct item) from counters").unwrap();
-    assert_eq!(found, [format!("{rows} {rows} {rows}")]);
+    let found = within("select count(*), sum(count) from counters").unwrap();
+    assert_eq!(found, [format!("{rows} {rows}")]);
     let sorted = within("select item from counter_parts order by item desc").unwrap();
     assert_eq!(sorted.len() as u64, rows);
     assert!(sorted.is_sorted_by(|a, b| a > b));

@@ -111,8 +111,9 @@ fn rows(server: &Server, scratch: &Path, question: &str) -> Vec<BTreeMap<String,
     assert!(output.status.success(), "{question}: {}", text(&output.stderr));
     let rows: Vec<BTreeMap<String, Box<serde_json::value::RawValue>>> =
         serde_json::from_slice(&output.stdout).expect("JSON");
+    let digits = |raw: &str| serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned());
     let digits = |row: BTreeMap<String, Box<serde_json::value::RawValue>>| {
-        row.into_iter().map(|(name, raw)| (name, raw.get().trim_matches('"').to_owned())).collect()
+        row.into_iter().map(|(name, raw)| (name, digits(raw.get()))).collect()
     };
     rows.into_iter().map(digits).collect()
 }
