@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-dashboard screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-dashboard test-sql screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -13,6 +13,7 @@ dashboard: ## the pages at /, built for the program to embed
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
 	@$(MAKE) -s test-dashboard test-s3 test-spark
+	@$(MAKE) -s test-sql
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -28,6 +29,9 @@ test-dashboard: ## every page in Chromium, which this installs
 
 screenshots: ## the pictures in docs/images, made anew
 	@scripts/test-dashboard screenshots
+
+test-sql: ## SQL over raw events and counters; its build takes long
+	@scripts/test-sql
 
 check: ## format, lints and tests
 	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace

@@ -3,10 +3,14 @@
 //! `make bench` builds the program, runs every scenario several times, prints medians beside the
 //! targets and writes the raw figures to `bench/runs/<date>-<host>/`.
 
+mod archive_lag;
+mod asker;
+mod beside;
 mod empty;
 mod load;
 mod scenarios;
 mod server;
+mod years;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +33,12 @@ struct Args {
     /// Events of a throughput run, in millions.
     #[arg(long, default_value_t = 8)]
     millions: u64,
+    /// Measure this program instead of the release build, which is built otherwise.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// Events of a throughput run, instead of millions: to see that a scenario works.
+    #[arg(long)]
+    events: Option<u64>,
     /// Folder for scratch data; on the disk that is to be measured.
     #[arg(long, default_value = "target/bench-scratch")]
     scratch: PathBuf,
@@ -58,19 +68,16 @@ fn main() -> Result<()> {
         return empty::serve(busy);
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "-q", "-p", "tally"])
-        .current_dir(&root)
-        .status()
-        .context("cargo cannot be run")?;
-    ensure!(built.success(), "the program does not build");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&root)?,
+    };
     std::fs::create_dir_all(&args.scratch)?;
     let bench = Bench {
-        program: target.join("release/tally"),
+        program: std::fs::canonicalize(program)?,
         scratch: std::fs::canonicalize(&args.scratch)?,
         runs: args.runs,
-        events: args.millions * 1_000_000,
+        events: args.events.unwrap_or(args.millions * 1_000_000),
     };
     let mut figures = Vec::new();
     for (name, scenario) in scenarios::ALL {
@@ -86,6 +93,18 @@ fn main() -> Result<()> {
         figures.push(json!({ "scenario": name, "summary": result.lines, "runs": result.raw }));
     }
     write_figures(&root, &args, &figures)
+}
+
+/// Builds the program as its users have it.
+fn build(root: &Path) -> Result<PathBuf> {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "-q", "-p", "tally"])
+        .current_dir(root)
+        .status()
+        .context("cargo cannot be run")?;
+    ensure!(built.success(), "the program does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    Ok(target.join("release/tally"))
 }
 
 fn write_figures(root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
@@ -104,8 +123,11 @@ fn write_figures(root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
     let folder = root.join("bench/runs").join(format!("{}-{host}", now.strftime("%Y-%m-%d")));
     std::fs::create_dir_all(&folder)?;
     let command = format!(
-        "make bench (runs {}, millions {}, only {:?})",
-        args.runs, args.millions, args.only
+        "make bench (runs {}, events {}, only {:?}, program {:?})",
+        args.runs,
+        args.events.unwrap_or(args.millions * 1_000_000),
+        args.only,
+        args.program
     );
     let document = json!({
         "commit": commit,

@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::Bench;
 use crate::load::{flags, median, number, run};
 use crate::server::{Server, machine_cpu_s};
+use crate::{Bench, archive_lag, beside, years};
 
 /// What a scenario found.
 pub(crate) struct Findings {
@@ -28,10 +28,12 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("queries", queries),
     ("window", window),
     ("recount", recount),
+    ("archive-lag", archive_lag::run),
+    ("years", years::run),
 ];
 
 /// Batches of 1,000, items by Zipf's law over 100,000, 1 % repeats, four connections.
-const BATCHES: &str = "--batch 1000 --connections 4 --duplicates 0.01";
+pub(crate) const BATCHES: &str = "--batch 1000 --connections 4 --duplicates 0.01";
 
 /// One throughput run: ends when everything that was sent is counted, not when it is acknowledged.
 fn throughput_run(bench: &Bench, load_flags: &str) -> Result<Value> {
@@ -213,7 +215,8 @@ fn recount(bench: &Bench) -> Result<Findings> {
     let python = String::from_utf8(python.stdout)?;
     let server = Server::tally(&bench.program, &bench.scratch, &["--flush-interval", "1s"])?;
     let load_flags = flags(&format!("{BATCHES} --events {}", bench.events));
-    run(&bench.program, &server.url, &load_flags)?;
+    let loaded = run(&bench.program, &server.url, &load_flags)?;
+    let peak = number(&loaded, "events_per_second")?;
     server.wait_until_counted()?;
     server.wait_until_archived()?;
     let (mut raw, mut ratios, mut own, mut others) =
@@ -223,15 +226,8 @@ fn recount(bench: &Bench) -> Result<Findings> {
     let (start, end) = ((now - 7_200_000).to_string(), (now + 3_600_000).to_string());
     for _ in 0..bench.runs {
         let begun = std::time::Instant::now();
-        let report = Command::new(&bench.program)
-            .args(["recount", "--json", "--start", &start, "--end", &end, "--url", &server.url])
-            .output()?;
+        let report = beside::recount(bench, &server, &start, &end)?;
         let seconds = begun.elapsed().as_secs_f64();
-        let report: Value = serde_json::from_slice(&report.stdout)?;
-        ensure!(
-            report["state"] == "done" && report["differences"] == 0,
-            "the counters are not what the events say: {report}"
-        );
         let rate = number(&report, "events_read")? / seconds;
         let duckdb =
             Command::new(python.trim()).args(["-c", DUCKDB]).arg(server.data_dir()?).output()?;
@@ -248,8 +244,10 @@ fn recount(bench: &Bench) -> Result<Findings> {
         raw.push(json!({ "seconds": seconds, "report": { "events_read": report["events_read"],
             "repeats": report["repeats"] }, "duckdb": { "rows": rows, "seconds": duckdb_seconds } }));
     }
+    let beside = beside::run(bench, &server, peak, (&start, &end))?;
     server.stop()?;
-    let lines = vec![
+    raw.extend(beside.raw);
+    let mut lines = vec![
         format!("{:.0} rows/s counted again and compared", median(own)),
         format!(
             "{:.0} rows/s: DuckDB, all cores, the same count without a comparison",
@@ -257,5 +255,6 @@ fn recount(bench: &Bench) -> Result<Findings> {
         ),
         format!("{:.2} of DuckDB's rate (at least 0.67)", median(ratios)),
     ];
+    lines.extend(beside.lines);
     Ok(Findings { lines, raw })
 }

@@ -42,6 +42,19 @@ impl Server {
         Self::start(command, Some(data))
     }
 
+    /// Stops the server and starts it again on its data, with other flags.
+    pub(crate) fn restart(mut self, program: &Path, flags: &[&str]) -> Result<Self> {
+        let data = self.data.take().context("the server has a data folder")?;
+        self.stop()?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("d"));
+        command.args(flags);
+        let server = Self::start(command, Some(data))?;
+        // It answers when its log is replayed.
+        server.wait_until_counted()?;
+        Ok(server)
+    }
+
     /// Starts the empty handler, which is this program again, beside so many cores' worth of work.
     pub(crate) fn empty(busy_cores: f64) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);

@@ -10,6 +10,7 @@ mod audits;
 mod backups;
 pub mod breaker;
 mod bulk;
+mod counters;
 mod dead_letters;
 pub mod endpoints;
 mod error;
@@ -36,6 +37,7 @@ use crate::{AcceptedAnswer, CountAnswer, CountsAnswer, Problem, StatsAnswer, Top
 
 pub use audits::AUDITS;
 pub use bulk::BulkFile;
+pub use counters::{CounterLines, CountersQuery};
 pub use error::{ClientError, is_retryable_status};
 pub use items::{TrendingQuery, channel_report_path, item_path, item_report_path, live_path};
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
@@ -244,13 +246,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Bytes, ClientError> {
         let exchange = async {
-            let response = asked.await.map_err(|source| {
-                if source.is_connect() {
-                    ClientError::Connect { url: self.base.clone(), source: Box::new(source) }
-                } else {
-                    ClientError::Interrupted { url: self.base.clone(), source: Box::new(source) }
-                }
-            })?;
+            let response = asked.await.map_err(|source| self.broken(source))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LIMIT_BYTES)
                 .collect()
@@ -270,6 +266,14 @@ impl Client {
             .and_then(|text| text.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
         Err(self.failure(head.status, &body, retry_after))
+    }
+
+    fn broken(&self, source: legacy::Error) -> ClientError {
+        let url = self.base.clone();
+        match source.is_connect() {
+            true => ClientError::Connect { url, source: Box::new(source) },
+            false => ClientError::Interrupted { url, source: Box::new(source) },
+        }
     }
 
     fn failure(

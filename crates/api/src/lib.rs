@@ -17,6 +17,7 @@ mod activity;
 mod audits;
 mod backups;
 mod bulk;
+mod counters;
 mod dead_letters;
 mod explain;
 mod items;
@@ -31,6 +32,7 @@ pub use activity::{ActivityAnswer, ActivitySample};
 pub use audits::{AuditAnswer, AuditResult, AuditsAnswer};
 pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
+pub use counters::{AS_OF_HEADER, COLD_UNTIL_HEADER, CounterLine};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
 pub use items::{

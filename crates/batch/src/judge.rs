@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::raw::Event;
+use crate::error::Error;
+use crate::raw::{Control, Event};
 
 /// Entries below which sweeping is not worth its while.
 const SWEEP_MIN: usize = 1 << 16;
@@ -77,8 +78,40 @@ impl Judge {
         }
     }
 
+    /// Minds a control record of the partition.
+    ///
+    /// # Errors
+    /// `Control` where it is not known.
+    pub(crate) fn control(&mut self, partition: u16, control: &Control) -> Result<(), Error> {
+        self.advance(control.append_ms);
+        let unknown = || Error::Control { partition, offset: control.offset };
+        match *control.bytes {
+            [1, a, b, c, d] => self.set_window(u32::from_le_bytes([a, b, c, d])),
+            // What is kept of counters, corrections of them, and what the bulk lane is to read:
+            // none of it says what is a repeat.
+            [2..=5, ..] => {}
+            [6, ref body @ ..] => match read_refused(body) {
+                Some((source, ranges)) => self.refuse(source, &ranges, control.append_ms),
+                None => return Err(unknown()),
+            },
+            _ => return Err(unknown()),
+        }
+        Ok(())
+    }
+
     fn move_start(&mut self) {
         self.start = self.start.max(self.minute.saturating_sub(self.window_minutes));
+    }
+
+    /// Notes an event and its source; whether it is a repeat by either. Both take note of it,
+    /// whatever the other says.
+    #[cfg(feature = "sql")]
+    pub(crate) fn is_counted_before(&mut self, event: &Event<'_>) -> bool {
+        self.advance(event.append_ms);
+        let is_repeated = event.source.is_some_and(|(source, sequence)| {
+            self.is_repeated_by(source, sequence, event.append_ms)
+        });
+        self.is_repeat(event) || is_repeated
     }
 
     /// Notes an event; whether it is a repeat.
@@ -117,7 +150,7 @@ impl Judge {
     }
 
     /// Notes that sequences of a source were refused. Those that it had passed by then had come.
-    pub(crate) fn refuse(&mut self, source: &str, ranges: &[(i64, i64)], append_ms: i64) {
+    fn refuse(&mut self, source: &str, ranges: &[(i64, i64)], append_ms: i64) {
         let source = self.source(source, append_ms);
         for &(first, last) in ranges {
             let mut open = (first.max(source.highest.saturating_add(1)), last);
@@ -163,6 +196,28 @@ impl Judge {
         let hash = hasher.finish128();
         [hash.h1, hash.h2]
     }
+}
+
+/// A control record about what was refused: length of source u8 | source | (gap | length - 1)*.
+fn read_refused(body: &[u8]) -> Option<(&str, Vec<(i64, i64)>)> {
+    let (len, rest) = body.split_first()?;
+    let (source, mut rest) = rest.split_at_checked(usize::from(*len))?;
+    let mut number = || {
+        let len = 1 + rest.iter().position(|byte| *byte < 0x80)?;
+        let (digits, after) = rest.split_at(len);
+        rest = after;
+        // 63 bits.
+        let digit = |number: i64, byte: &u8| number << 7 | i64::from(byte & 0x7f);
+        (len <= 9).then(|| digits.iter().rev().fold(0, digit))
+    };
+    let (mut ranges, mut next) = (Vec::new(), 0_i64);
+    while let Some(gap) = number() {
+        let first = next.checked_add(gap)?;
+        let last = first.checked_add(number()?)?;
+        ranges.push((first, last));
+        next = last.saturating_add(1);
+    }
+    rest.is_empty().then_some((str::from_utf8(source).ok()?, ranges))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod judge;
 mod numbers;
 mod raw;
 mod recount;
+#[cfg(feature = "sql")]
+pub mod sql;
 
 pub use error::Error;
 pub use files::{Archive, RawFile, raw_files};

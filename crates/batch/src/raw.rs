@@ -141,7 +141,7 @@ fn damaged(file: &RawFile, reason: &dyn std::fmt::Display) -> Error {
     Error::Damaged { name: file.name.clone(), reason: reason.to_string() }
 }
 
-fn read_head(metadata: &ParquetMetaData) -> Result<RawHead, String> {
+pub(crate) fn read_head(metadata: &ParquetMetaData) -> Result<RawHead, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let text = |name: &str| {
         let pair = pairs.into_iter().flatten().find(|pair| pair.key == name);

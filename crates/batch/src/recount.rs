@@ -251,21 +251,7 @@ impl Recount {
     /// # Errors
     /// `Control` where it is not known.
     pub fn control(&mut self, control: &Control) -> Result<(), Error> {
-        self.judge.advance(control.append_ms);
-        let (partition, offset) = (self.partition, control.offset);
-        let unknown = || Error::Control { partition, offset };
-        match *control.bytes {
-            [1, a, b, c, d] => self.judge.set_window(u32::from_le_bytes([a, b, c, d])),
-            // What is kept of counters, corrections of them, and what the bulk lane is to read:
-            // none of it says what is a repeat.
-            [2..=5, ..] => {}
-            [6, ref body @ ..] => match read_refused(body) {
-                Some((source, ranges)) => self.judge.refuse(source, &ranges, control.append_ms),
-                None => return Err(unknown()),
-            },
-            _ => return Err(unknown()),
-        }
-        Ok(())
+        self.judge.control(self.partition, control)
     }
 
     /// Says from when on minutes are kept: cells before are hours from here on. Call it once, when
@@ -372,26 +358,4 @@ impl Names {
         });
         number
     }
-}
-
-/// A control record about what was refused: length of source u8 | source | (gap | length - 1)*.
-fn read_refused(body: &[u8]) -> Option<(&str, Vec<(i64, i64)>)> {
-    let (len, rest) = body.split_first()?;
-    let (source, mut rest) = rest.split_at_checked(usize::from(*len))?;
-    let mut number = || {
-        let len = 1 + rest.iter().position(|byte| *byte < 0x80)?;
-        let (digits, after) = rest.split_at(len);
-        rest = after;
-        // 63 bits.
-        let digit = |number: i64, byte: &u8| number << 7 | i64::from(byte & 0x7f);
-        (len <= 9).then(|| digits.iter().rev().fold(0, digit))
-    };
-    let (mut ranges, mut next) = (Vec::new(), 0_i64);
-    while let Some(gap) = number() {
-        let first = next.checked_add(gap)?;
-        let last = first.checked_add(number()?)?;
-        ranges.push((first, last));
-        next = last.saturating_add(1);
-    }
-    rest.is_empty().then_some((str::from_utf8(source).ok()?, ranges))
 }

@@ -4,6 +4,7 @@ mod cover;
 mod explain;
 mod quality;
 mod report;
+mod scan;
 mod top;
 mod trending;
 
@@ -24,6 +25,7 @@ use crate::processor::{Partition, Processors};
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
 pub use report::Report;
+pub use scan::{CounterPart, CounterScope, EachPart, ScanHead};
 pub use top::Top;
 pub use trending::{Trend, Trending};
 

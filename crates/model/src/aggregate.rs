@@ -259,6 +259,19 @@ impl MemoryTable {
         }
     }
 
+    /// Calls `each` with item, type, slot and numbers of everything whose slot begins in the range,
+    /// in no order.
+    pub fn for_each_cell(
+        &self,
+        range: TimeRange,
+        mut each: impl FnMut(&str, &str, Slot, &Summary),
+    ) {
+        for entry in &self.entries {
+            let (item, event_type) = self.names(entry);
+            entry.slots.for_each(range, |slot, summary| each(item, event_type, slot, summary));
+        }
+    }
+
     /// Everything in the order of the store's keys. It takes tens of milliseconds.
     pub fn sorted<'a>(&'a self) -> SortedCells<'a> {
         let mut order: Vec<(u64, u32)> = (0u32..)

@@ -253,6 +253,15 @@ impl CounterSnapshot for SimSnapshot {
         self.inner.scan_day(partition, day, event_type, each)
     }
 
+    fn scan_days(
+        &self,
+        partition: PartitionId,
+        days: Range<u32>,
+        each: &mut dyn FnMut(Day, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        self.inner.scan_days(partition, days, each)
+    }
+
     fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
         self.inner.days(partition, days)
     }

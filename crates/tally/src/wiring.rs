@@ -1,6 +1,8 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
 pub(crate) mod backup;
+#[cfg(feature = "sql")]
+pub(crate) mod sql;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};

@@ -323,6 +323,20 @@ impl CounterSnapshot for MemSnapshot {
         Ok(())
     }
 
+    fn scan_days(
+        &self,
+        partition: PartitionId,
+        days: Range<u32>,
+        each: &mut dyn FnMut(Day, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        for ((id, day, event_type, item), row) in &self.0.days {
+            if *id == partition && days.contains(&day.0) {
+                each(*day, event_type, item, row.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn scan_totals(
         &self,
         partition: PartitionId,

@@ -223,6 +223,14 @@ pub trait CounterSnapshot: Send + Sync {
         each: &mut dyn FnMut(&str, StoredRow),
     ) -> Result<(), PortError>;
 
+    /// Calls `each` with day, type, item and row of every day row in the range, in key order.
+    fn scan_days(
+        &self,
+        partition: PartitionId,
+        days: std::ops::Range<u32>,
+        each: &mut dyn FnMut(Day, &str, &str, StoredRow),
+    ) -> Result<(), PortError>;
+
     /// The days within the range of which the partition has a day row, in order; a day without one
     /// may be among them.
     fn days(

@@ -21,6 +21,7 @@ mod restore;
 mod send;
 mod serve;
 mod server;
+mod sql;
 mod stats;
 mod top;
 mod watch;
@@ -57,6 +58,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Report(report::ReportArgs),
     Items(items::ItemsArgs),
+    Sql(Box<sql::SqlArgs>),
     Load(load::LoadArgs),
     Demo(demo::DemoArgs),
     Drill(drill::DrillArgs),
@@ -95,6 +97,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Watch(args) => watch::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Items(args) => items::run(&args),
+        Command::Sql(args) => sql::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Drill(args) => drill::run(&args),

@@ -9,6 +9,7 @@ mod audits;
 mod backups;
 mod body;
 mod bulk;
+mod counters;
 mod counts;
 mod dashboard;
 mod dead_letters;
@@ -115,6 +116,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = admin::routes(routes, &parts);
     let activity = activity::Activity::start(activity_sample(&parts, &metrics));
     let routes = activity::routes(routes, &activity);
+    let routes = counters::routes(routes, &parts.query);
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));

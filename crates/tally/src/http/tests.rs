@@ -402,6 +402,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("admin.rs"),
         include_str!("audits.rs"),
         include_str!("backups.rs"),
+        include_str!("counters.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
         include_str!("details/mod.rs"),

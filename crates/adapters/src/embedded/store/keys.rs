@@ -177,6 +177,13 @@ pub(super) fn hour_row(key: &[u8]) -> Result<(Hour, &str, &str), Damage> {
     Ok((hour, event_type, item))
 }
 
+/// The day, type and item in a day row's key.
+pub(super) fn day_row(key: &[u8]) -> Result<(Day, &str, &str), Damage> {
+    let (_, day) = partition_and_day(key)?;
+    let (event_type, item) = two_texts(&key[HEAD..])?;
+    Ok((day, event_type, item))
+}
+
 fn two_texts(bytes: &[u8]) -> Result<(&str, &str), Damage> {
     let text = std::str::from_utf8(bytes).map_err(|_| Damage::Text)?;
     text.split_once('\0').ok_or(Damage::Text)
@@ -299,6 +306,8 @@ mod tests {
         let key = bytes(7, &RowKey::Day { day: Day(9), event_type: "t", item: "i" });
         assert_eq!(partition_and_day(&key), Ok((PartitionId(7), Day(9))));
         assert!(key[..] < after_day(PartitionId(7), Day(9))[..]);
+        assert_eq!(day_row(&key), Ok((Day(9), "t", "i")));
+        assert_eq!(day_row(&key[..8]), Err(Damage::Text));
         assert_eq!(partition_and_day(b"H\0\0\0\0\0\0"), Err(Damage::Marks));
         assert_eq!(partition_and_day(b"Y\0\0\xff\xff\xff\xff"), Err(Damage::Number));
         let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });

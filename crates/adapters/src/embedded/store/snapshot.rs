@@ -153,6 +153,22 @@ impl CounterSnapshot for EmbeddedSnapshot {
         self.scan(&prefix, each)
     }
 
+    fn scan_days(
+        &self,
+        partition: PartitionId,
+        days: Range<u32>,
+        each: &mut dyn FnMut(Day, &str, &str, StoredRow),
+    ) -> Result<(), PortError> {
+        let range = keys::day_head(partition, Day(days.start))
+            ..keys::day_head(partition, Day(days.end.max(days.start)));
+        for guard in self.pinned.range(&self.rows, range) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let (day, event_type, item) = keys::day_row(&key).map_err(|d| damaged(&key, d))?;
+            each(day, event_type, item, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+        }
+        Ok(())
+    }
+
     fn days(&self, partition: PartitionId, days: Range<u32>) -> Result<Vec<Day>, PortError> {
         Ok(self.partitions.get(partition)?.days(days))
     }

@@ -77,6 +77,21 @@ pub(super) fn day_rows_are_apart(store: &dyn CounterStore) {
     snapshot.scan_day(P0, Day(4), "view", &mut each).expect("a scan");
     snapshot.scan_day(P1, Day(3), "view", &mut each).expect("a scan");
     assert_eq!(found, [("a".to_owned(), 4), ("ab".to_owned(), 5)]);
+    let all = |range| {
+        let mut found = Vec::new();
+        let mut each = |day: Day, event_type: &str, item: &str, row: StoredRow| {
+            found.push((day.0, event_type.to_owned(), item.to_owned(), row.stamp.next_offset.0));
+        };
+        snapshot.scan_days(P0, range, &mut each).expect("a scan");
+        found
+    };
+    let named = |day, event_type: &str, item: &str, n| (day, event_type.into(), item.into(), n);
+    let of_day_3 = [named(3, "like", "a", 3), named(3, "view", "a", 4), named(3, "view", "ab", 5)];
+    assert_eq!(all(3..300), of_day_3);
+    assert_eq!(all(0..u32::MAX).len(), 5);
+    #[expect(clippy::reversed_empty_ranges, reason = "a question may end before it begins")]
+    let backwards = all(9..2);
+    assert_eq!(backwards, []);
     let days = |range| snapshot.days(P0, range).expect("days");
     assert_eq!(days(0..u32::MAX), [2, 3, 300].map(Day));
     assert_eq!(days(3..300), [Day(3)]);
