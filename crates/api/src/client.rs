@@ -8,6 +8,7 @@ mod backups;
 mod bulk;
 mod dead_letters;
 mod error;
+mod keys;
 mod path;
 mod recounts;
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -52,6 +55,8 @@ pub struct SourceStamp<'a> {
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
+    /// `Authorization`, marked as a secret: nothing prints it.
+    authorization: Option<HeaderValue>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     timeout: Duration,
 }
@@ -66,7 +71,7 @@ impl Client {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector());
-        Ok(Self { base, http, timeout: REQUEST_TIMEOUT })
+        Ok(Self { base, authorization: None, http, timeout: REQUEST_TIMEOUT })
     }
 
     /// The same client with another time limit for a request.
@@ -74,6 +79,23 @@ impl Client {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// The same client with a key, `tk_…`, that it sends with every request.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidKey`] when the text has characters that no key has.
+    pub fn with_key(mut self, key: &str) -> Result<Self, ClientError> {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ClientError::InvalidKey)?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
+    }
+
+    /// What is sent as `Authorization`, marked as a secret; none without a key.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// The URL of the server, without a slash at its end.
@@ -196,6 +218,9 @@ impl Client {
         *request.uri_mut() = uri;
         let agent = concat!("tally/", env!("CARGO_PKG_VERSION"));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         Ok(request)
     }

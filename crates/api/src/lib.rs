@@ -7,6 +7,7 @@ mod backups;
 mod bulk;
 mod dead_letters;
 mod explain;
+mod keys;
 mod problem;
 mod recounts;
 mod wire;
@@ -19,6 +20,7 @@ pub use backups::{BackupAnswer, BackupRequest, BackupState, BackupsAnswer};
 pub use bulk::{BulkAnswer, BulkListAnswer, BulkRejected, BulkRejectedLine, BulkState};
 pub use dead_letters::{DeadLetterAnswer, DeadLettersAnswer, LetterState, ReplayedEvent};
 pub use explain::{ColdPart, CorrectionPart, ExplainAnswer, MemoryPart, PartitionPart, RowsPart};
+pub use keys::{CreatedKeyAnswer, KeyAnswer, KeyRequest, KeyState, KeysAnswer};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

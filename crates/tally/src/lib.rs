@@ -12,6 +12,7 @@ mod drill;
 pub mod fuzz;
 mod http;
 mod import;
+mod keys;
 mod load;
 mod recount;
 mod telemetry;

@@ -9,6 +9,7 @@ mod config;
 mod count;
 mod dead_letters;
 mod drill;
+mod keys;
 mod load;
 mod log;
 mod output;
@@ -47,6 +48,7 @@ enum Command {
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Keys(keys::KeysArgs),
     Load(load::LoadArgs),
     Drill(drill::DrillArgs),
     Log(log::LogArgs),
@@ -81,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Log(args) => log::run(&args),

@@ -82,7 +82,13 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let mut interrupt = signal(SignalKind::interrupt())?;
     let router = http::router(tally.parts.clone())?;
     let audit = tally.parts.audit.clone();
-    audit.set_url(audit_url.unwrap_or(&reachable(listener.local_addr()?)))?;
+    let keys = tally.parts.door.keys().clone();
+    let audit_url = audit_url.map_or_else(
+        || Ok(reachable(listener.local_addr()?)),
+        |url| Ok::<_, std::io::Error>(url.to_owned()),
+    )?;
+    audit.set_url(&audit_url, keys.internal_secret().expose())?;
+    let keys = tokio::spawn(keys.follow());
     let audits = settings.audit_interval_ms.map(Duration::from_millis);
     let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
     let recounts = settings.recount_interval_ms.map(Duration::from_millis);
@@ -99,10 +105,10 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
+        audits.iter().chain(&recounts).chain([&keys]).for_each(tokio::task::JoinHandle::abort);
         eprintln!("stopping: finishing what is in flight");
     };
-    http::serve(listener, router, stop).await;
+    http::serve(listener, router, &tally.parts.door, stop).await;
     tally.refuse_events();
     Ok(())
 }

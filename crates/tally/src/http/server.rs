@@ -3,6 +3,7 @@
 mod guarded;
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::door::{Door, Peer};
 use super::problem::Failure;
 use guarded::Guarded;
 
@@ -32,7 +34,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is ready, then finishes what is in flight.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    door: &Door,
+    stop: impl Future<Output = ()>,
+) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stop = std::pin::pin!(stop);
@@ -42,17 +49,18 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
             () = &mut stop => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let Ok((stream, permit)) = accepted else {
+        let Ok((stream, peer, permit)) = accepted else {
             // Usually no file descriptors: some come free.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let peer = door.wants_address().then(|| Peer(peer.ip()));
         // Without it small answers wait for the client's acknowledgement; no harm where it fails.
         let _ = stream.set_nodelay(true);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(Guarded::new(stream)), answering(router.clone()));
+            .serve_connection(TokioIo::new(Guarded::new(stream)), answering(router.clone(), peer));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -70,15 +78,16 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 /// The router as hyper calls it; a handler that panics answers 500 and the connection lives on.
 fn answering(
     router: Router,
+    peer: Option<Peer>,
 ) -> impl Service<
     hyper::Request<Incoming>,
     Response = axum::response::Response,
@@ -86,7 +95,10 @@ fn answering(
     Future: Send,
 > {
     let router = TowerToHyperService::new(router);
-    service_fn(move |request| {
+    service_fn(move |mut request: hyper::Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let answer = AssertUnwindSafe(router.call(request)).catch_unwind();
         async move {
             answer.await.unwrap_or_else(|_| {
