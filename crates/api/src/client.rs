@@ -11,6 +11,11 @@ mod error;
 mod keys;
 mod path;
 mod recounts;
+#[cfg(feature = "client-tls")]
+mod tls;
+#[cfg(not(feature = "client-tls"))]
+#[path = "client/no_tls.rs"]
+mod tls;
 
 use std::time::Duration;
 
@@ -57,21 +62,24 @@ pub struct Client {
     base: String,
     /// `Authorization`, marked as a secret: nothing prints it.
     authorization: Option<HeaderValue>,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    tls: tls::Trust,
+    http: legacy::Client<tls::Connector, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl Client {
-    /// A client of the server at `base_url`, such as `http://127.0.0.1:8080`.
+    /// A client of the server at `base_url`, such as `http://127.0.0.1:8080`. With `https` it trusts the
+    /// certificates that the system trusts.
     ///
     /// # Errors
-    /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is not `http`.
+    /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is neither `http` nor, with the
+    /// feature `client-tls`, `https`;
+    /// [`ClientError::InvalidCertificates`] when TLS cannot be set up.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
         let base = path::check_base(base_url)?;
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector());
-        Ok(Self { base, authorization: None, http, timeout: REQUEST_TIMEOUT })
+        let tls = tls::Trust::of_system(&base)?;
+        let http = client_of(&tls);
+        Ok(Self { base, authorization: None, tls, http, timeout: REQUEST_TIMEOUT })
     }
 
     /// The same client with another time limit for a request.
@@ -79,6 +87,16 @@ impl Client {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// The same client, that trusts the certificates in this PEM text and no others.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidCertificates`] when there is none in it, or one that cannot be read.
+    pub fn with_ca_pem(mut self, pem: &[u8]) -> Result<Self, ClientError> {
+        self.tls = tls::Trust::of_pem(pem)?;
+        self.http = client_of(&self.tls);
+        Ok(self)
     }
 
     /// The same client with a key, `tk_…`, that it sends with every request.
@@ -291,7 +309,17 @@ impl Client {
     }
 }
 
-fn connector() -> HttpConnector {
+fn client_of<B>(tls: &tls::Trust) -> legacy::Client<tls::Connector, B>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(tls.connector())
+}
+
+fn plain_connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -47,8 +47,11 @@ struct PlaceArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// File with the key that opens that server
-    #[arg(long, value_name = "FILE", env = "TALLY_KEY_FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", env = "TALLY_KEY_FILE")]
     key_file: Option<PathBuf>,
+    /// File with the certificates to trust, PEM [default: those that the system trusts]
+    #[arg(long, value_name = "FILE", env = "TALLY_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// The keys file [default: keys.json in the data folder]
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     keys_file: Option<String>,
@@ -117,7 +120,11 @@ enum Keeper {
 impl PlaceArgs {
     fn keeper(&self) -> anyhow::Result<Keeper> {
         if let Some(url) = &self.url {
-            let server = ServerArgs { url: url.clone(), key_file: self.key_file.clone() };
+            let server = ServerArgs {
+                url: url.clone(),
+                key_file: self.key_file.clone(),
+                ca_file: self.ca_file.clone(),
+            };
             return Ok(Keeper::Server(Box::new(server.client()?)));
         }
         let raw = Raw {

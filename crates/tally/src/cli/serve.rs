@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::resolve;
 use super::{Outcome, UsageError};
 use crate::config::{Raw, Resolved};
+use crate::http::{Service, Tls};
 use crate::threads::Duty;
 use crate::wiring::Tally;
 use crate::{http, telemetry};
@@ -77,17 +79,23 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let listener = listen(settings.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", settings.listen)
     })?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let router = http::router(tally.parts.clone())?;
     let audit = tally.parts.audit.clone();
     let keys = tally.parts.door.keys().clone();
-    let audit_url = audit_url.map_or_else(
-        || Ok(reachable(listener.local_addr()?)),
-        |url| Ok::<_, std::io::Error>(url.to_owned()),
-    )?;
-    audit.set_url(&audit_url, keys.internal_secret().expose())?;
+    // The audit does not look through the certificate of a public name at an address of this machine:
+    // with TLS it has a port of its own, which nobody else can reach either.
+    let own = match &tls {
+        Some(_) => Some(listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?),
+        None => None,
+    };
+    let own_url = reachable(own.as_ref().unwrap_or(&listener).local_addr()?);
+    let audit_url = audit_url.unwrap_or(&own_url);
+    audit.set_url(audit_url, keys.internal_secret().expose())?;
     let keys = tokio::spawn(keys.follow());
     let audits = settings.audit_interval_ms.map(Duration::from_millis);
     let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
@@ -108,7 +116,20 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
         audits.iter().chain(&recounts).chain([&keys]).for_each(tokio::task::JoinHandle::abort);
         eprintln!("stopping: finishing what is in flight");
     };
-    http::serve(listener, router, &tally.parts.door, stop).await;
+    let service = Service {
+        router,
+        tells_peers: tally.parts.door.wants_address(),
+        limits: settings.connections,
+        trusted_proxies: settings.door.trusted_proxies.clone(),
+        tls: tls.clone(),
+    };
+    let certificate = tls.map(|tls| tokio::spawn(tls.follow()));
+    let own = own.map(|listener| {
+        let service = Service { tls: None, ..service.clone() };
+        tokio::spawn(http::serve(listener, service, std::future::pending()))
+    });
+    http::serve(listener, service, stop).await;
+    certificate.iter().chain(&own).for_each(tokio::task::JoinHandle::abort);
     tally.refuse_events();
     Ok(())
 }

@@ -18,6 +18,9 @@ pub(crate) struct ServerArgs {
     /// File with the key that opens the server [default: the environment's TALLY_KEY, where set]
     #[arg(long, env = "TALLY_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// File with the certificates to trust, PEM [default: those that the system trusts]
+    #[arg(long, env = "TALLY_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A longer file holds no key.
@@ -26,7 +29,12 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 impl ServerArgs {
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let usage = |error: ClientError| super::UsageError(error.to_string());
-        let client = Client::new(&self.url).map_err(usage)?;
+        let mut client = Client::new(&self.url).map_err(usage)?;
+        if let Some(file) = &self.ca_file {
+            let pem = std::fs::read(file)
+                .with_context(|| format!("the file {} cannot be read", file.display()))?;
+            client = client.with_ca_pem(&pem).map_err(usage)?;
+        }
         Ok(match self.key()? {
             Some(key) => client.with_key(key.expose()).map_err(usage)?,
             None => client,

@@ -9,6 +9,6 @@ pub(crate) mod units;
 
 pub(crate) use raw::{Raw, read_file};
 pub(crate) use resolved::{
-    Compression, Layer, Machine, Origin, Resolved, SettingError, TlsFiles,
+    Compression, ConnectionLimits, Layer, Machine, Origin, Resolved, SettingError, TlsFiles,
     environment,
 };

@@ -111,15 +111,15 @@ pub(crate) struct Raw {
 fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Text {
+    enum Written {
         Number(u64),
         Switch(bool),
-        Text(String),
+        Quoted(String),
     }
-    Ok(Some(match Text::deserialize(value)? {
-        Text::Number(number) => number.to_string(),
-        Text::Switch(switch) => switch.to_string(),
-        Text::Text(text) => text,
+    Ok(Some(match Written::deserialize(value)? {
+        Written::Number(number) => number.to_string(),
+        Written::Switch(switch) => switch.to_string(),
+        Written::Quoted(text) => text,
     }))
 }
 

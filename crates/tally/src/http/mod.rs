@@ -5,6 +5,7 @@
 mod admin;
 mod audits;
 mod backups;
+mod beacon;
 mod body;
 mod bulk;
 mod counts;
@@ -57,7 +58,7 @@ use problem::Failure;
 use crate::recount::Recounts;
 
 pub(crate) use door::{Door, DoorSettings};
-pub(crate) use server::serve;
+pub(crate) use server::{Service, Tls, serve};
 
 /// The parts of Tally that are reached over HTTP.
 #[derive(Clone)]
@@ -118,7 +119,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
 
 /// The paths that need no part of the engine.
 fn static_routes(routes: Routes) -> Routes {
-    welcome::routes(schemas::routes(openapi::routes(routes)))
+    beacon::routes(welcome::routes(schemas::routes(openapi::routes(routes))))
 }
 
 /// What the metrics read at every scrape.

@@ -13,9 +13,12 @@ use model::{Batch, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::config::ConnectionLimits;
 use crate::keys::{Draft, KeyFile, Keyring, Rates, Scopes};
 
 mod doors;
+#[cfg(feature = "tls")]
+mod wire;
 
 const NOW: TimestampMs = TimestampMs(1_795_255_200_000);
 
@@ -152,7 +155,7 @@ impl Server {
     /// With a stand-in for every described path that needs an engine.
     fn start_with_all_paths() -> Self {
         let (keys_dir, clock, door) = Self::door(&DoorSettings::default());
-        Self::over(keys_dir, clock, door, |mut routes| {
+        Self::over(keys_dir, clock, door, None, |mut routes| {
             let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
             for path in document["paths"].as_object().unwrap().keys() {
                 if routes.listed.iter().all(|(listed, _)| listed != path) {
@@ -166,7 +169,7 @@ impl Server {
 
     fn start_with(settings: &DoorSettings) -> Self {
         let (keys_dir, clock, door) = Self::door(settings);
-        Self::over(keys_dir, clock, door, |routes| routes)
+        Self::over(keys_dir, clock, door, None, |routes| routes)
     }
 
     fn door(settings: &DoorSettings) -> (tempfile::TempDir, Arc<HandClock>, Arc<Door>) {
@@ -182,6 +185,7 @@ impl Server {
         keys_dir: tempfile::TempDir,
         clock: Arc<HandClock>,
         door: Arc<Door>,
+        tls: Option<Arc<Tls>>,
         more: impl FnOnce(Routes) -> Routes,
     ) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -197,10 +201,14 @@ impl Server {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
         let router = routes.into_router(Front { metrics, door: door.clone() });
-        let behind = door.clone();
-        runtime.spawn(async move {
-            serve(listener, router, &behind, futures::future::pending()).await;
-        });
+        let service = Service {
+            router,
+            tells_peers: door.wants_address(),
+            limits: ConnectionLimits { total: 2_000, per_address: None },
+            trusted_proxies: Vec::new(),
+            tls,
+        };
+        runtime.spawn(serve(listener, service, futures::future::pending()));
         Self { _runtime: runtime, addr, log, admission, clock, door, _keys_dir: keys_dir }
     }
 

@@ -206,6 +206,10 @@ impl KeyFile {
     /// # Errors
     /// When the file cannot be changed.
     pub(crate) fn revoke(&self, id: KeyId, now: TimestampMs) -> Result<Option<Key>, KeyFileError> {
+        // A key never goes from the file: what is not there need not be looked for under the lock.
+        if self.read()?.iter().all(|key| key.id != id) {
+            return Ok(None);
+        }
         self.change(|keys| {
             let Some(key) = keys.iter_mut().find(|key| key.id == id) else { return Ok(None) };
             key.revoked.get_or_insert(now);

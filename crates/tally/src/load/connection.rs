@@ -31,6 +31,9 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(base_url: &str, authorization: Option<HeaderValue>) -> anyhow::Result<Self> {
         let uri: Uri = base_url.parse().with_context(|| format!("`{base_url}` is no URL"))?;
+        if uri.scheme_str() == Some("https") {
+            anyhow::bail!("the load generator speaks plain HTTP: name a URL with http");
+        }
         let authority = uri.authority().context("the URL has no host")?;
         let address = match authority.port_u16() {
             Some(_) => authority.as_str().to_owned(),

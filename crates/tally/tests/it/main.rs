@@ -8,6 +8,7 @@ mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;
+mod keys;
 mod log_tool;
 mod recount;
 mod retention;
@@ -35,13 +36,18 @@ struct Tally {
 impl Tally {
     /// Starts `tally serve` on a free port and waits until it is ready.
     fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_saying(data_dir, flags, Stdio::null())
+    }
+
+    /// As [`Tally::start`]; what it says of itself goes where it is told.
+    fn start_saying(data_dir: &Path, flags: &[&str], words: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tally"))
             .args(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"])
             .arg(data_dir)
             .args(flags)
             .current_dir(data_dir)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(words)
             .spawn()
             .expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -106,6 +112,25 @@ impl Tally {
         let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(killed.success());
         self.child.wait().expect("it ends").code()
+    }
+}
+
+/// A process that is told to stop, or killed when dropped.
+struct Ended(Child);
+
+impl Ended {
+    fn stop(mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(killed.success());
+        self.0.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressRange]
 }
 
 /// What is limited as one: an IPv6 customer has a /64 of addresses.
-pub(super) fn group(address: IpAddr) -> IpAddr {
+pub(in crate::http) fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address => address,

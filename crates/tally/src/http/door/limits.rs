@@ -107,8 +107,9 @@ impl Limits {
     /// Refuses whoever could not send a single event now, before a body is read.
     pub(super) fn owes_events(&self, accounts: &[Account]) -> Result<(), Wait> {
         let now = self.now_ns();
-        let rates = accounts.iter().filter_map(|account| Some((account.owner, account.events?)));
-        rates.map(|(owner, rate)| self.event_buckets.look(owner, rate, 1, now)).collect()
+        let mut rates =
+            accounts.iter().filter_map(|account| Some((account.owner, account.events?)));
+        rates.try_for_each(|(owner, rate)| self.event_buckets.look(owner, rate, 1, now))
     }
 
     /// Takes from all or from none. Two requests at the same time may both be let in where only one had

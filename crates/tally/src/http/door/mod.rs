@@ -18,6 +18,7 @@ use engine::ports::Clock;
 use super::problem::Failure;
 use crate::keys::{Caller, KeyId, Keyring};
 
+pub(super) use address::group;
 pub(crate) use address::{AddressRange, Peer};
 pub(crate) use cors::Origin;
 pub(super) use cors::allow_reading;
@@ -87,7 +88,7 @@ impl Door {
     }
 
     /// Whether requests are told apart by their address.
-    pub(super) fn wants_address(&self) -> bool {
+    pub(crate) fn wants_address(&self) -> bool {
         self.limits.has_defaults()
     }
 

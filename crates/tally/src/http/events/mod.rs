@@ -74,9 +74,10 @@ impl Format {
         let is = |name| essence.eq_ignore_ascii_case(name);
         if is("application/json") {
             Ok(Self::Json)
-        } else if is("application/x-ndjson") || is("application/ndjson") {
-            Ok(Self::Ndjson)
-        } else if is_public && is("text/plain") {
+        } else if is("application/x-ndjson")
+            || is("application/ndjson")
+            || (is_public && is("text/plain"))
+        {
             Ok(Self::Ndjson)
         } else if is("application/avro") {
             Ok(Self::Avro)
