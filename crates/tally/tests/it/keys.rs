@@ -5,9 +5,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Answer, PATIENCE, Tally};
+use super::{Answer, Tally};
 
-fn run(dir: &Path, args: &[&str], key: Option<&str>) -> Output {
+pub(super) fn run(dir: &Path, args: &[&str], key: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
     command.args(args).current_dir(dir).env_remove("TALLY_KEY").env_remove("TALLY_KEY_FILE");
     if let Some(key) = key {
@@ -16,7 +16,7 @@ fn run(dir: &Path, args: &[&str], key: Option<&str>) -> Output {
     command.output().expect("the binary starts")
 }
 
-fn out(output: &Output) -> String {
+pub(super) fn out(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -177,49 +177,33 @@ fn rates_and_origins_are_settings() {
     assert!(asked.head.contains("access-control-allow-origin: https://shop.example"));
 }
 
-#[cfg(feature = "tls")]
 #[test]
-fn the_audit_and_a_stop_work_with_tls() {
+fn an_address_has_so_many_connections() {
     let dir = tempfile::tempdir().expect("a folder");
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("a file");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
-    let (cert, key) = (cert.to_str().expect("a path"), key.to_str().expect("a path"));
-    let (mut child, words) = {
-        let words = dir.path().join("words.txt");
-        let file = std::fs::File::create(&words).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_tally"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--audit-interval"])
-            .args(["1s", "--log-level", "debug", "--tls-cert", cert, "--tls-key", key])
-            .arg("--data-dir")
-            .arg(dir.path().join("data"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::from(file))
-            .spawn()
-            .expect("the binary starts");
-        (super::Ended(child), words)
-    };
-    let begun = std::time::Instant::now();
-    loop {
-        let said = std::fs::read_to_string(&words).expect("words");
-        assert!(!said.contains("could not be made") && !said.contains("difference"), "{said}");
-        if said.contains("an audit found what it should") {
-            break;
+    let server = Tally::start(dir.path(), &["--connections-per-address", "3"]);
+    let connect = || std::net::TcpStream::connect(server.addr).expect("it listens");
+    let mut held: Vec<_> = (0..3).map(|_| connect()).collect();
+    // Those of the start may be on their way out still.
+    server.wait_until("full", || {
+        let mut one_more = connect();
+        one_more.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("a timeout");
+        let read = std::io::Read::read(&mut one_more, &mut [0]);
+        let is_closed = match &read {
+            Ok(length) => *length == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        };
+        if !is_closed {
+            held.push(one_more);
         }
-        assert!(begun.elapsed() < PATIENCE, "{said}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    let mut line = String::new();
-    let stdout = child.0.stdout.take().expect("it is piped");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
-    let port = line.trim().rsplit(':').next().expect("a port");
-    let url = format!("https://localhost:{port}");
-    let trusted = run(dir.path(), &["count", "a", "--url", &url, "--ca-file", cert], None);
-    assert!(out(&trusted).starts_with('0'));
-    let unknown = run(dir.path(), &["count", "a", "--url", &url], None);
-    assert_eq!(unknown.status.code().map(|code| code > 0), Some(true), "nobody vouches for it");
-    assert_eq!(child.stop(), Some(0));
-    let missing = run(dir.path(), &["serve", "--tls-cert", cert], None);
-    assert_eq!(missing.status.code(), Some(2));
+        is_closed
+    });
+    drop(held);
+    let answers = || {
+        let mut stream = connect();
+        let asked =
+            std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n");
+        let mut first = [0; 4];
+        asked.is_ok() && std::io::Read::read_exact(&mut stream, &mut first).is_ok()
+    };
+    server.wait_until("free again", answers);
 }

@@ -14,6 +14,8 @@ mod recount;
 mod retention;
 mod settings;
 mod sources;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -112,25 +114,6 @@ impl Tally {
         let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(killed.success());
         self.child.wait().expect("it ends").code()
-    }
-}
-
-/// A process that is told to stop, or killed when dropped.
-struct Ended(Child);
-
-impl Ended {
-    fn stop(mut self) -> Option<i32> {
-        let pid = self.0.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(killed.success());
-        self.0.wait().expect("it ends").code()
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

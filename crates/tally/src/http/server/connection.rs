@@ -116,6 +116,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .serve_connection(TokioIo::new(stream), answering(router, peer, None));
     let mut connection = pin!(connection);
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return Ok(ended?),
         _ = told.changed() => connection.as_mut().graceful_shutdown(),
     }
@@ -142,6 +143,7 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut seen = 0;
     loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => return Ok(ended?),
             _ = told.changed() => break,
             () = tokio::time::sleep(IDLE_TIMEOUT) => {

@@ -157,6 +157,10 @@ fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
 
 #[test]
 fn idle_and_slow_connections_leave_the_server_answering() {
+    // Both ends of every connection are in this process.
+    let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    files.current = files.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, files).unwrap();
     let server = Server::start();
     let idle: Vec<_> = (0..1000).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
     let mut slow: Vec<_> = (0..200).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
