@@ -16,6 +16,7 @@ use super::*;
 use crate::config::ConnectionLimits;
 use crate::keys::{Draft, KeyFile, Keyring, Rates, Scopes};
 
+mod binary;
 mod doors;
 #[cfg(feature = "tls")]
 mod wire;

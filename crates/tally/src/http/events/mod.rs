@@ -1,5 +1,6 @@
 //! `POST /v1/events`: one event, many, or a file of them, and the verdict on each.
 
+mod binary;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 pub(crate) mod pool;
@@ -23,6 +24,7 @@ use super::metrics::Metrics;
 use super::params::Params;
 use super::problem::{Failure, json};
 use pool::IngestPool;
+use read::cloud_events::Attributes;
 use read::{EventSink, IdSource, Intake, Verdicts};
 
 /// A body up to this size is parsed where it arrives: handing it over costs more than it saves.
@@ -108,6 +110,8 @@ impl Format {
 /// What the head of a request says of its events.
 struct Told {
     format: Format,
+    /// Where they stand in headers, and the body is the data of one event.
+    attributes: Option<Attributes>,
     encoding: Encoding,
     ids: IdSource,
     stamp: Option<SourceStamp>,
@@ -126,7 +130,11 @@ async fn post_events(
     Params::of(request.uri().query(), &[])?;
     let admitted = request.extensions().get::<Admitted>().cloned();
     let is_public = admitted.as_ref().is_some_and(|admitted| admitted.is_public);
-    let format = Format::of(request.headers(), is_public)?;
+    let attributes = binary::attributes(request.headers())?;
+    let format = match &attributes {
+        Some(_) => Format::CloudEvent,
+        None => Format::of(request.headers(), is_public)?,
+    };
     let encoding = Encoding::of(request.headers())?;
     let ids = ids(request.headers())?;
     let stamp = stamp::stamp(request.headers())?;
@@ -136,7 +144,8 @@ async fn post_events(
     let is_small = body.bytes.len() <= INLINE_BYTES_MAX
         && encoding == Encoding::Identity
         && format != Format::Avro;
-    let batch = ingest.clone().take(Told { format, encoding, ids, stamp, admitted }, body);
+    let batch =
+        ingest.clone().take(Told { format, attributes, encoding, ids, stamp, admitted }, body);
     if is_small { batch.await } else { ingest.pool.run(Box::pin(batch)).await? }
 }
 
@@ -159,11 +168,16 @@ fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
 impl Ingest {
     /// Reads, judges and commits the events of a body. All CPU work lies before the first await.
     async fn take(self: Arc<Self>, told: Told, body: ReadBody) -> Result<Response, Failure> {
-        let Told { format, encoding, ids, stamp, admitted } = told;
+        let Told { format, attributes, encoding, ids, stamp, admitted } = told;
         let body = body.decode(encoding)?;
         let mut batch = stamp::begin(&self.gateway, stamp)?;
         let mut intake = Intake::new(&mut batch, ids);
-        format.read(&body.bytes, &mut intake)?;
+        match &attributes {
+            None => format.read(&body.bytes, &mut intake)?,
+            Some(attributes) => {
+                read::cloud_events::read_binary(attributes, &body.bytes, &mut intake)?;
+            }
+        }
         let verdicts = intake.finish();
         if verdicts.events == 0 {
             let detail = "the body has no event";
