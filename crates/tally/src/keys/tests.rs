@@ -135,6 +135,26 @@ fn writers_at_the_same_time_lose_nothing() {
     assert_eq!(keyring.list().len(), 20);
 }
 
+/// What the first version wrote is read for ever.
+#[test]
+fn the_file_of_version_1_is_read() {
+    let (dir, _, keyring) = open();
+    let file = r#"{"version":1,"keys":[{"id":"0123456789ab","name":"shop",
+        "hash":"sha256:f0b41762abaf1ee560cc9bcb3188486a6fe671635bef79e6fd41a4375360983d",
+        "scopes":["write","read"],"public":false,"created":"2026-11-21T10:00:00Z","expires":null,
+        "revoked":null,"rate_limit_events":5,"rate_limit_requests":null}]}"#;
+    std::fs::write(dir.path().join("keys.json"), file).unwrap();
+    keyring.reload_if_changed();
+    let text = format!("tk_0123456789ab_{}", "5a".repeat(32));
+    let caller = keyring.recognise(text.as_bytes()).unwrap();
+    assert_eq!(caller.scopes, Scopes::WRITE.and(Scopes::READ));
+    assert_eq!(caller.rates, Rates { events: Some(5), requests: None });
+    let later = file.replace("\"version\":1", "\"version\":2");
+    std::fs::write(dir.path().join("keys.json"), later).unwrap();
+    let file = KeyFile::new(dir.path().join("keys.json"));
+    assert!(matches!(file.read(), Err(KeyFileError::Damaged { .. })));
+}
+
 proptest! {
     #[test]
     fn any_text_is_refused_and_any_file_is_read_or_named(text: Vec<u8>, json in ".{0,200}") {
