@@ -15,10 +15,16 @@ mod dead_letters;
 pub mod endpoints;
 mod error;
 mod items;
+mod keys;
 mod path;
 mod recounts;
 pub mod retry;
 mod spool;
+#[cfg(feature = "client-tls")]
+mod tls;
+#[cfg(not(feature = "client-tls"))]
+#[path = "client/no_tls.rs"]
+mod tls;
 pub mod tracker;
 
 use std::time::Duration;
@@ -26,7 +32,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
@@ -66,28 +73,39 @@ pub struct SourceStamp<'a> {
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    /// `Authorization`, marked as a secret: nothing prints it.
+    authorization: Option<HeaderValue>,
+    tls: tls::Trust,
+    http: legacy::Client<tls::Connector, Full<Bytes>>,
     timeout: Duration,
+    connect_timeout: Duration,
     /// The header `Host`, where it is not what the URL says.
     host: Option<HeaderValue>,
 }
 
 impl Client {
-    /// A client of the server at `base_url`, such as `http://127.0.0.1:8080`.
+    /// A client of the server at `base_url`, such as `http://127.0.0.1:8080`. With `https` it trusts the
+    /// certificates that the system trusts.
     ///
     /// # Errors
-    /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is not `http`.
+    /// [`ClientError::InvalidUrl`] when the text is no URL, has no host, or is neither `http` nor, with the
+    /// feature `client-tls`, `https`;
+    /// [`ClientError::InvalidCertificates`] when TLS cannot be set up.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
         let base = path::check_base(base_url)?;
-        let http = pool(CONNECT_TIMEOUT);
-        Ok(Self { base, http, timeout: REQUEST_TIMEOUT, host: None })
+        let tls = tls::Trust::of_system(&base)?;
+        let connect_timeout = CONNECT_TIMEOUT;
+        let http = client_of(&tls, connect_timeout);
+        let (timeout, authorization, host) = (REQUEST_TIMEOUT, None, None);
+        Ok(Self { base, authorization, tls, http, timeout, connect_timeout, host })
     }
 
     /// The same client with another time limit for opening a connection, and connections of its
     /// own.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.http = pool(timeout);
+        self.connect_timeout = timeout;
+        self.http = client_of(&self.tls, timeout);
         self
     }
 
@@ -105,6 +123,33 @@ impl Client {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// The same client, that trusts the certificates in this PEM text and no others.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidCertificates`] when there is none in it, or one that cannot be read.
+    pub fn with_ca_pem(mut self, pem: &[u8]) -> Result<Self, ClientError> {
+        self.tls = tls::Trust::of_pem(pem)?;
+        self.http = client_of(&self.tls, self.connect_timeout);
+        Ok(self)
+    }
+
+    /// The same client with a key, `tk_…`, that it sends with every request.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidKey`] when the text has characters that no key has.
+    pub fn with_key(mut self, key: &str) -> Result<Self, ClientError> {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ClientError::InvalidKey)?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
+    }
+
+    /// What is sent as `Authorization`, marked as a secret; none without a key.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// The URL of the server, without a slash at its end.
@@ -227,6 +272,9 @@ impl Client {
         *request.uri_mut() = uri;
         let agent = concat!("tally/", env!("CARGO_PKG_VERSION"));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(host) = &self.host {
             request.headers_mut().insert(HOST, host.clone());
@@ -302,13 +350,17 @@ impl Client {
     }
 }
 
-fn pool(connect_timeout: Duration) -> legacy::Client<HttpConnector, Full<Bytes>> {
+fn client_of<B>(tls: &tls::Trust, connect_timeout: Duration) -> legacy::Client<tls::Connector, B>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .build(connector(connect_timeout))
+        .build(tls.connector(connect_timeout))
 }
 
-fn connector(connect_timeout: Duration) -> HttpConnector {
+fn plain_connector(connect_timeout: Duration) -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(connect_timeout));

@@ -21,6 +21,7 @@ mod counters;
 mod dead_letters;
 mod explain;
 mod items;
+mod keys;
 mod problem;
 mod recounts;
 mod wire;
@@ -39,6 +40,7 @@ pub use items::{
     ChannelReportAnswer, ItemDetailsAnswer, ItemReportAnswer, LiveCount, TrendingAnswer,
     TrendingItem, TypeTotal, ViewsReport,
 };
+pub use keys::{CreatedKeyAnswer, KeyAnswer, KeyRequest, KeyState, KeysAnswer};
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

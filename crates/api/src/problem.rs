@@ -125,6 +125,12 @@ problem_codes! {
     Conflict => "conflict", 409, "The request does not fit the state of things";
     /// The record cannot be read as it is; a replay needs a corrected event.
     UnreadableRecord => "unreadable_record", 422, "The record cannot be read";
+    /// The server wants a key, and there was none, or one that is wrong, revoked or expired.
+    Unauthorized => "unauthorized", 401, "The request needs a valid key";
+    /// The key is good, but not for this.
+    Forbidden => "forbidden", 403, "The key does not allow this";
+    /// More than the rate of the key or of the address; nothing was written.
+    RateLimited => "rate_limited", 429, "Too many events or requests";
     /// Another request of the same source is under way; nothing of this one was written.
     SourceBusy => "source_busy", 429, "Another request of this source is under way";
     /// A partition knows as many sources as it can; nothing was written.
@@ -133,6 +139,8 @@ problem_codes! {
     BackupUnderWay => "backup_under_way", 409, "A backup is under way";
     /// The folder is not absolute, not empty, within the data folder, or cannot be written.
     InvalidFolder => "invalid_folder", 422, "The folder is not valid";
+    /// The key that is wanted cannot be; the detail says why.
+    InvalidKey => "invalid_key", 422, "The key is not valid";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

@@ -13,6 +13,7 @@ mod drill;
 pub mod fuzz;
 mod http;
 mod import;
+mod keys;
 mod load;
 mod recount;
 mod telemetry;

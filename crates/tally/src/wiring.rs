@@ -16,7 +16,7 @@ use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
@@ -38,7 +38,8 @@ use crate::backups::Backups;
 use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
-use crate::http::{Live, Parts};
+use crate::http::{Door, Live, Parts};
+use crate::keys::{KeyFile, Keyring};
 use crate::recount::Recounts;
 use crate::threads::Duty;
 
@@ -81,6 +82,8 @@ impl Tally {
             Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
             None => clock,
         };
+        let keys = Arc::new(open_keys(settings, &clock)?);
+        let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
         let store = open_store(dir)?;
         let log = open_log(settings, &clock, &*store)?;
         let details = open_details(dir)?;
@@ -145,6 +148,7 @@ impl Tally {
             backups,
             audit,
             bulk,
+            door,
             data_dir,
         };
         Ok(Self { parts, cold_days, _lock: lock })
@@ -321,6 +325,26 @@ fn archive_owner(dir: &Path) -> anyhow::Result<String> {
         );
     }
     Ok(found)
+}
+
+/// The keys, where whoever can reach the server needs one, or may do without.
+fn open_keys(settings: &Resolved, clock: &Arc<dyn Clock>) -> anyhow::Result<Keyring> {
+    let keys = Keyring::open(KeyFile::new(settings.keys_file.clone()), clock.clone())?;
+    let is_local = settings.listen.ip().to_canonical().is_loopback();
+    ensure!(
+        keys.is_closed() || is_local || settings.is_anonymous_allowed,
+        "{} can be reached from other machines, and there is no key in {}: make one with `tally keys \
+         create --scope write,read,admin`, or listen on 127.0.0.1, or allow everybody everything with \
+         --allow-anonymous",
+        settings.listen,
+        keys.path().display()
+    );
+    Ok(keys)
+}
+
+/// The wall clock, for commands that write down when something was done.
+pub(crate) fn wall_now() -> TimestampMs {
+    SystemClock::start().now().wall
 }
 
 /// The clocks of this machine.

@@ -9,8 +9,6 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Method, Request};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::mpsc;
 
 use super::{Client, ClientError, header};
@@ -77,9 +75,7 @@ impl Client {
             head.headers.insert(CONTENT_ENCODING, header(encoding)?);
         }
         let body = Pieces { receiver: pieces, left: file.bytes };
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(super::connector(super::CONNECT_TIMEOUT));
+        let http = super::client_of(&self.tls, self.connect_timeout);
         let timeout = self.timeout + Duration::from_secs(file.bytes / RATE_MIN);
         let exchange = http.request(Request::from_parts(head, body));
         self.parse(&self.read_answer(exchange, timeout).await?)

@@ -59,6 +59,27 @@ pub struct EndpointOptions {
     pub resolve_interval: Duration,
     /// The longest that a server's `Retry-After` is believed.
     pub retry_after_most: Duration,
+    /// The key that every request carries, where the servers want one.
+    pub key: Option<Key>,
+    /// Certificates in PEM, to be trusted instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+/// A key that opens a server, `tk_…`. Nothing prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Takes the text of a key.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
 }
 
 impl EndpointOptions {
@@ -73,6 +94,8 @@ impl EndpointOptions {
             health_interval: Duration::from_secs(5),
             resolve_interval: Duration::from_secs(30),
             retry_after_most: Duration::from_secs(60),
+            key: None,
+            ca_pem: None,
         }
     }
 }

@@ -24,6 +24,15 @@ pub enum ClientError {
         /// As given.
         value: String,
     },
+    /// The key has characters that no key has.
+    #[error("the key cannot be sent: it has characters that no key has")]
+    InvalidKey,
+    /// The certificates to trust cannot be used.
+    #[error("the certificates to trust cannot be used: {reason}")]
+    InvalidCertificates {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// No connection; nothing was sent.
     #[error(
         "cannot connect to {url}: is a server running there? Start one with `tally serve`, or name another \
@@ -93,9 +102,11 @@ impl ClientError {
             Self::Connect { .. } | Self::Interrupted { .. } | Self::Timeout { .. } => true,
             Self::Problem { problem, .. } => is_retryable_status(problem.status),
             Self::UnexpectedStatus { status, .. } => is_retryable_status(*status),
-            Self::InvalidUrl { .. } | Self::InvalidHeader { .. } | Self::UnexpectedBody { .. } => {
-                false
-            }
+            Self::InvalidUrl { .. }
+            | Self::InvalidHeader { .. }
+            | Self::InvalidKey
+            | Self::InvalidCertificates { .. }
+            | Self::UnexpectedBody { .. } => false,
         }
     }
 
@@ -112,7 +123,10 @@ impl ClientError {
     /// A short stable name for tables of errors: the problem code where there is one.
     pub fn code(&self) -> &str {
         match self {
-            Self::InvalidUrl { .. } | Self::InvalidHeader { .. } => "invalid_request",
+            Self::InvalidUrl { .. }
+            | Self::InvalidHeader { .. }
+            | Self::InvalidKey
+            | Self::InvalidCertificates { .. } => "invalid_request",
             Self::Connect { .. } => "connect",
             Self::Interrupted { .. } => "interrupted",
             Self::Timeout { .. } => "timeout",

@@ -95,7 +95,7 @@ async fn an_answer_that_never_comes_is_a_timeout() {
 fn a_wrong_url_says_what_is_wrong() {
     for (url, says) in [
         ("127.0.0.1:8080", "http://"),
-        ("https://example.org", "TLS"),
+        ("ftp://example.org", "http"),
         ("http://", "http://"),
         ("http://a?b", "query"),
     ] {

@@ -100,12 +100,12 @@ impl LiveAudit {
         &self.audits
     }
 
-    /// Says where the server listens; the first call counts.
+    /// Says where the server listens and which key opens it; the first call counts.
     ///
     /// # Errors
-    /// When that is no URL.
-    pub(crate) fn set_url(&self, url: &str) -> Result<(), ClientError> {
-        let client = Client::new(url)?.with_timeout(REQUEST_TIMEOUT);
+    /// When that is no URL or no key.
+    pub(crate) fn set_url(&self, url: &str, key: &str) -> Result<(), ClientError> {
+        let client = Client::new(url)?.with_key(key)?.with_timeout(REQUEST_TIMEOUT);
         // A second call changes nothing.
         let _ = self.client.set(client);
         Ok(())

@@ -137,7 +137,7 @@ async fn show(
     output::print(&greeting(args, &options.url, &videos, folder))?;
     let progress = Progress::default();
     let (ended, served_until) = tokio::sync::oneshot::channel::<()>();
-    let serving = serve::answer(listener, settings, tally, None, async {
+    let serving = serve::answer((listener, None), settings, tally, None, async {
         // Also when the sender is dropped.
         let _ = served_until.await;
     });

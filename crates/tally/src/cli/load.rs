@@ -142,6 +142,7 @@ impl LoadArgs {
         };
         Ok(LoadOptions {
             url: self.server.client()?.base_url().to_owned(),
+            key: self.server.key()?,
             path: self.path.clone(),
             generator,
             batch: self.batch,

@@ -12,6 +12,7 @@ mod demo;
 mod drill;
 mod glyphs;
 mod items;
+mod keys;
 mod load;
 mod log;
 mod output;
@@ -59,6 +60,7 @@ enum Command {
     Report(report::ReportArgs),
     Items(items::ItemsArgs),
     Sql(Box<sql::SqlArgs>),
+    Keys(keys::KeysArgs),
     Load(load::LoadArgs),
     Demo(demo::DemoArgs),
     Drill(drill::DrillArgs),
@@ -98,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Items(args) => items::run(&args),
         Command::Sql(args) => sql::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Drill(args) => drill::run(&args),

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::resolve;
 use super::{Outcome, UsageError};
 use crate::config::{Raw, Resolved};
+use crate::http::{Service, Tls};
 use crate::threads::Duty;
 use crate::wiring::Tally;
 use crate::{http, telemetry};
@@ -77,7 +79,9 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let listener = listen(settings.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", settings.listen)
     })?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     println!("listening on {url}");
@@ -92,12 +96,12 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
             _ = interrupt.recv() => {}
         }
     };
-    answer(listener, settings, tally, audit_url, until).await
+    answer((listener, tls), settings, tally, audit_url, until).await
 }
 
 /// Answers requests, audits and recounts until something is ready; then accepts no event any more.
 pub(super) async fn answer(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     settings: &Resolved,
     tally: &Tally,
     audit_url: Option<&str>,
@@ -105,7 +109,17 @@ pub(super) async fn answer(
 ) -> anyhow::Result<()> {
     let router = http::router(tally.parts.clone())?;
     let audit = tally.parts.audit.clone();
-    audit.set_url(audit_url.unwrap_or(&reachable(listener.local_addr()?)))?;
+    let keys = tally.parts.door.keys().clone();
+    // The audit does not look through the certificate of a public name at an address of this machine:
+    // with TLS it has a port of its own, which nobody else can reach either.
+    let own = match &tls {
+        Some(_) => Some(listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?),
+        None => None,
+    };
+    let own_url = reachable(own.as_ref().unwrap_or(&listener).local_addr()?);
+    let audit_url = audit_url.unwrap_or(&own_url);
+    audit.set_url(audit_url, keys.internal_secret().expose())?;
+    let keys = tokio::spawn(keys.follow());
     let audits = settings.audit_interval_ms.map(Duration::from_millis);
     let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
     let recounts = settings.recount_interval_ms.map(Duration::from_millis);
@@ -113,11 +127,24 @@ pub(super) async fn answer(
     let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
     let stop = async {
         until.await;
-        audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);
+        audits.iter().chain(&recounts).chain([&keys]).for_each(tokio::task::JoinHandle::abort);
         tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");
     };
-    http::serve(listener, router, stop).await;
+    let service = Service {
+        router,
+        tells_peers: tally.parts.door.wants_address(),
+        limits: settings.connections,
+        trusted_proxies: settings.door.trusted_proxies.clone(),
+        tls: tls.clone(),
+    };
+    let certificate = tls.map(|tls| tokio::spawn(tls.follow()));
+    let own = own.map(|listener| {
+        let service = Service { tls: None, ..service.clone() };
+        tokio::spawn(http::serve(listener, service, std::future::pending()))
+    });
+    http::serve(listener, service, stop).await;
+    certificate.iter().chain(&own).for_each(tokio::task::JoinHandle::abort);
     tally.refuse_events();
     Ok(())
 }

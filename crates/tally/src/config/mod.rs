@@ -1,5 +1,6 @@
 //! Settings: flags over environment over file over defaults, checked before anything starts.
 
+mod door;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod raw;
@@ -8,5 +9,6 @@ pub(crate) mod units;
 
 pub(crate) use raw::{Raw, read_file};
 pub(crate) use resolved::{
-    Compression, Layer, Machine, Origin, Resolved, SettingError, environment,
+    Compression, ConnectionLimits, Layer, Machine, Origin, Resolved, SettingError, TlsFiles,
+    environment,
 };

@@ -71,6 +71,41 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) query_cache: Option<String>,
+    /// File of the keys that open this server [default: keys.json in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<String>,
+    /// Serve addresses beyond this machine without any key [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) allow_anonymous: Option<String>,
+    /// Events a second of a key, and of an address without one, or none [default: none]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) rate_limit_events: Option<String>,
+    /// Requests a second of a key, and of an address without one, or none [default: none]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) rate_limit_requests: Option<String>,
+    /// Proxies whose X-Forwarded-For is believed: addresses or ranges, with commas [default: none]
+    #[arg(long, value_name = "RANGES")]
+    pub(crate) trusted_proxies: Option<String>,
+    /// Pages whose scripts may use this server: origins with commas, * or none [default: none]
+    #[arg(long, value_name = "ORIGINS")]
+    pub(crate) cors_origins: Option<String>,
+    /// File of the certificate chain, PEM: serves HTTPS; read again when it changes [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<String>,
+    /// File of the certificate's private key, PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<String>,
+    /// Connections at a time; more wait to be accepted [default: 10000]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) connections_max: Option<String>,
+    /// Connections at a time of one address, trusted proxies aside, or none [default: none]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) connections_per_address: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -80,19 +115,21 @@ pub(crate) struct Raw {
 fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Text {
+    enum Written {
         Number(u64),
-        Text(String),
+        Switch(bool),
+        Quoted(String),
     }
-    Ok(Some(match Text::deserialize(value)? {
-        Text::Number(number) => number.to_string(),
-        Text::Text(text) => text,
+    Ok(Some(match Written::deserialize(value)? {
+        Written::Number(number) => number.to_string(),
+        Written::Switch(switch) => switch.to_string(),
+        Written::Quoted(text) => text,
     }))
 }
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 19] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 29] {
         [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -112,6 +149,16 @@ impl Raw {
             ("audit_interval", &self.audit_interval),
             ("recount_interval", &self.recount_interval),
             ("query_cache", &self.query_cache),
+            ("keys_file", &self.keys_file),
+            ("allow_anonymous", &self.allow_anonymous),
+            ("rate_limit_events", &self.rate_limit_events),
+            ("rate_limit_requests", &self.rate_limit_requests),
+            ("trusted_proxies", &self.trusted_proxies),
+            ("cors_origins", &self.cors_origins),
+            ("tls_cert", &self.tls_cert),
+            ("tls_key", &self.tls_key),
+            ("connections_max", &self.connections_max),
+            ("connections_per_address", &self.connections_per_address),
             ("log_level", &self.log_level),
         ]
     }

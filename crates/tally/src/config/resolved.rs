@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use model::Retention;
 use model::limits::{DEDUP_MINUTES_MAX, PARTITIONS_MAX};
 
+use super::door;
 use super::raw::Raw;
 use super::units::{format_duration_ms, format_size, parse_duration_ms, parse_size};
+use crate::http::DoorSettings;
 
 /// Least size of a log file: it must hold the largest batch of records.
 const SEGMENT_BYTES_MIN: u64 = 8 << 20;
@@ -94,6 +96,24 @@ impl Machine {
     }
 }
 
+/// Where a server's certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// The chain, PEM.
+    pub(crate) cert: PathBuf,
+    /// The private key, PEM.
+    pub(crate) key: PathBuf,
+}
+
+/// How many connections are served at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// More wait to be accepted.
+    pub(crate) total: usize,
+    /// More of one address are closed at once; none sets no bound.
+    pub(crate) per_address: Option<usize>,
+}
+
 /// Settings that can be used as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
@@ -121,20 +141,28 @@ pub(crate) struct Resolved {
     pub(crate) recount_interval_ms: Option<u64>,
     /// None where every answer is made.
     pub(crate) query_cache_bytes: Option<u64>,
+    /// The keys that open the server.
+    pub(crate) keys_file: PathBuf,
+    /// Whether addresses beyond this machine are served without any key.
+    pub(crate) is_anonymous_allowed: bool,
+    pub(crate) door: DoorSettings,
+    /// None serves plain HTTP.
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) log_level: String,
     /// Name, effective value and origin of every setting.
     pub(crate) shown: Vec<(&'static str, String, Origin)>,
 }
 
 /// One setting on its way from text.
-struct Setting {
-    name: &'static str,
-    text: String,
-    origin: Origin,
+pub(super) struct Setting {
+    pub(super) name: &'static str,
+    pub(super) text: String,
+    pub(super) origin: Origin,
 }
 
 impl Setting {
-    fn refuse(&self, allowed: &str) -> SettingError {
+    pub(super) fn refuse(&self, allowed: &str) -> SettingError {
         let Self { name, text, origin } = self;
         let origin = match origin {
             Origin::Flag => format!("the flag --{}", name.replace('_', "-")),
@@ -195,9 +223,10 @@ impl Resolved {
             let (text, origin) = set.unwrap_or((default, Origin::Default));
             settings.push(Setting { name, text, origin });
         }
-        place_archive(&mut settings);
+        place_in_data_dir(&mut settings, "archive", "archive");
+        place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 19] =
+        let settings: [Setting; 29] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -218,6 +247,16 @@ impl Resolved {
             audit_interval,
             recount_interval,
             query_cache,
+            keys_file,
+            allow_anonymous,
+            rate_limit_events,
+            rate_limit_requests,
+            trusted_proxies,
+            cors_origins,
+            tls_cert,
+            tls_key,
+            connections_max,
+            connections_per_address,
             log_level,
         ] = settings;
         let fixed = partitions.origin != Origin::Default;
@@ -260,6 +299,22 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
             },
+            keys_file: door::file(&keys_file)?,
+            is_anonymous_allowed: door::switch(&allow_anonymous)?,
+            door: DoorSettings {
+                rate_events: door::rate(&rate_limit_events)?,
+                rate_requests: door::rate(&rate_limit_requests)?,
+                trusted_proxies: door::list(&trusted_proxies)?,
+                cors_origins: door::list(&cors_origins)?,
+            },
+            tls: door::tls(&tls_cert, &tls_key)?,
+            connections: ConnectionLimits {
+                total: door::connections(&connections_max)?,
+                per_address: match connections_per_address.text.as_str() {
+                    "none" => None,
+                    _ => Some(door::connections(&connections_per_address)?),
+                },
+            },
             log_level: if crate::telemetry::is_filter(&log_level.text) {
                 log_level.text
             } else {
@@ -294,11 +349,21 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         audit_interval: get("audit_interval"),
         recount_interval: get("recount_interval"),
         query_cache: get("query_cache"),
+        keys_file: get("keys_file"),
+        allow_anonymous: get("allow_anonymous"),
+        rate_limit_events: get("rate_limit_events"),
+        rate_limit_requests: get("rate_limit_requests"),
+        trusted_proxies: get("trusted_proxies"),
+        cors_origins: get("cors_origins"),
+        tls_cert: get("tls_cert"),
+        tls_key: get("tls_key"),
+        connections_max: get("connections_max"),
+        connections_per_address: get("connections_per_address"),
         log_level: get("log_level"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 19] {
+fn defaults(machine: Machine) -> [(&'static str, String); 29] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -312,13 +377,23 @@ fn defaults(machine: Machine) -> [(&'static str, String); 19] {
         ("log_retention_bytes", "none".into()),
         ("retention_minute", "7d".into()),
         ("retention_hour", "90d".into()),
-        ("archive", String::new()), // see `place_archive`
+        ("archive", String::new()), // see `place_in_data_dir`
         ("raw_retention", "14d".into()),
         ("segment_bytes", "64MiB".into()),
         ("log_compression", "lz4".into()),
         ("audit_interval", "60s".into()),
         ("recount_interval", "24h".into()),
         ("query_cache", "32MiB".into()),
+        ("keys_file", String::new()), // see `place_in_data_dir`
+        ("allow_anonymous", "false".into()),
+        ("rate_limit_events", "none".into()),
+        ("rate_limit_requests", "none".into()),
+        ("trusted_proxies", "none".into()),
+        ("cors_origins", "none".into()),
+        ("tls_cert", "none".into()),
+        ("tls_key", "none".into()),
+        ("connections_max", "10000".into()),
+        ("connections_per_address", "none".into()),
         ("log_level", "info".into()),
     ]
 }
@@ -330,13 +405,13 @@ fn folder(setting: &Setting) -> Result<PathBuf, SettingError> {
     Ok(PathBuf::from(&setting.text))
 }
 
-/// The archive that nobody placed is a folder in the data folder.
-fn place_archive(settings: &mut [Setting]) {
+/// What nobody placed is in the data folder.
+fn place_in_data_dir(settings: &mut [Setting], name: &str, place: &str) {
     let text = |name| settings.iter().find(|s: &&Setting| s.name == name).map(|s| s.text.clone());
     let Some(data_dir) = text("data_dir") else { return };
-    let archive = settings.iter_mut().find(|setting| setting.name == "archive");
-    if let Some(archive) = archive.filter(|archive| archive.origin == Origin::Default) {
-        archive.text = Path::new(&data_dir).join("archive").display().to_string();
+    let placed = settings.iter_mut().find(|setting| setting.name == name);
+    if let Some(placed) = placed.filter(|placed| placed.origin == Origin::Default) {
+        placed.text = Path::new(&data_dir).join(place).display().to_string();
     }
 }
 
@@ -430,7 +505,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 22] = [
+        let cases: [(&str, Change); 34] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -452,13 +527,27 @@ mod tests {
             ("recount_interval", |raw| raw.recount_interval = Some("10ms".into())),
             ("query_cache", |raw| raw.query_cache = Some("1KiB".into())),
             ("query_cache", |raw| raw.query_cache = Some("some".into())),
+            ("keys_file", |raw| raw.keys_file = Some(String::new())),
+            ("allow_anonymous", |raw| raw.allow_anonymous = Some("maybe".into())),
+            ("rate_limit_events", |raw| raw.rate_limit_events = Some("0".into())),
+            ("rate_limit_requests", |raw| raw.rate_limit_requests = Some("fast".into())),
+            ("trusted_proxies", |raw| raw.trusted_proxies = Some("10.0.0.0/33".into())),
+            ("trusted_proxies", |raw| raw.trusted_proxies = Some("10.0.0.1,proxy".into())),
+            ("cors_origins", |raw| raw.cors_origins = Some("example.org".into())),
+            ("cors_origins", |raw| raw.cors_origins = Some("https://a.org/x".into())),
+            ("tls_key", |raw| raw.tls_cert = Some("a.pem".into())),
+            ("tls_cert", |raw| raw.tls_key = Some("a.pem".into())),
+            ("connections_max", |raw| raw.connections_max = Some("0".into())),
+            ("connections_per_address", |raw| raw.connections_per_address = Some("x".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
         ];
         for (name, change) in cases {
             let layers = [layer(Origin::Environment, change)];
             let error = Resolved::resolve(&layers, MACHINE).unwrap_err().to_string();
             assert!(error.contains(&format!("`{name}`")), "{error}");
-            assert!(error.contains(&variable(name)) && error.contains("must"), "{error}");
+            assert!(error.contains("must"), "{error}");
+            let is_default = error.contains("from the default");
+            assert!(is_default || error.contains(&variable(name)), "{error}");
         }
     }
 

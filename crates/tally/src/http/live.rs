@@ -28,17 +28,16 @@ use super::Routes;
 use super::items::item_of;
 use super::params::Params;
 use super::problem::Failure;
-use super::server::CONNECTIONS_MAX;
 
 /// How often a number is looked at, and pushed at most.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long nothing may be sent: a connection whose other end has gone is found out, and proxies do
 /// not give it up.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Most listeners at a time. Each holds a connection, of which more than half stay for others; should
-/// each listen to another number, all looks together take a fifth of a core.
+/// Most listeners at a time. Each holds a connection, of which more than half stay for others where
+/// `connections_max` is what it is by default; should each listen to another number, all looks
+/// together take a fifth of a core.
 const LISTENERS_MAX: usize = 4_000;
-const _: () = assert!(LISTENERS_MAX * 2 < CONNECTIONS_MAX);
 
 /// What is listened to: an item and an event type.
 type Topic = (String, String);

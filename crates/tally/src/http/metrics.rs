@@ -7,7 +7,6 @@ use std::time::Instant;
 use api::ProblemCode;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::answers::CacheFigures;
@@ -127,31 +126,42 @@ impl Metrics {
     }
 }
 
-/// Measures every request.
-pub(super) async fn measure(
-    State(metrics): State<Arc<Metrics>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    // Methods are free text on the wire; labels are not.
-    let method = match request.method().as_str() {
-        method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => method,
-        _ => "other",
-    };
-    let method = method.to_owned();
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let response = next.run(request).await;
-    let status = u32::from(response.status().as_u16());
-    if status >= 500 {
-        let code = response.extensions().get::<ProblemCode>().map_or("none", |code| code.as_str());
-        metrics.errors.get_or_create(&CodeLabel { code }).inc();
+/// A request that is being measured.
+pub(super) struct Measured {
+    started: Instant,
+    method: String,
+    route: String,
+}
+
+impl Metrics {
+    /// Begins to measure a request.
+    pub(super) fn measure(&self, request: &Request) -> Measured {
+        let started = Instant::now();
+        // Methods are free text on the wire; labels are not.
+        let method = match request.method().as_str() {
+            method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => method,
+            _ => "other",
+        };
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+        Measured { started, method: method.to_owned(), route }
     }
-    let labels = RouteLabels { method: method.clone(), route: route.clone() };
-    metrics.durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
-    metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
-    response
+}
+
+impl Measured {
+    /// Counts the request and its answer.
+    pub(super) fn end(self, metrics: &Metrics, response: &Response) {
+        let Self { started, method, route } = self;
+        let status = u32::from(response.status().as_u16());
+        if status >= 500 {
+            let code = response.extensions().get::<ProblemCode>();
+            let code = code.map_or("none", |code| code.as_str());
+            metrics.errors.get_or_create(&CodeLabel { code }).inc();
+        }
+        let labels = RouteLabels { method: method.clone(), route: route.clone() };
+        metrics.durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {

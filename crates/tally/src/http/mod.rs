@@ -7,6 +7,7 @@ mod admin;
 mod again;
 mod audits;
 mod backups;
+mod beacon;
 mod body;
 mod bulk;
 mod counters;
@@ -14,12 +15,14 @@ mod counts;
 mod dashboard;
 mod dead_letters;
 pub(crate) mod details;
+mod door;
 pub(crate) mod events;
 mod explain;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
 mod items;
+mod keys;
 mod live;
 mod metrics;
 mod openapi;
@@ -38,8 +41,10 @@ use std::sync::Arc;
 
 use api::ProblemCode;
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use engine::admission::Admission;
 use engine::answers::Answers;
@@ -61,8 +66,9 @@ use problem::Failure;
 
 use crate::recount::Recounts;
 
+pub(crate) use door::{Door, DoorSettings};
 pub(crate) use live::Live;
-pub(crate) use server::serve;
+pub(crate) use server::{Service, Tls, serve};
 
 /// The parts of Tally that are reached over HTTP.
 #[derive(Clone)]
@@ -82,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) recounts: Arc<Recounts>,
     pub(crate) backups: Arc<Backups>,
     pub(crate) audit: Arc<LiveAudit>,
+    pub(crate) door: Arc<Door>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -96,6 +103,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         budget: budget.clone(),
         metrics: metrics.clone(),
     });
+    let keys_budget = budget.clone();
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
@@ -122,9 +130,11 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
     let routes = audits::routes(routes, &parts.audit);
     let routes = backups::routes(routes, &Arc::new(taking));
+    let keys = keys::KeyPaths { keys: parts.door.keys().clone(), budget: keys_budget };
+    let routes = keys::routes(routes, &Arc::new(keys));
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
-    Ok(routes.into_router(metrics))
+    Ok(routes.into_router(Front { metrics, door: parts.door }))
 }
 
 /// The paths that show item details, alone or beside counts.
@@ -140,7 +150,7 @@ fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes 
 
 /// The paths that need no part of the engine.
 fn static_routes(routes: Routes) -> Routes {
-    dashboard::routes(schemas::routes(openapi::routes(routes)))
+    beacon::routes(dashboard::routes(schemas::routes(openapi::routes(routes))))
 }
 
 /// What is kept of the last minutes.
@@ -196,11 +206,45 @@ impl Routes {
     }
 
     /// The router, with problems for what it has not.
-    fn into_router(self, metrics: Arc<Metrics>) -> Router {
+    fn into_router(self, front: Front) -> Router {
         self.router
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
-            .layer(from_fn_with_state(metrics, metrics::measure))
+            .layer(from_fn_with_state(Arc::new(front), measure))
+    }
+}
+
+/// What every request passes on its way in and out.
+struct Front {
+    metrics: Arc<Metrics>,
+    door: Arc<Door>,
+}
+
+/// Measures a request, also one that is turned away.
+async fn measure(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let measured = front.metrics.measure(&request);
+    let response = front.pass(request, next).await;
+    measured.end(&front.metrics, &response);
+    response
+}
+
+impl Front {
+    /// The answer of the door, or that of the path behind it.
+    async fn pass(&self, mut request: Request, next: Next) -> Response {
+        let cors = self.door.cors();
+        let reader = cors.reader(&request);
+        let preflight = reader.as_ref().and_then(|_| cors.preflight(&request));
+        let mut response = match preflight {
+            Some(response) => response,
+            None => match self.door.admit(&mut request) {
+                Ok(()) => next.run(request).await,
+                Err(refused) => refused.into_response(),
+            },
+        };
+        if let Some(origin) = reader {
+            door::allow_reading(origin, &mut response);
+        }
+        response
     }
 }
 

@@ -21,11 +21,22 @@ pub(crate) struct Failure {
     detail: String,
     rejected: Vec<RejectedEvent>,
     closes: bool,
+    /// What `WWW-Authenticate` says.
+    challenge: Option<&'static str>,
+    /// Seconds, where it is known when the same would pass.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), rejected: Vec::new(), closes: false }
+        Self {
+            code,
+            detail: detail.into(),
+            rejected: Vec::new(),
+            closes: false,
+            challenge: None,
+            retry_after: None,
+        }
     }
 
     /// The refusal of a query parameter or header, which the detail names.
@@ -42,6 +53,18 @@ impl Failure {
     /// Ends the connection: the rest of the body is not going to be read.
     pub(crate) fn closing(mut self) -> Self {
         self.closes = true;
+        self
+    }
+
+    /// Says how to show who one is.
+    pub(crate) fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    /// Says in how many seconds the same would pass.
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -113,7 +136,11 @@ impl IntoResponse for Failure {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.code.is_retryable() {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            let retry_after = self.retry_after.map_or(RETRY_AFTER, HeaderValue::from);
+            headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.closes {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

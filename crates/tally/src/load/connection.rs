@@ -8,7 +8,7 @@ use api::client::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,20 +20,26 @@ pub(super) struct Peer {
     address: String,
     /// For the header.
     host: HeaderValue,
+    /// For the header; marked as a secret.
+    authorization: Option<HeaderValue>,
     /// Before every path; empty for most.
     prefix: String,
 }
 
 impl Peer {
-    pub(super) fn new(base_url: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(base_url: &str, authorization: Option<HeaderValue>) -> anyhow::Result<Self> {
         let uri: Uri = base_url.parse().with_context(|| format!("`{base_url}` is no URL"))?;
+        if uri.scheme_str() == Some("https") {
+            anyhow::bail!("the load generator speaks plain HTTP: name a URL with http");
+        }
         let authority = uri.authority().context("the URL has no host")?;
         let address = match authority.port_u16() {
             Some(_) => authority.as_str().to_owned(),
             None => format!("{}:80", authority.as_str()),
         };
         let host = HeaderValue::from_str(authority.as_str()).context("the host is no header")?;
-        Ok(Self { address, host, prefix: uri.path().trim_end_matches('/').to_owned() })
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { address, host, authorization, prefix })
     }
 }
 
@@ -81,6 +87,9 @@ impl Connection {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         request.headers_mut().insert(HOST, self.peer.host.clone());
+        if let Some(authorization) = &self.peer.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }

@@ -18,6 +18,7 @@ use super::probe;
 use super::report::{Latencies, LoadReport};
 use super::verify::Expected;
 use super::zipf::Zipf;
+use crate::keys::Secret;
 use crate::threads::Duty;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -27,6 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct LoadOptions {
     pub(crate) url: String,
+    /// Opens the server.
+    pub(crate) key: Option<Secret>,
     pub(crate) path: String,
     pub(crate) generator: GeneratorOptions,
     pub(crate) batch: u32,
@@ -81,8 +84,11 @@ pub(crate) fn run(
     options: LoadOptions,
     progress: impl Fn(u64) + Send + Sync + 'static,
 ) -> anyhow::Result<LoadReport> {
-    let client = Client::new(&options.url)?;
-    let peer = Peer::new(client.base_url())?;
+    let mut client = Client::new(&options.url)?;
+    if let Some(key) = &options.key {
+        client = client.with_key(key.expose())?;
+    }
+    let peer = Peer::new(client.base_url(), client.authorization().cloned())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runtime.block_on(Connection::new(&peer).get("/healthz")).is_err() {
         anyhow::bail!(

@@ -11,6 +11,7 @@ mod dead_letters;
 mod demo;
 mod drill;
 mod items;
+mod keys;
 mod live;
 mod log_tool;
 mod query_cache;
@@ -25,6 +26,8 @@ mod watch;
 
 #[path = "../proxy/mod.rs"]
 mod proxy;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -47,13 +50,18 @@ struct Tally {
 impl Tally {
     /// Starts `tally serve` on a free port and waits until it is ready.
     fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_saying(data_dir, flags, Stdio::null())
+    }
+
+    /// As [`Tally::start`]; what it says of itself goes where it is told.
+    fn start_saying(data_dir: &Path, flags: &[&str], words: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tally"))
             .args(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"])
             .arg(data_dir)
             .args(flags)
             .current_dir(data_dir)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(words)
             .spawn()
             .expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::breaker::{Breaker, BreakerState};
 use super::super::{Client, ClientError};
 use super::target::Address;
-use super::{EndpointOptions, hash_key};
+use super::{EndpointOptions, Key, hash_key};
 
 /// The moving average forgets by this time: what is three times as old counts a twentieth.
 const AVERAGE_OVER: Duration = Duration::from_secs(10);
@@ -71,6 +71,12 @@ impl Endpoint {
             .with_timeout(options.request_timeout);
         if let Some(host) = &address.host {
             client = client.with_host(host)?;
+        }
+        if let Some(pem) = &options.ca_pem {
+            client = client.with_ca_pem(pem)?;
+        }
+        if let Some(Key(key)) = &options.key {
+            client = client.with_key(key)?;
         }
         let state = State {
             breaker: Breaker::new(options.breaker),
@@ -251,7 +257,10 @@ fn is_failure(error: &ClientError) -> bool {
     match error {
         ClientError::Problem { problem, .. } => problem.status >= 500,
         ClientError::UnexpectedStatus { status, .. } => *status >= 500,
-        ClientError::InvalidUrl { .. } | ClientError::InvalidHeader { .. } => false,
+        ClientError::InvalidUrl { .. }
+        | ClientError::InvalidHeader { .. }
+        | ClientError::InvalidKey
+        | ClientError::InvalidCertificates { .. } => false,
         ClientError::Connect { .. }
         | ClientError::Interrupted { .. }
         | ClientError::Timeout { .. }

@@ -11,7 +11,8 @@ pub enum Target {
     /// A server, or a load balancer that looks like one, such as `http://10.0.0.7:8080`.
     Url(String),
     /// A URL whose host is a name of DNS: each of its addresses is an endpoint. It is resolved
-    /// again and again; addresses come and go.
+    /// again and again; addresses come and go. With `https` the name is one endpoint: its
+    /// certificate is for the name.
     Dns(String),
 }
 
@@ -46,7 +47,7 @@ impl Target {
     pub(super) async fn resolve(&self) -> Vec<Address> {
         let (Self::Url(url) | Self::Dns(url)) = self;
         let Ok(base) = path::check_base(url) else { return Vec::new() };
-        if let Self::Url(_) = self {
+        if matches!(self, Self::Url(_)) || base.starts_with("https") {
             return vec![Address { url: base, host: None }];
         }
         let Ok(uri) = base.parse::<Uri>() else { return Vec::new() };

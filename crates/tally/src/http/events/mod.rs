@@ -1,5 +1,6 @@
 //! `POST /v1/events`: one event, many, or a file of them, and the verdict on each.
 
+mod binary;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 pub(crate) mod pool;
@@ -18,10 +19,12 @@ use engine::gateway::{Fate, Gateway, Outcome, SourceStamp};
 
 use super::Routes;
 use super::body::{self, BodyBudget, Encoding, ReadBody};
+use super::door::Admitted;
 use super::metrics::Metrics;
 use super::params::Params;
 use super::problem::{Failure, json};
 use pool::IngestPool;
+use read::cloud_events::Attributes;
 use read::{EventSink, IdSource, Intake, Verdicts};
 
 /// A body up to this size is parsed where it arrives: handing it over costs more than it saves.
@@ -57,7 +60,10 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+    /// Pages that send with a public key may call NDJSON `text/plain`: anything else makes a browser ask
+    /// first, which it does not do for a page that is being left. That is safe, as nothing here acts for
+    /// a user whom the browser knows: the key is in the page itself, and only sends events.
+    fn of(headers: &HeaderMap, is_public: bool) -> Result<Self, Failure> {
         let unknown = || {
             let detail = "the Content-Type must be one of application/json, application/x-ndjson, \
                           application/avro, application/cloudevents+json and \
@@ -70,7 +76,10 @@ impl Format {
         let is = |name| essence.eq_ignore_ascii_case(name);
         if is("application/json") {
             Ok(Self::Json)
-        } else if is("application/x-ndjson") || is("application/ndjson") {
+        } else if is("application/x-ndjson")
+            || is("application/ndjson")
+            || (is_public && is("text/plain"))
+        {
             Ok(Self::Ndjson)
         } else if is("application/avro") {
             Ok(Self::Avro)
@@ -98,12 +107,34 @@ impl Format {
     }
 }
 
+/// What the head of a request says of its events.
+struct Told {
+    format: Format,
+    /// Where they stand in headers, and the body is the data of one event.
+    attributes: Option<Attributes>,
+    encoding: Encoding,
+    ids: IdSource,
+    stamp: Option<SourceStamp>,
+    admitted: Option<Admitted>,
+}
+
+/// Takes the events from the allowance of whoever sends them, before anything is written.
+fn charge(admitted: Option<&Admitted>, events: u64) -> Result<(), Failure> {
+    admitted.map_or(Ok(()), |admitted| admitted.charge_events(events))
+}
+
 async fn post_events(
     State(ingest): State<Arc<Ingest>>,
     request: Request,
 ) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
-    let format = Format::of(request.headers())?;
+    let admitted = request.extensions().get::<Admitted>().cloned();
+    let is_public = admitted.as_ref().is_some_and(|admitted| admitted.is_public);
+    let attributes = binary::attributes(request.headers())?;
+    let format = match &attributes {
+        Some(_) => Format::CloudEvent,
+        None => Format::of(request.headers(), is_public)?,
+    };
     let encoding = Encoding::of(request.headers())?;
     let ids = ids(request.headers())?;
     let stamp = stamp::stamp(request.headers())?;
@@ -113,7 +144,8 @@ async fn post_events(
     let is_small = body.bytes.len() <= INLINE_BYTES_MAX
         && encoding == Encoding::Identity
         && format != Format::Avro;
-    let batch = ingest.clone().take(format, encoding, ids, stamp, body);
+    let batch =
+        ingest.clone().take(Told { format, attributes, encoding, ids, stamp, admitted }, body);
     if is_small { batch.await } else { ingest.pool.run(Box::pin(batch)).await? }
 }
 
@@ -135,24 +167,24 @@ fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
 
 impl Ingest {
     /// Reads, judges and commits the events of a body. All CPU work lies before the first await.
-    async fn take(
-        self: Arc<Self>,
-        format: Format,
-        encoding: Encoding,
-        ids: IdSource,
-        stamp: Option<SourceStamp>,
-        body: ReadBody,
-    ) -> Result<Response, Failure> {
+    async fn take(self: Arc<Self>, told: Told, body: ReadBody) -> Result<Response, Failure> {
+        let Told { format, attributes, encoding, ids, stamp, admitted } = told;
         let body = body.decode(encoding)?;
         let mut batch = stamp::begin(&self.gateway, stamp)?;
         let mut intake = Intake::new(&mut batch, ids);
-        format.read(&body.bytes, &mut intake)?;
+        match &attributes {
+            None => format.read(&body.bytes, &mut intake)?,
+            Some(attributes) => {
+                read::cloud_events::read_binary(attributes, &body.bytes, &mut intake)?;
+            }
+        }
         let verdicts = intake.finish();
         if verdicts.events == 0 {
             let detail = "the body has no event";
             return Err(Failure::new(ProblemCode::EmptyBatch, detail));
         }
         drop(body);
+        charge(admitted.as_ref(), u64::from(verdicts.events))?;
         let outcome = batch.commit().await?;
         self.answer(verdicts, &outcome, None)
     }

@@ -12,7 +12,8 @@ use axum::http::header;
 use axum::response::Response;
 
 use super::read::{Draft, Intake};
-use super::{Ingest, ids, stamp};
+use super::{Ingest, charge, ids, stamp};
+use crate::http::door::Admitted;
 use crate::http::items::item_of;
 use crate::http::params::Params;
 use crate::http::problem::Failure;
@@ -54,6 +55,7 @@ pub(super) async fn post_event(
         value: params.value("value")?,
         attributes: attributes.collect(),
     };
+    let admitted = request.extensions().get::<Admitted>().cloned();
     let ids = ids(request.headers())?;
     let stamp = stamp::stamp(request.headers())?;
     let mut batch = stamp::begin(&ingest.gateway, stamp)?;
@@ -61,6 +63,7 @@ pub(super) async fn post_event(
     intake.take(Ok(draft))?;
     let verdicts = intake.finish();
     let code = verdicts.rejections.first().map(|rejection| rejection.fault.code);
+    charge(admitted.as_ref(), 1)?;
     let outcome = batch.commit().await?;
     ingest.answer(verdicts, &outcome, code)
 }

@@ -86,6 +86,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
     };
     let options = LoadOptions {
         url,
+        key: None,
         path: path.into(),
         generator,
         batch: 100,

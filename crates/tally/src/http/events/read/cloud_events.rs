@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 in JSON, one or a batch: `source` and `id` make the id, `subject` is the item,
+//! CloudEvents 1.0 in JSON, one or a batch, or with their attributes apart (binary mode): `source` and `id` make the id, `subject` is the item,
 //! `type` the event type, `data.value` the value. Extension attributes are ignored.
 
 use std::borrow::Cow;
@@ -63,15 +63,10 @@ struct Data<'a> {
 
 fn event(json: &str) -> Result<Draft<'_>, Fault> {
     let members: Members<'_> = serde_json::from_str(json).map_err(not_json)?;
-    let version = text(members.specversion, ProblemCode::InvalidJson, "specversion")?;
-    if version != "1.0" {
-        return Err(Fault::new(ProblemCode::InvalidJson, "the specversion must be \"1.0\""));
-    }
+    check_version(&text(members.specversion, ProblemCode::InvalidJson, "specversion")?)?;
     let source = text(members.source, ProblemCode::InvalidId, "source")?;
     let id = text(members.id, ProblemCode::InvalidId, "id")?;
-    if id.is_empty() || source.is_empty() {
-        return Err(Fault::new(ProblemCode::InvalidId, "the id and source must not be empty"));
-    }
+    let id = joined_id(&source, &id)?;
     let time = match members.time {
         None => None,
         Some(raw) => {
@@ -79,21 +74,85 @@ fn event(json: &str) -> Result<Draft<'_>, Fault> {
             Some(TimestampMs::parse_rfc3339(&time).map_err(time_fault)?)
         }
     };
-    // Data that is no object has no value; only a value that is no number is wrong.
-    let data = members.data.filter(|raw| raw.get().starts_with('{'));
-    let data = data.map(|raw| serde_json::from_str::<Data<'_>>(raw.get())).transpose();
-    let value = match data.map_err(not_json)?.and_then(|data| data.value) {
-        None => None,
-        Some(raw) => value(raw).transpose()?,
-    };
     Ok(Draft {
-        id: Some(cloud_event_id(&source, &id).into()),
+        id: Some(id.into()),
         item: Some(text(members.subject, ProblemCode::InvalidItem, "subject")?),
         event_type: Some(text(members.event_type, ProblemCode::InvalidType, "type")?),
         time,
-        value,
+        value: data_value(members.data.map(RawValue::get))?,
         attributes: Vec::new(),
     })
+}
+
+/// The attributes of an event whose body is its data alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) version: String,
+    pub(crate) id: Option<String>,
+    pub(crate) source: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) event_type: Option<String>,
+    pub(crate) time: Option<String>,
+    /// Other data has no value.
+    pub(crate) has_json_data: bool,
+}
+
+/// Offers the one event of these attributes, with the body as its data.
+pub(crate) fn read_binary<S: EventSink>(
+    attributes: &Attributes,
+    data: &[u8],
+    intake: &mut Intake<'_, S>,
+) -> Result<(), BodyFault> {
+    let data = if attributes.has_json_data { utf8(data)?.trim_ascii() } else { "" };
+    if !data.is_empty() {
+        serde_json::from_str::<serde::de::IgnoredAny>(data).map_err(not_json)?;
+    }
+    intake.take(binary_event(attributes, data))
+}
+
+fn binary_event<'a>(attributes: &'a Attributes, data: &str) -> Result<Draft<'a>, Fault> {
+    let required = |text: &'a Option<String>, code, name| {
+        let missing = || Fault::new(code, format!("the header `ce-{name}` is missing"));
+        text.as_deref().ok_or_else(missing)
+    };
+    check_version(&attributes.version)?;
+    let source = required(&attributes.source, ProblemCode::InvalidId, "source")?;
+    let id = required(&attributes.id, ProblemCode::InvalidId, "id")?;
+    let time = attributes.time.as_deref().map(TimestampMs::parse_rfc3339);
+    Ok(Draft {
+        id: Some(joined_id(source, id)?.into()),
+        item: Some(required(&attributes.subject, ProblemCode::InvalidItem, "subject")?.into()),
+        event_type: Some(
+            required(&attributes.event_type, ProblemCode::InvalidType, "type")?.into(),
+        ),
+        time: time.transpose().map_err(time_fault)?,
+        value: data_value(Some(data))?,
+        attributes: Vec::new(),
+    })
+}
+
+fn check_version(version: &str) -> Result<(), Fault> {
+    if version == "1.0" {
+        return Ok(());
+    }
+    Err(Fault::new(ProblemCode::InvalidJson, "the specversion must be \"1.0\""))
+}
+
+fn joined_id(source: &str, id: &str) -> Result<String, Fault> {
+    if id.is_empty() || source.is_empty() {
+        return Err(Fault::new(ProblemCode::InvalidId, "the id and source must not be empty"));
+    }
+    Ok(cloud_event_id(source, id))
+}
+
+/// The value in JSON data. Data that is no object has none; only a value that is no number is wrong.
+fn data_value(data: Option<&str>) -> Result<Option<model::Value>, Fault> {
+    let data = data.filter(|text| text.starts_with('{'));
+    let data = data.map(serde_json::from_str::<Data<'_>>).transpose();
+    match data.map_err(not_json)?.and_then(|data| data.value) {
+        None => Ok(None),
+        Some(raw) => value(raw).transpose(),
+    }
 }
 
 /// A member that must be a string.
