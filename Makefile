@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve test test-fast test-s3 test-spark check bench sim fuzz
+.PHONY: serve test test-fast test-s3 test-spark test-proxy check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -9,7 +9,7 @@ serve: ## build and start Tally on http://127.0.0.1:8080
 
 test: test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-s3 test-spark
+	@$(MAKE) -s test-s3 test-spark test-proxy
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -19,6 +19,9 @@ test-s3: ## the archive in a bucket, on a server of S3 that this installs
 
 test-spark: ## Spark, which this installs, counts raw events as Tally does
 	@scripts/toolchain && cargo test --release --locked -p tally --test real spark -- --ignored
+
+test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
+	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored
 
 check: ## format, lints and tests
 	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace

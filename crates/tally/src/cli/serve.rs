@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -88,6 +89,7 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let recounts = settings.recount_interval_ms.map(Duration::from_millis);
     let (recounting, query) = (tally.parts.recounts.clone(), tally.parts.query.clone());
     let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
+    let drain_delay = settings.drain_delay_ms.map(Duration::from_millis);
     println!("listening on {url}");
     eprintln!(
         "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
@@ -96,7 +98,18 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     );
     let stop = async {
         tokio::select! {
-            _ = terminate.recv() => {}
+            _ = terminate.recv() => {
+                if let Some(delay) = drain_delay {
+                    // Load balancers ask whether it is ready, and send new requests elsewhere.
+                    tally.parts.draining.store(true, Ordering::Relaxed);
+                    eprintln!("draining: not ready any more; a second signal stops at once");
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }
+            }
             _ = interrupt.recv() => {}
         }
         audits.iter().chain(&recounts).for_each(tokio::task::JoinHandle::abort);

@@ -19,6 +19,8 @@ const DEDUP_BYTES_MIN: u64 = 16 << 20;
 /// Longest time between flushes: what must be counted again after a crash.
 const FLUSH_INTERVAL_MAX_MS: u64 = 10 * 60_000;
 
+/// A drain is over long before a service manager loses its patience.
+const DRAIN_DELAY_MAX_MS: u64 = 10 * 60_000;
 /// Audits cost a few requests and events each, and take a moment.
 const AUDIT_INTERVAL_MIN_MS: u64 = 1_000;
 
@@ -95,6 +97,8 @@ impl Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
     pub(crate) listen: SocketAddr,
+    /// How long readiness is refused before connections are, after SIGTERM.
+    pub(crate) drain_delay_ms: Option<u64>,
     pub(crate) data_dir: PathBuf,
     /// None leaves it to what the data folder has, or at the first start to the machine.
     pub(crate) partitions: Option<u16>,
@@ -192,10 +196,11 @@ impl Resolved {
         }
         place_archive(&mut settings);
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 18] =
+        let settings: [Setting; 19] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
+            drain_delay,
             data_dir,
             partitions,
             max_event_age,
@@ -220,6 +225,10 @@ impl Resolved {
                 .text
                 .parse()
                 .map_err(|_| listen.refuse("it must be an address and a port: 127.0.0.1:8080"))?,
+            drain_delay_ms: match drain_delay.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(drain_delay.duration_ms(DRAIN_DELAY_MAX_MS)?),
+            },
             data_dir: folder(&data_dir)?,
             partitions: if fixed { Some(partition_count(&partitions)?) } else { None },
             partitions_default: machine.cores,
@@ -267,6 +276,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     let get = |name| read(&variable(name)).filter(|text| !text.is_empty());
     Raw {
         listen: get("listen"),
+        drain_delay: get("drain_delay"),
         data_dir: get("data_dir"),
         partitions: get("partitions"),
         max_event_age: get("max_event_age"),
@@ -287,10 +297,11 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 18] {
+fn defaults(machine: Machine) -> [(&'static str, String); 19] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
+        ("drain_delay", "off".into()),
         ("data_dir", "./tally-data".into()),
         ("partitions", machine.cores.to_string()),
         ("max_event_age", "7d".into()),
@@ -418,11 +429,13 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 20] = [
+        let cases: [(&str, Change); 22] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
             ("max_event_age", |raw| raw.max_event_age = Some("old".into())),
+            ("drain_delay", |raw| raw.drain_delay = Some("soon".into())),
+            ("drain_delay", |raw| raw.drain_delay = Some("1h".into())),
             ("dedup_window", |raw| raw.dedup_window = Some("90s".into())),
             ("dedup_memory", |raw| raw.dedup_memory = Some("1KiB".into())),
             ("flush_interval", |raw| raw.flush_interval = Some("1d".into())),

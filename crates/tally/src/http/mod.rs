@@ -28,6 +28,7 @@ mod welcome;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use api::ProblemCode;
 use axum::Router;
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) backups: Arc<Backups>,
     pub(crate) audit: Arc<LiveAudit>,
     pub(crate) data_dir: PathBuf,
+    /// Set when the server is about to stop: not ready any more, though it still serves.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 /// Every path, over the parts.

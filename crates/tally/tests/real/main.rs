@@ -2,6 +2,7 @@
 //! and the commands of README.
 
 mod archive;
+mod balancers;
 mod bulk;
 mod data;
 mod drill;
