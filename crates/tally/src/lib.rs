@@ -13,6 +13,7 @@ pub mod fuzz;
 mod http;
 mod import;
 mod load;
+mod process;
 mod recount;
 mod telemetry;
 mod threads;

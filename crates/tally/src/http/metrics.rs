@@ -197,6 +197,7 @@ impl Collector for VitalsCollector {
         if let Some(free) = vitals.disk_free_bytes {
             gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
         }
+        super::process::encode(&mut encoder)?;
         super::audits::encode(&mut encoder, &vitals.audits)
     }
 }

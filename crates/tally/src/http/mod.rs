@@ -19,6 +19,7 @@ mod metrics;
 mod openapi;
 mod params;
 mod problem;
+mod process;
 mod ranges;
 mod recounts;
 mod schemas;

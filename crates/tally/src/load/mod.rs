@@ -5,12 +5,15 @@ mod connection;
 mod encode;
 mod generator;
 mod probe;
+mod profile;
 mod report;
 mod run;
+mod timeline;
 mod verify;
 mod zipf;
 
 pub(crate) use encode::BodyFormat;
 pub(crate) use generator::{EVENT_TYPES, Generator, GeneratorOptions, Tracked, item_text};
+pub(crate) use profile::{Profile, ProfileReport, StepReport, page, run as run_profile};
 pub(crate) use run::{LoadOptions, run};
 pub(crate) use zipf::Random;

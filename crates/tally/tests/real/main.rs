@@ -5,6 +5,7 @@ mod archive;
 mod balancers;
 mod bulk;
 mod data;
+mod deploy;
 mod drill;
 mod full;
 mod kill;
