@@ -28,10 +28,21 @@ pub(crate) fn usage() -> Usage {
     }
 }
 
-/// For how many seconds since the machine's start some thread of it waited for a disk, where the
-/// kernel counts that.
-pub(crate) fn disk_wait_seconds() -> Option<f64> {
-    total_micros(&fs::read_to_string("/proc/pressure/io").ok()?).map(|micros| micros as f64 / 1e6)
+/// What threads of the machine wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scarce {
+    Processor,
+    Disk,
+}
+
+/// For how many seconds since the machine's start some thread of it waited for this, where the kernel
+/// counts that.
+pub(crate) fn wait_seconds(scarce: Scarce) -> Option<f64> {
+    let file = match scarce {
+        Scarce::Processor => "/proc/pressure/cpu",
+        Scarce::Disk => "/proc/pressure/io",
+    };
+    total_micros(&fs::read_to_string(file).ok()?).map(|micros| micros as f64 / 1e6)
 }
 
 /// User and system ticks of a line of `/proc/…/stat`. The name in it may have blanks and brackets.

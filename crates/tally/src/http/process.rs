@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::process;
+use crate::process::{self, Scarce};
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let usage = process::usage();
@@ -16,7 +16,12 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         (
             "tally_disk_wait_seconds",
             "Time in which some thread of the machine waited for a disk",
-            process::disk_wait_seconds(),
+            process::wait_seconds(Scarce::Disk),
+        ),
+        (
+            "tally_processor_wait_seconds",
+            "Time in which some thread of the machine waited for a processor",
+            process::wait_seconds(Scarce::Processor),
         ),
     ];
     for (name, help, value) in counters {

@@ -8,6 +8,7 @@ mod bulk;
 mod counting;
 mod dead_letters;
 mod drill;
+mod load_profiles;
 mod log_tool;
 mod recount;
 mod retention;

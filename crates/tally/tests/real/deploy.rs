@@ -26,7 +26,8 @@ fn the_jmeter_plan_is_xml_and_asks_for_what_is_there() {
     let samplers: Vec<(String, String)> = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(samplers.len() >= 3, "{samplers:?}");
     let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/openapi.json");
-    let api: Value = serde_json::from_slice(&std::fs::read(api).expect("it is there")).expect("JSON");
+    let api: Value =
+        serde_json::from_slice(&std::fs::read(api).expect("it is there")).expect("JSON");
     for (path, method) in samplers {
         let path = path.split('?').next().unwrap_or_default();
         // An item that JMeter makes stands where the description has a name.

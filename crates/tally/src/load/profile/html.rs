@@ -53,8 +53,7 @@ fn steps(out: &mut String, steps: &[StepReport]) {
         "<table><tr><th>seconds</th><th>due /s</th><th>answered /s</th><th>p99 ms</th><th></th></tr>\n",
     );
     for StepReport { start, end, figures, saturated } in steps {
-        let found =
-            saturated.as_ref().map_or(String::new(), |found| format!("{:?}", found.component));
+        let found = saturated.as_ref().map_or(String::new(), |found| found.component.to_string());
         let _ = writeln!(
             out,
             "<tr><td>{start:.0} to {end:.0}</td><td>{:.0}</td><td>{:.0}</td><td>{:.1}</td><td>{found}</td></tr>",

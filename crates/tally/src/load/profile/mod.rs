@@ -96,28 +96,39 @@ pub(crate) fn run(
             continue;
         }
         samples.push(sample);
-        judge_steps(profile, &steps, &samples, &mut judged);
+        judge_steps(profile, &steps, &samples, &mut judged, false);
         if profile == Profile::Stress && judged.last().is_some_and(|step| step.saturated.is_some())
         {
             timeline.stop();
         }
+    }
+    if !timeline.is_stopped() {
+        judge_steps(profile, &steps, &samples, &mut judged, true);
     }
     let result = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let verdict = verdict(profile, &samples, &judged, duration);
     Ok(ProfileReport { profile, verdict, steps: judged, samples, run: result })
 }
 
-/// Adds the steps that are over.
-fn judge_steps(profile: Profile, steps: &[Step], samples: &[Sample], judged: &mut Vec<StepReport>) {
+/// Adds the steps that are over. The last request is answered a little before the end of the last one,
+/// or after it.
+fn judge_steps(
+    profile: Profile,
+    steps: &[Step],
+    samples: &[Sample],
+    judged: &mut Vec<StepReport>,
+    is_over: bool,
+) {
     let Some(latest) = samples.last() else { return };
     while let Some(step) = steps.get(judged.len()) {
         let start = judged.last().map_or(0.0, |before| before.end);
         let end = start + step.lasts.as_secs_f64();
-        if latest.seconds < end {
+        if latest.seconds < end && !is_over || latest.seconds <= start {
             return;
         }
-        let within: Vec<Sample> =
-            samples.iter().filter(|s| (start..=end).contains(&s.seconds)).copied().collect();
+        // A sample tells of the time before it.
+        let within = samples.iter().filter(|s| s.seconds > start && s.seconds <= end);
+        let within: Vec<Sample> = within.copied().collect();
         let figures = figures(&within, step.rate);
         let first = judged.first().map_or(&figures, |first| &first.figures);
         let saturated = match profile {
@@ -149,6 +160,7 @@ fn figures(samples: &[Sample], rate: f64) -> Figures {
         server_cores: median_of(|s| s.server_cores),
         cores: median_of(|s| s.cores),
         disk_wait: median_of(|s| s.disk_wait),
+        processor_wait: median_of(|s| s.processor_wait),
         queue_fill: median_of(|s| s.queue_fill),
         is_limited: samples.iter().any(|s| s.is_limited),
     }
@@ -207,19 +219,19 @@ fn recovery(samples: &[Sample], ends: f64, calm_p99_ms: f64, calm_lag: f64) -> O
 }
 
 fn soak(samples: &[Sample], duration: Duration) -> Verdict {
-    let resource = |name, pick: fn(&Sample) -> Option<f64>| {
+    let resource = |name, unit, pick: fn(&Sample) -> Option<f64>| {
         let points: Vec<_> = samples.iter().filter_map(|s| Some((s.seconds, pick(s)?))).collect();
         let (growth, trend) = trend::growth(&points);
-        Resource { name, growth, trend }
+        Resource { name, unit, growth, trend }
     };
     let resources = vec![
         // The window of ids is bounded and says its size; the rest is to stay as it is.
-        resource("memory without the dedup window", |s| {
+        resource("memory without the dedup window", "bytes", |s| {
             Some(s.memory_bytes? - s.dedup_bytes.unwrap_or(0.0))
         }),
-        resource("open files", |s| s.open_files),
+        resource("number of open files", "", |s| s.open_files),
     ];
-    let disk = resource("disk", |s| s.disk_free_bytes.map(|free| -free));
+    let disk = resource("disk", "bytes", |s| s.disk_free_bytes.map(|free| -free));
     let rate = median(samples.iter().map(|s| s.answered).collect());
     let slope = disk.trend.map(|trend| trend.slope);
     let free = samples.iter().rev().find_map(|s| s.disk_free_bytes);

@@ -36,6 +36,7 @@ pub(crate) struct StepReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct Resource {
     pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
     pub(crate) growth: Growth,
     #[serde(flatten)]
     pub(crate) trend: Option<Trend>,
@@ -112,9 +113,12 @@ impl ProfileReport {
                 ],
             ),
             chart(
-                "Time in which something waited for a disk",
+                "Time in which something waited",
                 "%",
-                vec![series("waiting", |s| s.disk_wait.map(|share| share * 100.0))],
+                vec![
+                    series("for a disk", |s| s.disk_wait.map(|share| share * 100.0)),
+                    series("for a core", |s| s.processor_wait.map(|share| share * 100.0)),
+                ],
             ),
             chart(
                 "Memory of the server",
@@ -144,6 +148,21 @@ pub(crate) struct Chart {
     pub(crate) series: Vec<(&'static str, Points)>,
 }
 
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, unit, growth, trend: Some(trend) } = self else {
+            return write!(f, "{}: not known", self.name);
+        };
+        let (scale, unit) = match *unit {
+            "bytes" => (f64::from(1 << 20), " MiB"),
+            unit => (1.0, unit),
+        };
+        let verb = if *growth == Growth::Grows { "grows by" } else { "is steady," };
+        let (slope, level) = (trend.slope * 3600.0 / scale, trend.level / scale);
+        write!(f, "{name} {verb} {slope:+.1}{unit} an hour at {level:.0}{unit}")
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,7 +173,7 @@ impl fmt::Display for Verdict {
             Self::Load { .. } => f.write_str("NOT judged: the run ended too early"),
             Self::Stress { sustained, offered, saturated: Some(found) } => write!(
                 f,
-                "{:?} gave way at {offered:.0} events/s, {sustained:.0}/s were sustained: {}",
+                "{} gave way at {offered:.0} events/s, {sustained:.0}/s were sustained: {}",
                 found.component, found.because
             ),
             Self::Stress { sustained, offered, .. } => write!(
@@ -183,17 +202,11 @@ impl fmt::Display for Verdict {
                     Some(false) => "no leak",
                     None => "too short to tell a leak from what fills up first (30m at least)",
                 })?;
-                for Resource { name, growth, trend } in resources {
-                    match trend {
-                        None => write!(f, "; {name}: not known")?,
-                        Some(trend) => write!(
-                            f,
-                            "; {name}: {} ({:+.0} an hour at {:.0})",
-                            if *growth == Growth::Grows { "grows" } else { "steady" },
-                            trend.slope * 3600.0,
-                            trend.level
-                        )?,
-                    }
+                if leaks.is_none() {
+                    return Ok(());
+                }
+                for resource in resources {
+                    write!(f, "; {resource}")?;
                 }
                 if let Some(bytes) = disk_bytes_per_event {
                     write!(f, "; disk: {bytes:.0} bytes an event")?;

@@ -30,6 +30,20 @@ pub(crate) enum Component {
     Unknown,
 }
 
+impl std::fmt::Display for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Generator => "this generator",
+            Self::ServerCpu => "the server's processors",
+            Self::Disk => "the log's disk",
+            Self::LogQueue => "the queue before the log",
+            Self::Counting => "counting",
+            Self::RateLimit => "the rate limit",
+            Self::Unknown => "something that is not measured",
+        })
+    }
+}
+
 /// The figures of a step: medians over its time. None is what is not known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
@@ -47,6 +61,8 @@ pub(crate) struct Figures {
     pub(crate) cores: Option<f64>,
     /// Share of the time in which something waited for a disk.
     pub(crate) disk_wait: Option<f64>,
+    /// Share of the time in which something waited for a processor.
+    pub(crate) processor_wait: Option<f64>,
     /// Share of the memory for bodies that is in use.
     pub(crate) queue_fill: Option<f64>,
     /// Whether attempts were answered 429.
@@ -118,6 +134,14 @@ fn culprit(step: &Figures) -> (Component, String) {
     if step.lag_growth > (1.0 - KEPT_UP) * step.answered {
         return (Component::Counting, "events are accepted faster than they are counted".into());
     }
+    if let Some(wait) = step.processor_wait.filter(|wait| *wait > 0.5) {
+        let text = format!(
+            "something waits for a processor {:.0} % of the time, though the server uses {:.2}",
+            wait * 100.0,
+            step.server_cores.unwrap_or(0.0)
+        );
+        return (Component::ServerCpu, text);
+    }
     let text =
         "nothing that is measured is at its limit: try more --connections or a larger --batch";
     (Component::Unknown, text.into())
@@ -159,7 +183,7 @@ mod tests {
         use Component as C;
         let too_much = |step: &mut Figures| step.answered = 5e4;
         type Change = fn(&mut Figures);
-        let cases: [(Change, C); 7] = [
+        let cases: [(Change, C); 8] = [
             (|step| step.generator_cores = Some(0.97), C::Generator),
             (|step| step.server_cores = Some(1.9), C::ServerCpu),
             (
@@ -168,6 +192,7 @@ mod tests {
             ),
             (|step| step.disk_wait = Some(0.9), C::Disk),
             (|step| step.queue_fill = Some(0.95), C::LogQueue),
+            (|step| step.processor_wait = Some(0.9), C::ServerCpu),
             (|step| step.is_limited = true, C::RateLimit),
             (|_| {}, C::Unknown),
         ];

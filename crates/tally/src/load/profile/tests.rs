@@ -90,9 +90,12 @@ fn steps_are_judged_when_they_are_over_and_against_the_first() {
         // From 20 s on no more than 150 events a second.
         let answered = [100.0, 150.0, 150.0][(i as usize - 1) / 100];
         samples.push(Sample { answered, ..sample(seconds, 5.0, 10.0) });
-        judge_steps(Profile::Stress, &steps, &samples, &mut judged);
+        judge_steps(Profile::Stress, &steps, &samples, &mut judged, false);
         assert_eq!(judged.len(), i as usize / 100);
     }
+    samples.push(sample(30.5, 5.0, 10.0));
+    judge_steps(Profile::Stress, &steps, &samples, &mut judged, true);
+    assert_eq!(judged.pop().map(|step| step.figures.answered), Some(100.0), "cut short");
     let saturated: Vec<bool> = judged.iter().map(|step| step.saturated.is_some()).collect();
     assert_eq!(saturated, [false, false, true]);
     match verdict(Profile::Stress, &samples, &judged, Duration::from_secs(120)) {

@@ -27,7 +27,9 @@ pub(crate) struct Sample {
     pub(crate) server_cores: Option<f64>,
     pub(crate) generator_cores: Option<f64>,
     pub(crate) cores: Option<f64>,
+    /// Shares of the time in which something waited for a disk, or for a processor.
     pub(crate) disk_wait: Option<f64>,
+    pub(crate) processor_wait: Option<f64>,
     pub(crate) memory_bytes: Option<f64>,
     pub(crate) dedup_bytes: Option<f64>,
     pub(crate) open_files: Option<f64>,
@@ -40,6 +42,7 @@ struct Before {
     server_cpu: Option<f64>,
     generator_cpu: Option<f64>,
     disk_wait: Option<f64>,
+    processor_wait: Option<f64>,
 }
 
 /// See the module.
@@ -70,6 +73,7 @@ impl Watch {
             server_cpu: of("process_cpu_seconds_total"),
             generator_cpu: process::usage().cpu_seconds,
             disk_wait: of("tally_disk_wait_seconds_total"),
+            processor_wait: of("tally_processor_wait_seconds_total"),
         };
         let before = std::mem::replace(&mut self.before, now);
         // A counter that went back is that of a server that was started again.
@@ -90,6 +94,7 @@ impl Watch {
             generator_cores: rate(now.generator_cpu, before.generator_cpu),
             cores: of("tally_cores"),
             disk_wait: rate(now.disk_wait, before.disk_wait),
+            processor_wait: rate(now.processor_wait, before.processor_wait),
             memory_bytes: of("process_resident_memory_bytes"),
             dedup_bytes: of("tally_dedup_bytes"),
             open_files: of("process_open_fds"),

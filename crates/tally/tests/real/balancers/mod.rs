@@ -86,7 +86,7 @@ impl Proxy {
     /// Status and body of a request by curl.
     fn curl(&self, args: &[&str], path: &str) -> (u16, String) {
         let output = Command::new("curl")
-            .args(["-s", "-m", "30", "--path-as-is", "-w", "\n%{http_code}"])
+            .args(["-s", "--max-time", "30", "--path-as-is", "-w", "\n%{http_code}"])
             .args(args)
             .arg(format!("{}{path}", self.url))
             .output()
@@ -194,6 +194,14 @@ fn passes_unchanged(kind: Kind) {
     assert!(seen.ends_with("not \u{1}gzip"), "{kind:?}: {seen}");
 }
 
+/// An event is there at once, though more is to come.
+fn streams(kind: Kind) {
+    let server = StandIn::start(Manner::Drip);
+    let proxy = Proxy::start(kind, server.port, free_port());
+    let (status, seen) = proxy.curl(&["-N", "-m", "2"], "/v1/items/a%2Fb/live?type=view");
+    assert_eq!((status, seen.as_str()), (200, "data: 1\n\n"), "{kind:?}");
+}
+
 fn bounds_bodies(kind: Kind) {
     let server = StandIn::start(Manner::Echo);
     let proxy = Proxy::start(kind, server.port, free_port());
@@ -292,6 +300,7 @@ fn ten_stops_under_load(kind: Kind) {
 #[ignore = "needs NGINX or HAProxy: make test-proxy"]
 fn nginx_passes_bounds_and_repeats_as_it_should() {
     passes_unchanged(Kind::Nginx);
+    streams(Kind::Nginx);
     bounds_bodies(Kind::Nginx);
     repeats_only_what_is_recognised(Kind::Nginx);
 }
@@ -300,6 +309,7 @@ fn nginx_passes_bounds_and_repeats_as_it_should() {
 #[ignore = "needs NGINX or HAProxy: make test-proxy"]
 fn haproxy_passes_bounds_and_repeats_as_it_should() {
     passes_unchanged(Kind::HaProxy);
+    streams(Kind::HaProxy);
     bounds_bodies(Kind::HaProxy);
     repeats_only_what_is_recognised(Kind::HaProxy);
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) enum Manner {
     /// Answers 200 with head and body as they came.
     Echo,
+    /// Sends an event of Server-Sent Events, and nothing more for as long as the client looks.
+    Drip,
     /// Reads the request and closes the connection.
     Die,
 }
@@ -62,6 +64,14 @@ fn answer(stream: &TcpStream, manner: Manner, counted: &AtomicU64) -> std::io::R
             if manner == Manner::Die {
                 return Ok(());
             }
+        }
+        if !is_check && manner == Manner::Drip {
+            let mut stream = stream;
+            let kind = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked";
+            write!(stream, "HTTP/1.1 200 OK\r\n{kind}\r\n\r\n9\r\ndata: 1\n\n\r\n")?;
+            // Until the other side has enough.
+            reader.read_line(&mut head)?;
+            return Ok(());
         }
         let seen = [head.as_bytes(), &body].concat();
         let mut stream = stream;
