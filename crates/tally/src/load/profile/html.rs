@@ -23,7 +23,7 @@ text{fill:var(--soft);font:11px system-ui,sans-serif}.s0{stroke:var(--a)}.s1{str
 polyline{fill:none;stroke-width:1.5;stroke-linejoin:round}.grid{stroke:var(--line)}\
 .k0{color:var(--a)}.k1{color:var(--b)}.key{font-size:.85rem;color:var(--soft)}\
 table{border-collapse:collapse;width:100%}td,th{text-align:right;padding:.15rem .5rem;border-bottom:1px solid var(--line)}\
-.verdict{border-left:4px solid var(--a);padding:.4rem .8rem}.bad{border-color:var(--b)}pre{overflow-x:auto}";
+.verdict{border-left:4px solid var(--a);padding:.4rem .8rem}.bad{border-color:var(--b)}pre{white-space:pre-wrap;font-size:.85rem}";
 
 /// The whole file.
 pub(crate) fn page(report: &ProfileReport) -> String {
@@ -74,7 +74,11 @@ fn draw(out: &mut String, chart: &Chart, marks: &[f64]) {
     let most = known.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let x = |seconds: f64| LEFT + (WIDTH - LEFT) * (seconds / until).min(1.0);
     let y = |value: f64| ABOVE + (HEIGHT - ABOVE - BELOW) * (1.0 - (value / most).clamp(0.0, 1.0));
-    let _ = write!(out, "<h2>{}</h2>\n<p class=\"key\">", escape(chart.title));
+    let heading = match chart.unit {
+        "" => chart.title.to_owned(),
+        unit => format!("{} ({unit})", chart.title),
+    };
+    let _ = write!(out, "<h2>{}</h2>\n<p class=\"key\">", escape(&heading));
     for (i, (name, _)) in chart.series.iter().enumerate() {
         let _ = write!(out, "<span class=\"k{i}\">&#9632;</span> {} &nbsp;", escape(name));
     }
@@ -85,14 +89,13 @@ fn draw(out: &mut String, chart: &Chart, marks: &[f64]) {
     );
     for value in [0.0, most / 2.0, most] {
         let at = y(value);
-        let label = format!("{} {}", short(value), chart.unit);
         let _ = write!(
             out,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 6.0,
             at + 4.0,
-            escape(label.trim_end())
+            short(value)
         );
     }
     for mark in marks.iter().filter(|mark| **mark < until) {

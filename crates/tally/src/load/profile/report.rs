@@ -95,7 +95,7 @@ impl ProfileReport {
         vec![
             chart(
                 "Events a second",
-                "/s",
+                "",
                 vec![series("due", |s| Some(s.offered)), series("answered", |s| Some(s.answered))],
             ),
             chart(
