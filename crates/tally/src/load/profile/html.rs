@@ -63,6 +63,22 @@ fn steps(out: &mut String, steps: &[StepReport]) {
     out.push_str("</table>\n");
 }
 
+/// From seconds and values to places in the drawing.
+struct Scale {
+    until: f64,
+    most: f64,
+}
+
+impl Scale {
+    fn x(&self, seconds: f64) -> f64 {
+        LEFT + (WIDTH - LEFT) * (seconds / self.until).min(1.0)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        ABOVE + (HEIGHT - ABOVE - BELOW) * (1.0 - (value / self.most).clamp(0.0, 1.0))
+    }
+}
+
 /// A chart with its heading; nothing where nothing is known.
 fn draw(out: &mut String, chart: &Chart, marks: &[f64]) {
     let all = || chart.series.iter().flat_map(|(_, points)| points);
@@ -71,9 +87,7 @@ fn draw(out: &mut String, chart: &Chart, marks: &[f64]) {
     if known.is_empty() || until <= 0.0 {
         return;
     }
-    let most = known.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let x = |seconds: f64| LEFT + (WIDTH - LEFT) * (seconds / until).min(1.0);
-    let y = |value: f64| ABOVE + (HEIGHT - ABOVE - BELOW) * (1.0 - (value / most).clamp(0.0, 1.0));
+    let scale = Scale { until, most: known.iter().copied().fold(f64::MIN_POSITIVE, f64::max) };
     let heading = match chart.unit {
         "" => chart.title.to_owned(),
         unit => format!("{} ({unit})", chart.title),
@@ -87,39 +101,42 @@ fn draw(out: &mut String, chart: &Chart, marks: &[f64]) {
         "</p>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
         escape(chart.title)
     );
-    for value in [0.0, most / 2.0, most] {
-        let at = y(value);
+    frame(out, &scale, marks);
+    for (i, (_, points)) in chart.series.iter().enumerate() {
+        for line in lines(points) {
+            let place =
+                |(at, value): &(f64, f64)| format!("{:.1},{:.1}", scale.x(*at), scale.y(*value));
+            let path: Vec<String> = line.iter().map(place).collect();
+            let _ = write!(out, "<polyline class=\"s{i}\" points=\"{}\"/>", path.join(" "));
+        }
+    }
+    out.push_str("</svg>\n");
+}
+
+/// Lines to read values by, and where steps ended.
+fn frame(out: &mut String, scale: &Scale, marks: &[f64]) {
+    for value in [0.0, scale.most / 2.0, scale.most] {
+        let (at, label) = (scale.y(value), short(value));
+        let (left, below) = (LEFT - 6.0, at + 4.0);
         let _ = write!(
             out,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 6.0,
-            at + 4.0,
-            short(value)
+             <text x=\"{left:.1}\" y=\"{below:.1}\" text-anchor=\"end\">{label}</text>"
         );
     }
-    for mark in marks.iter().filter(|mark| **mark < until) {
-        let at = x(*mark);
-        let bottom = HEIGHT - BELOW;
+    for mark in marks.iter().filter(|mark| **mark < scale.until) {
+        let (at, bottom) = (scale.x(*mark), HEIGHT - BELOW);
         let _ = write!(
             out,
             "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{ABOVE}\" y2=\"{bottom}\"/>"
         );
     }
-    let foot = HEIGHT - 6.0;
+    let (foot, until) = (HEIGHT - 6.0, scale.until);
     let _ = write!(
         out,
         "<text x=\"{LEFT}\" y=\"{foot}\">0 s</text>\
          <text x=\"{WIDTH}\" y=\"{foot}\" text-anchor=\"end\">{until:.0} s</text>"
     );
-    for (i, (_, points)) in chart.series.iter().enumerate() {
-        for line in lines(points) {
-            let path: Vec<String> =
-                line.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
-            let _ = write!(out, "<polyline class=\"s{i}\" points=\"{}\"/>", path.join(" "));
-        }
-    }
-    out.push_str("</svg>\n");
 }
 
 /// Unbroken lines. Of neighbours that fall together the highest stays: a peak is what one looks for.
