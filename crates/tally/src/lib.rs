@@ -15,6 +15,7 @@ mod http;
 mod import;
 mod keys;
 mod load;
+mod process;
 mod recount;
 mod telemetry;
 mod threads;

@@ -135,6 +135,7 @@ impl Tally {
         let bulk = open_bulk(settings, objects, &gateway, &processors)?;
         let data_dir = dir.clone();
         let parts = Parts {
+            draining: Arc::default(),
             gateway,
             live: Live::new(query.clone()),
             answers,

@@ -1,12 +1,18 @@
 //! `tally load`: the load generator.
 
+mod summary;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::server::ServerArgs;
 use super::{Outcome, UsageError, output};
-use crate::load::{BodyFormat, GeneratorOptions, LoadOptions, run as run_load};
+use crate::load::{
+    BodyFormat, GeneratorOptions, LoadOptions, Profile, page, run as run_load, run_profile,
+};
 
 /// Events of a run for which neither --events nor --duration is given.
 const DEFAULT_EVENTS: u64 = 1_000_000;
@@ -20,10 +26,15 @@ const DEFAULT_EVENTS: u64 = 1_000_000;
 ///
 /// --verify counts what was sent and compares with /v1/counts for every item and type that was
 /// touched; what the server had before is taken off. Nothing else may count the same items meanwhile.
+///
+/// --profile runs a schedule in open loop, watches the server by its /metrics meanwhile, and ends in a
+/// verdict: exit status 1 where the load was not kept up with, the spike not got over, or something leaks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tally load --events 1000000 --verify\n  \
     tally load --format avro --connections 8 --duration 30s --json\n  \
     tally load --format json --batch 1 --connections 256 --duration 10s\n  \
+    tally load --profile stress --report stress.html\n  \
+    tally load --profile soak --rate 20000 --duration 8h --report soak.html\n  \
     tally load --rate 200000 --query-rate 100 --probe-visibility --duration 60s")]
 pub(crate) struct LoadArgs {
     /// Events to send [default: 1000000, or without end when there is --duration]
@@ -35,6 +46,12 @@ pub(crate) struct LoadArgs {
     /// Events a second, by schedule (open loop) [default: as fast as answers come]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
+    /// Run a schedule of --rate and --duration (which have defaults of their own), and judge it
+    #[arg(long, value_enum, conflicts_with = "events")]
+    profile: Option<Profile>,
+    /// Also write what a profile found, with plots, as one HTML file
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    report: Option<PathBuf>,
     /// How many different items
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     items: u32,
@@ -95,14 +112,28 @@ enum Attributes {
 pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<Outcome> {
     let options = args.options()?;
     let bar = match (args.events, args.duration) {
-        (None, Some(_)) => ProgressBar::new_spinner(),
+        (None, _) if options.events == u64::MAX => ProgressBar::new_spinner(),
         _ => ProgressBar::new(options.events),
     };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {human_pos} events {per_sec} {eta}") {
         bar.set_style(style);
     }
     let shown = bar.clone();
-    let report = run_load(options, move |events| shown.set_position(events))?;
+    let progress = move |events| shown.set_position(events);
+    if let Some(profile) = args.profile {
+        let report = run_profile(profile, options, progress)?;
+        bar.finish_and_clear();
+        if let Some(file) = &args.report {
+            std::fs::write(file, page(&report))
+                .with_context(|| format!("cannot write the report {}", file.display()))?;
+        }
+        output::print(&match args.json {
+            true => serde_json::to_string(&report)?,
+            false => summary::summary(&report),
+        })?;
+        return Ok(if report.is_good() { Outcome::Good } else { Outcome::Failed });
+    }
+    let report = run_load(options, progress)?;
     bar.finish_and_clear();
     if args.json {
         output::print(&serde_json::to_string(&report)?)?;
@@ -129,7 +160,11 @@ impl LoadArgs {
         if !(0.0..=1.0).contains(&self.duplicates) {
             return Err(UsageError(format!("--duplicates {}: from 0 to 1", self.duplicates)).into());
         }
-        let endless = if self.duration.is_some() { u64::MAX } else { DEFAULT_EVENTS };
+        let endless = if self.duration.is_some() || self.profile.is_some() {
+            u64::MAX
+        } else {
+            DEFAULT_EVENTS
+        };
         let generator = GeneratorOptions {
             seed: self.seed,
             items: self.items,
@@ -148,6 +183,8 @@ impl LoadArgs {
             batch: self.batch,
             connections: self.connections,
             rate: self.rate,
+            steps: Vec::new(),
+            timeline: None,
             events: self.events.unwrap_or(endless),
             duration: self.duration,
             verify: self.verify,

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -84,6 +85,7 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let url = format!("{scheme}://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let drain_delay = settings.drain_delay_ms.map(Duration::from_millis);
     println!("listening on {url}");
     eprintln!(
         "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
@@ -92,7 +94,18 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     );
     let until = async {
         tokio::select! {
-            _ = terminate.recv() => {}
+            _ = terminate.recv() => {
+                if let Some(delay) = drain_delay {
+                    // Load balancers ask whether it is ready, and send new requests elsewhere.
+                    tally.parts.draining.store(true, Ordering::Relaxed);
+                    eprintln!("draining: not ready any more; a second signal stops at once");
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }
+            }
             _ = interrupt.recv() => {}
         }
     };

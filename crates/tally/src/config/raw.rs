@@ -14,6 +14,10 @@ pub(crate) struct Raw {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+    /// How long the server is not ready but still serves after SIGTERM, for load balancers, or off
+    /// [default: off]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) drain_delay: Option<String>,
     /// Folder for all data; created if missing [default: ./tally-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
@@ -129,9 +133,10 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 29] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 30] {
         [
             ("listen", &self.listen),
+            ("drain_delay", &self.drain_delay),
             ("data_dir", &self.data_dir),
             ("partitions", &self.partitions),
             ("max_event_age", &self.max_event_age),

@@ -24,6 +24,8 @@ const FLUSH_INTERVAL_MAX_MS: u64 = 10 * 60_000;
 /// Least memory for the query cache: below, hardly an answer fits.
 const QUERY_CACHE_BYTES_MIN: u64 = 1 << 20;
 
+/// A drain is over long before a service manager loses its patience.
+const DRAIN_DELAY_MAX_MS: u64 = 10 * 60_000;
 /// Audits cost a few requests and events each, and take a moment.
 const AUDIT_INTERVAL_MIN_MS: u64 = 1_000;
 
@@ -118,6 +120,8 @@ pub(crate) struct ConnectionLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
     pub(crate) listen: SocketAddr,
+    /// How long readiness is refused before connections are, after SIGTERM.
+    pub(crate) drain_delay_ms: Option<u64>,
     pub(crate) data_dir: PathBuf,
     /// None leaves it to what the data folder has, or at the first start to the machine.
     pub(crate) partitions: Option<u16>,
@@ -226,10 +230,11 @@ impl Resolved {
         place_in_data_dir(&mut settings, "archive", "archive");
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 29] =
+        let settings: [Setting; 30] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
+            drain_delay,
             data_dir,
             partitions,
             max_event_age,
@@ -265,6 +270,10 @@ impl Resolved {
                 .text
                 .parse()
                 .map_err(|_| listen.refuse("it must be an address and a port: 127.0.0.1:8080"))?,
+            drain_delay_ms: match drain_delay.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(drain_delay.duration_ms(DRAIN_DELAY_MAX_MS)?),
+            },
             data_dir: folder(&data_dir)?,
             partitions: if fixed { Some(partition_count(&partitions)?) } else { None },
             partitions_default: machine.cores,
@@ -332,6 +341,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     let get = |name| read(&variable(name)).filter(|text| !text.is_empty());
     Raw {
         listen: get("listen"),
+        drain_delay: get("drain_delay"),
         data_dir: get("data_dir"),
         partitions: get("partitions"),
         max_event_age: get("max_event_age"),
@@ -363,10 +373,11 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 29] {
+fn defaults(machine: Machine) -> [(&'static str, String); 30] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
+        ("drain_delay", "off".into()),
         ("data_dir", "./tally-data".into()),
         ("partitions", machine.cores.to_string()),
         ("max_event_age", "7d".into()),
@@ -505,11 +516,13 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 34] = [
+        let cases: [(&str, Change); 36] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
             ("max_event_age", |raw| raw.max_event_age = Some("old".into())),
+            ("drain_delay", |raw| raw.drain_delay = Some("soon".into())),
+            ("drain_delay", |raw| raw.drain_delay = Some("1h".into())),
             ("dedup_window", |raw| raw.dedup_window = Some("90s".into())),
             ("dedup_memory", |raw| raw.dedup_memory = Some("1KiB".into())),
             ("flush_interval", |raw| raw.flush_interval = Some("1d".into())),

@@ -1,5 +1,8 @@
 //! `GET /healthz`: the process lives. `GET /readyz`: it can accept events and answer questions.
 
+use std::sync::atomic::Ordering;
+
+use api::ProblemCode;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -17,6 +20,10 @@ pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
 }
 
 async fn ready(State(parts): State<Parts>) -> Result<impl IntoResponse, Failure> {
+    if parts.draining.load(Ordering::Relaxed) {
+        let detail = "the server is stopping; what is sent to it now is still taken";
+        return Err(Failure::new(ProblemCode::NotReady, detail));
+    }
     parts.query.ready()?;
     // Whether a batch may begin is whether one does; an empty one costs nothing.
     drop(parts.gateway.begin()?);

@@ -230,6 +230,7 @@ impl Collector for VitalsCollector {
             let counter = ConstCounter::new(total);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
+        super::process::encode(&mut encoder)?;
         super::audits::encode(&mut encoder, &vitals.audits)
     }
 }

@@ -28,6 +28,7 @@ mod metrics;
 mod openapi;
 mod params;
 mod problem;
+mod process;
 mod ranges;
 mod recounts;
 mod reports;
@@ -38,6 +39,7 @@ mod trending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use api::ProblemCode;
 use axum::Router;
@@ -90,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) audit: Arc<LiveAudit>,
     pub(crate) door: Arc<Door>,
     pub(crate) data_dir: PathBuf,
+    /// Set when the server is about to stop: not ready any more, though it still serves.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 /// Every path, over the parts.

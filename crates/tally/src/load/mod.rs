@@ -5,8 +5,10 @@ mod connection;
 mod encode;
 mod generator;
 mod probe;
+mod profile;
 mod report;
 mod run;
+mod timeline;
 mod verify;
 mod zipf;
 
@@ -14,5 +16,6 @@ pub(crate) use encode::{BodyFormat, Encoder};
 pub(crate) use generator::{
     EVENT_TYPES, Generator, GeneratorOptions, MadeEvent, Tracked, event_id, item_name, item_text,
 };
+pub(crate) use profile::{Profile, ProfileReport, StepReport, page, run as run_profile};
 pub(crate) use run::{LoadOptions, run};
 pub(crate) use zipf::{Random, Zipf};

@@ -16,6 +16,7 @@ use super::connection::{Answer, Connection, Peer};
 use super::generator::{Generator, GeneratorOptions, Tracked};
 use super::probe;
 use super::report::{Latencies, LoadReport};
+use super::timeline::{Step, Timeline, due_times};
 use super::verify::Expected;
 use super::zipf::Zipf;
 use crate::keys::Secret;
@@ -36,6 +37,10 @@ pub(crate) struct LoadOptions {
     pub(crate) connections: u32,
     /// Events a second; none: closed loop.
     pub(crate) rate: Option<f64>,
+    /// In place of a rate and a duration: one part after the other (open loop).
+    pub(crate) steps: Vec<Step>,
+    /// For who watches the run.
+    pub(crate) timeline: Option<Arc<Timeline>>,
     pub(crate) events: u64,
     pub(crate) duration: Option<Duration>,
     pub(crate) verify: bool,
@@ -45,6 +50,19 @@ pub(crate) struct LoadOptions {
     pub(crate) retry_for: Duration,
     /// How long counts may take to show before the check calls them wrong.
     pub(crate) patience: Duration,
+}
+
+impl LoadOptions {
+    fn is_open_loop(&self) -> bool {
+        self.rate.is_some() || !self.steps.is_empty()
+    }
+
+    /// The parts of an open loop; none where the loop is closed.
+    fn schedule(&self) -> Option<Vec<Step>> {
+        let lasts = self.duration.unwrap_or(Duration::MAX);
+        let steady = || self.rate.map(|rate| vec![Step { lasts, rate }]);
+        if self.steps.is_empty() { steady() } else { Some(self.steps.clone()) }
+    }
 }
 
 /// What all connections share.
@@ -79,16 +97,22 @@ struct Body {
     tracked: Vec<Tracked>,
 }
 
-/// Runs to the end. `progress` hears the number of events answered so far.
-pub(crate) fn run(
-    options: LoadOptions,
-    progress: impl Fn(u64) + Send + Sync + 'static,
-) -> anyhow::Result<LoadReport> {
+/// The server, for questions and for the load.
+pub(super) fn reach(options: &LoadOptions) -> anyhow::Result<(Client, Peer)> {
     let mut client = Client::new(&options.url)?;
     if let Some(key) = &options.key {
         client = client.with_key(key.expose())?;
     }
     let peer = Peer::new(client.base_url(), client.authorization().cloned())?;
+    Ok((client, peer))
+}
+
+/// Runs to the end. `progress` hears the number of events answered so far.
+pub(crate) fn run(
+    options: LoadOptions,
+    progress: impl Fn(u64) + Send + Sync + 'static,
+) -> anyhow::Result<LoadReport> {
+    let (client, peer) = reach(&options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runtime.block_on(Connection::new(&peer).get("/healthz")).is_err() {
         anyhow::bail!(
@@ -134,8 +158,15 @@ pub(crate) fn run(
         // The probes are to measure the server, not a wait for this thread on the same cores.
         Duty::Count.take();
     }
+    let timeline = shared.options.timeline.clone();
+    if let Some(timeline) = &timeline {
+        timeline.begin(shared.started);
+    }
     runtime.block_on(drive(&shared));
     let elapsed = shared.started.elapsed();
+    if let Some(timeline) = &timeline {
+        timeline.end();
+    }
     let mut report = finish(&shared, elapsed);
     if let Some(probe) = queries {
         let (latencies, errors) = probe.finish();
@@ -158,7 +189,7 @@ fn finish(shared: &Shared, elapsed: Duration) -> LoadReport {
     let seconds = elapsed.as_secs_f64().max(1e-9);
     let source = shared.source.lock();
     let made = (options.events - source.remaining).max(1);
-    report.mode = if options.rate.is_some() { "open" } else { "closed" };
+    report.mode = if options.is_open_loop() { "open" } else { "closed" };
     report.format = format!("{:?}", options.generator.format).to_ascii_lowercase();
     report.batch = options.batch;
     report.connections = options.connections;
@@ -172,7 +203,7 @@ fn finish(shared: &Shared, elapsed: Duration) -> LoadReport {
 }
 
 async fn drive(shared: &Arc<Shared>) {
-    let schedule = shared.options.rate.map(|rate| Arc::new(pacer(shared, rate)));
+    let schedule = shared.options.schedule().map(|steps| Arc::new(pacer(shared, steps)));
     let workers = (0..shared.options.connections).map(|_| {
         let (shared, schedule) = (Arc::clone(shared), schedule.clone());
         tokio::spawn(async move { work(&shared, schedule.as_deref()).await })
@@ -191,19 +222,21 @@ type Schedule = tokio::sync::Mutex<mpsc::UnboundedReceiver<Instant>>;
 
 /// Says when each request is due, from a thread of its own: the runtime's timer has only
 /// milliseconds.
-fn pacer(shared: &Shared, rate: f64) -> Schedule {
+fn pacer(shared: &Shared, steps: Vec<Step>) -> Schedule {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let interval = f64::from(shared.options.batch) / rate;
-    let requests = shared.options.events.div_ceil(u64::from(shared.options.batch));
-    let (started, duration) = (shared.started, shared.options.duration);
+    let batch = shared.options.batch;
+    let requests = shared.options.events.div_ceil(u64::from(batch));
+    let (started, timeline) = (shared.started, shared.options.timeline.clone());
     std::thread::spawn(move || {
-        for request in 0..requests {
-            let after = Duration::from_secs_f64(request as f64 * interval);
-            if duration.is_some_and(|duration| after >= duration) {
-                break;
-            }
+        for (_, after) in (0..requests).zip(due_times(steps, batch)) {
             let due = started + after;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if let Some(timeline) = &timeline {
+                if timeline.is_stopped() {
+                    break;
+                }
+                timeline.offer(batch.into());
+            }
             if sender.send(due).is_err() {
                 break;
             }
@@ -224,11 +257,18 @@ async fn work(shared: &Shared, schedule: Option<&Schedule>) {
                 (!is_over).then(Instant::now)
             }
         };
-        let (Some(due), Some(body)) = (due, next_body(shared, due.is_some())) else { break };
+        let timeline = shared.options.timeline.as_deref();
+        let is_wanted = due.is_some() && !timeline.is_some_and(Timeline::is_stopped);
+        let (Some(due), Some(body)) = (due, next_body(shared, is_wanted)) else { break };
+        let events = u64::from(body.events);
         // Closed loop: making the body is no latency of the server.
         let due = if schedule.is_some() { due } else { Instant::now() };
         deliver(shared, &mut connection, body).await;
-        latencies.record(due.elapsed());
+        let latency = due.elapsed();
+        latencies.record(latency);
+        if let Some(timeline) = timeline {
+            timeline.answer(events, latency);
+        }
     }
     shared.totals.lock().latencies.merge(&latencies);
 }
@@ -273,6 +313,9 @@ async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
                 let pause = backoff.next_wait(asked);
                 if began.elapsed() + pause > shared.options.retry_for {
                     return give_up(shared, &body, code, true);
+                }
+                if let Some(timeline) = &shared.options.timeline {
+                    timeline.refuse(&code);
                 }
                 {
                     let totals = &mut *shared.totals.lock();

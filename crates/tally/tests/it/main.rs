@@ -13,6 +13,7 @@ mod drill;
 mod items;
 mod keys;
 mod live;
+mod load_profiles;
 mod log_tool;
 mod query_cache;
 mod recount;

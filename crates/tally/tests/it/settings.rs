@@ -54,3 +54,22 @@ fn a_second_process_on_the_folder_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(path) && said.contains(&first.child.id().to_string()), "{said}");
 }
+
+#[test]
+fn a_server_that_drains_is_not_ready_and_still_takes_events() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Tally::start(dir.path(), &["--drain-delay", "10m"]);
+    let term = || {
+        let pid = server.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    };
+    term();
+    server.wait_until("draining", || server.get("/readyz").status == 503);
+    let answer = server.get("/readyz");
+    assert_eq!(answer.code(), "not_ready");
+    assert_eq!(server.get("/healthz").status, 200);
+    assert_eq!(server.send_json(&serde_json::json!({"item": "late"})).status, 202);
+    server.wait_until("counted", || server.count("late") == 1);
+    // The second signal does not wait for ten minutes.
+    assert_eq!(server.stop(), Some(0));
+}

@@ -2,8 +2,10 @@
 //! and the commands of README.
 
 mod archive;
+mod balancers;
 mod bulk;
 mod data;
+mod deploy;
 mod drill;
 mod full;
 mod kill;

@@ -92,6 +92,8 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
         batch: 100,
         connections: 4,
         rate,
+        steps: Vec::new(),
+        timeline: None,
         events: 2_050,
         duration: None,
         verify: true,

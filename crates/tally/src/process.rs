@@ -1,0 +1,84 @@
+//! What this process uses of the machine, as Linux tells it in `/proc`.
+
+use std::fs;
+
+/// Numbers of a moment. What cannot be read is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// User and system time of all threads since the start.
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) open_files: Option<u64>,
+}
+
+/// What this process uses now.
+pub(crate) fn usage() -> Usage {
+    let stat = fs::read_to_string("/proc/self/stat").ok();
+    let ticks = stat.as_deref().and_then(cpu_ticks);
+    let statm = fs::read_to_string("/proc/self/statm").ok();
+    Usage {
+        cpu_seconds: ticks
+            .map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
+        resident_bytes: statm
+            .as_deref()
+            .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
+            .map(|pages| pages.saturating_mul(rustix::param::page_size() as u64)),
+        // The listing itself has one open.
+        open_files: fs::read_dir("/proc/self/fd").ok().map(|dir| (dir.count() as u64).max(1) - 1),
+    }
+}
+
+/// What threads of the machine wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scarce {
+    Processor,
+    Disk,
+}
+
+/// For how many seconds since the machine's start some thread of it waited for this, where the kernel
+/// counts that.
+pub(crate) fn wait_seconds(scarce: Scarce) -> Option<f64> {
+    let file = match scarce {
+        Scarce::Processor => "/proc/pressure/cpu",
+        Scarce::Disk => "/proc/pressure/io",
+    };
+    total_micros(&fs::read_to_string(file).ok()?).map(|micros| micros as f64 / 1e6)
+}
+
+/// User and system ticks of a line of `/proc/…/stat`. The name in it may have blanks and brackets.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+fn total_micros(pressure: &str) -> Option<u64> {
+    let line = pressure.lines().find(|line| line.starts_with("some "))?;
+    line.rsplit_once("total=")?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel_are_read() {
+        let stat = "7 (a) b) R 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0 5 0 99";
+        assert_eq!(cpu_ticks(stat), Some(150));
+        assert_eq!(cpu_ticks("7 (a"), None);
+        let pressure =
+            "some avg10=0.90 avg60=3.37 avg300=4.21 total=957580898\nfull avg10=0 total=2";
+        assert_eq!(total_micros(pressure), Some(957_580_898));
+        assert_eq!(total_micros(""), None);
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let usage = usage();
+        assert!(usage.resident_bytes.is_some_and(|bytes| bytes > 1 << 20), "{usage:?}");
+        assert!(usage.open_files.is_some_and(|files| (1..100_000).contains(&files)), "{usage:?}");
+        assert!(usage.cpu_seconds.is_some(), "{usage:?}");
+    }
+}
