@@ -60,6 +60,21 @@ struct Says {
     lines: String,
     cold_until: String,
     asked: Mutex<Vec<CounterFilter>>,
+    items: String,
+    asked_items: Mutex<Vec<ItemFilter>>,
+}
+
+impl ItemDetailsLines for Says {
+    fn fetch<'a>(
+        &'a self,
+        filter: &'a ItemFilter,
+        into: &'a mut (dyn Write + Send),
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            self.asked_items.lock().unwrap().push(filter.clone());
+            Ok(into.write_all(self.items.as_bytes())?)
+        })
+    }
 }
 
 impl HotCounters for Says {
@@ -170,7 +185,8 @@ fn ask_within(
     memory: usize,
     question: &str,
 ) -> Result<Vec<String>, SqlError> {
-    let sources = Sources { files: Arc::new(archive), counters: server.clone() };
+    let files = Arc::new(archive);
+    let sources = Sources { files, counters: server.clone(), items: server.clone() };
     let limits = Limits { memory_bytes: memory, temp_dir: std::env::temp_dir(), threads: 2 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
@@ -249,7 +265,7 @@ fn events_have_repeats_and_events_once_has_none() {
 
 #[test]
 fn an_empty_archive_has_no_events() {
-    for table in ["events", "events_once", "counters"] {
+    for table in ["events", "events_once", "counters", "items"] {
         let question = format!("select count(*) from {table}");
         assert_eq!(ask(Memory::default(), &nobody(), &question).unwrap(), ["0"], "{table}");
     }
@@ -351,6 +367,55 @@ fn the_server_is_asked_for_no_more_than_is_wanted() {
     ] {
         assert_eq!(asked(other), all, "{other}");
     }
+}
+
+const ITEMS: &str = r#"{"item":"a","title":"The \"A\"","channel":"ch","channel_name":"Ch","created":"2026-11-21T10:00:00.5Z","attributes":{"k":"v"}}
+{"item":"b","title":"B","channel":"ch"}
+{"item":"nobody"}
+"#;
+
+#[test]
+fn items_are_joined_with_counters() {
+    let ask = |question: &str| {
+        let (archive, server) = seam();
+        let server = Arc::into_inner(server).unwrap();
+        ask(archive, &Arc::new(Says { items: ITEMS.into(), ..server }), question).unwrap()
+    };
+    let all = [
+        r#"a The "A" ch Ch 2026-11-21T10:00:00.500Z {"k":"v"}"#,
+        "b B ch null null null",
+        "nobody null null null null null",
+    ];
+    assert_eq!(ask("select * from items order by item"), all);
+    let of_channel = "select i.channel, sum(c.count), count(distinct c.item) from counters c \
+                      join items i on i.item = c.item group by i.channel";
+    assert_eq!(ask(of_channel), ["ch 31110 2"]);
+    let uncounted = "select i.item from items i left join counters c on c.item = i.item \
+                     where c.item is null";
+    assert_eq!(ask(uncounted), ["nobody"]);
+    assert_eq!(ask("select item from items where created > '2026-11-21'"), ["a"]);
+    assert_eq!(ask("select count(*) from items where item = 'b' and channel = 'ch'"), ["1"]);
+    assert_eq!(ask("select count(*) from items where item > 'a'"), ["2"], "also what came along");
+    assert_eq!(ask("select title from items order by item limit 1"), ["The \"A\""]);
+}
+
+#[test]
+fn the_server_is_asked_for_no_more_items_than_are_wanted() {
+    let server = Arc::new(Says { cold_until: "1970-01-01".into(), ..Says::default() });
+    for filter in ["true", "item = 'b'", "'ch' = channel and item > 'a'"] {
+        let question = format!("select count(*) from items where {filter}");
+        ask(Memory::default(), &server, &question).unwrap();
+    }
+    let some = |name: &str| Some(name.to_owned());
+    let expected = [
+        ItemFilter::default(),
+        ItemFilter { item: some("b"), ..ItemFilter::default() },
+        ItemFilter { item: None, channel: some("ch"), after: some("a") },
+    ];
+    assert_eq!(*server.asked_items.lock().unwrap(), expected);
+    let wrong = Says { items: "{}\n".into(), ..Says::default() };
+    let wrong = ask(Memory::default(), &Arc::new(wrong), "select * from items").unwrap_err();
+    assert!(wrong.to_string().contains("is no item;"), "{wrong}");
 }
 
 #[test]

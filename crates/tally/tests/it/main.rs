@@ -11,6 +11,7 @@ mod dead_letters;
 mod demo;
 mod drill;
 mod items;
+mod listing;
 mod live;
 mod log_tool;
 mod query_cache;

@@ -122,7 +122,9 @@ impl EmbeddedDetails {
         each: &mut dyn FnMut(&str) -> Result<ControlFlow<()>, PortError>,
     ) -> Result<(), PortError> {
         let head = bytes::channel_key(channel, "");
-        for guard in pinned.range(&self.entries, start(|item| bytes::channel_key(channel, item), behind)..) {
+        for guard in
+            pinned.range(&self.entries, start(|item| bytes::channel_key(channel, item), behind)..)
+        {
             let key = guard.key().map_err(read_failure)?;
             let Some(item) = key.strip_prefix(&head[..]) else { break };
             if each(text(&key, item)?)?.is_break() {
