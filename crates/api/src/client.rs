@@ -16,6 +16,7 @@ pub mod endpoints;
 mod error;
 mod items;
 mod keys;
+mod lines;
 mod path;
 mod recounts;
 pub mod retry;
@@ -46,7 +47,10 @@ pub use audits::AUDITS;
 pub use bulk::BulkFile;
 pub use counters::{CounterLines, CountersQuery};
 pub use error::{ClientError, is_retryable_status};
-pub use items::{TrendingQuery, channel_report_path, item_path, item_report_path, live_path};
+pub use items::{
+    ItemsQuery, TrendingQuery, channel_report_path, item_path, item_report_path, live_path,
+};
+pub use lines::Lines;
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
 
 /// The content type of one event a line.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
+use super::lines::Lines;
 use super::path::{encode_segment, push_parameters, segment};
 use super::{Client, ClientError, NDJSON};
 use crate::{
@@ -30,6 +31,24 @@ impl TrendingQuery<'_> {
         let parameters =
             [("type", self.event_type), ("window", self.window), ("limit", limit.as_deref())];
         push_parameters(&mut path, &parameters);
+        path
+    }
+}
+
+/// What `GET /v1/admin/items` is asked; everything where nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ItemsQuery<'a> {
+    /// Only the items of this channel.
+    pub channel: Option<&'a str>,
+    /// Only items behind this one, which need not be known.
+    pub after: Option<&'a str>,
+}
+
+impl ItemsQuery<'_> {
+    /// The path and query.
+    pub fn path(&self) -> String {
+        let mut path = String::from("/v1/admin/items");
+        push_parameters(&mut path, &[("channel", self.channel), ("after", self.after)]);
         path
     }
 }
@@ -67,6 +86,15 @@ impl Client {
     /// Any [`ClientError`]; the problem `unknown_item` says that nothing is known of it.
     pub async fn item(&self, item: &str) -> Result<ItemDetailsAnswer, ClientError> {
         self.parse(&self.get(&item_path(item)).await?)
+    }
+
+    /// `GET /v1/admin/items`: all item details of one moment in item order, an [`ItemDetailsAnswer`] a
+    /// line.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn items(&self, query: &ItemsQuery<'_>) -> Result<Lines, ClientError> {
+        Ok(self.lines(&query.path()).await?.1)
     }
 
     /// `PUT /v1/items/{item}`: replaces all that was known of the item; gives it as it is stored.
@@ -159,5 +187,8 @@ mod tests {
         assert_eq!(live_path("a/b", "view"), "/v1/items/a%2Fb/live?type=view");
         let query = TrendingQuery { window: Some("15m"), limit: Some(3), ..Default::default() };
         assert_eq!(query.path(), "/v1/trending?window=15m&limit=3");
+        let query = ItemsQuery { channel: Some("c/1"), after: Some("a&b") };
+        assert_eq!(query.path(), "/v1/admin/items?channel=c%2F1&after=a%26b");
+        assert_eq!(ItemsQuery::default().path(), "/v1/admin/items");
     }
 }

@@ -100,10 +100,10 @@ impl TableProvider for CounterParts {
             .fetch(&filter)
             .await
             .map_err(|source| DataFusionError::External(Box::new(SqlError::Source(source))))?;
-        let until = hot.cold_until;
+        let Fetched { lines, cold_until: until } = hot;
         let hot = StreamingTableExec::try_new(
             SCHEMA.clone(),
-            vec![Arc::new(hot)],
+            vec![Arc::new(lines)],
             projection,
             [],
             false,
@@ -134,28 +134,33 @@ impl TableProvider for CounterParts {
 /// What the server needs not send. Where a filter is not understood, more comes than is wanted.
 fn wanted(filters: &[Expr]) -> CounterFilter {
     let mut wanted = CounterFilter::default();
-    for filter in filters {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { continue };
-        let (column, op, value) = match (&**left, &**right) {
-            (Expr::Column(column), Expr::Literal(value, _)) => (column, Some(*op), value),
-            (Expr::Literal(value, _), Expr::Column(column)) => (column, op.swap(), value),
-            _ => continue,
-        };
-        let text = value.try_as_str().flatten();
-        match (column.name.as_str(), op, text, millis(value)) {
-            ("item", Some(Operator::Eq), Some(item), _) if is_item(item) => {
+    for (column, op, value) in filters.iter().filter_map(comparison) {
+        match (column, op, value.try_as_str().flatten(), millis(value)) {
+            ("item", Operator::Eq, Some(item), _) if is_item(item) => {
                 wanted.item = Some(item.to_owned());
             }
-            ("type", Some(Operator::Eq), Some(name), _) if is_type(name) => {
+            ("type", Operator::Eq, Some(name), _) if is_type(name) => {
                 wanted.event_type = Some(name.to_owned());
             }
-            ("time", Some(op), _, Some(ms)) => wanted.narrow(op, ms),
+            ("time", op, _, Some(ms)) => wanted.narrow(op, ms),
             _ => {}
         }
     }
     let is_empty = wanted.start_ms.zip(wanted.end_ms).is_some_and(|(start, end)| start >= end);
     // Nothing is in an empty range, and a server takes none; whatever else comes is left out.
     if is_empty { CounterFilter { start_ms: None, end_ms: None, ..wanted } } else { wanted }
+}
+
+/// A filter that compares a column with a value, the column first.
+pub(super) fn comparison(filter: &Expr) -> Option<(&str, Operator, &ScalarValue)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    match (&**left, &**right) {
+        (Expr::Column(column), Expr::Literal(value, _)) => Some((column.name.as_str(), *op, value)),
+        (Expr::Literal(value, _), Expr::Column(column)) => {
+            Some((column.name.as_str(), op.swap()?, value))
+        }
+        _ => None,
+    }
 }
 
 impl CounterFilter {
@@ -187,7 +192,7 @@ fn millis(value: &ScalarValue) -> Option<i64> {
 }
 
 /// What can have been counted: a server refuses to be asked for anything else.
-fn is_item(item: &str) -> bool {
+pub(super) fn is_item(item: &str) -> bool {
     (1..=256).contains(&item.len()) && !item.chars().any(char::is_control)
 }
 

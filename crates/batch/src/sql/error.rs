@@ -10,8 +10,8 @@ use super::hot::SourceError;
 pub enum SqlError {
     /// It cannot be understood, or names what is not there.
     #[error(
-        "{0}\nthe tables are events, events_once, counters and counter_parts; `describe events` \
-         lists columns; names like \"offset\" need double quotes"
+        "{0}\nthe tables are events, events_once, counters, counter_parts and items; `describe \
+         events` lists columns; names like \"offset\" need double quotes"
     )]
     Query(String),
     /// It asks for more than an answer.

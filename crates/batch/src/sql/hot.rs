@@ -1,9 +1,6 @@
-//! Hot counters: what a server holds in store and memory, fetched to a file as lines of JSON when a
-//! question is planned, so that all of it is of one moment and none of it in memory.
+//! Hot counters: what a server holds in store and memory.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,27 +9,16 @@ use datafusion::arrow::array::{
     TimestampMillisecondBuilder,
 };
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::error::Result;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc::Sender;
 
 use super::counters::{BOUND, SCHEMA, SUM};
-use crate::error::Error;
+use super::lines::{LineFile, LineRows, Lines};
 
 /// Whatever a source of ours met.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Rows handed on at a time.
-const ROWS: usize = 8_192;
-/// Batches that wait to be taken.
-const BATCHES_WAITING: usize = 2;
-/// Far more than the names and numbers of a counter take.
-const LINE_BYTES_MAX: u64 = 16 << 10;
 
 /// Which counters a question needs; it leaves the others out itself where they come all the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,9 +50,9 @@ pub trait HotCounters: Send + Sync {
     ) -> BoxFuture<'a, std::result::Result<HotHead, SourceError>>;
 }
 
-/// Counters in a file that has no name and goes with the last who reads it.
+/// Counters of one moment.
 pub(super) struct Fetched {
-    file: Arc<File>,
+    pub(super) lines: Lines<Rows>,
     /// The first day that is in no cold file, in days since 1970.
     pub(super) cold_until: i32,
 }
@@ -78,82 +64,12 @@ impl Fetched {
         filter: &CounterFilter,
         temp_dir: &Path,
     ) -> std::result::Result<Self, SourceError> {
-        let file = tempfile::tempfile_in(temp_dir).map_err(|error| {
-            format!(
-                "no file can be made in {}, name another folder with --temp-dir: {error}",
-                temp_dir.display()
-            )
-        })?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        let head = server.fetch(filter, &mut out).await?;
-        let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
+        let mut file = LineFile::new(temp_dir)?;
+        let head = server.fetch(filter, file.writer()).await?;
         let cold_until = super::cold::day(&head.cold_until)
             .ok_or_else(|| format!("the server says `{}` where a date is due", head.cold_until))?;
-        Ok(Self { file, cold_until })
+        Ok(Self { lines: file.finish()?, cold_until })
     }
-}
-
-impl std::fmt::Debug for Fetched {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("hot counters")
-    }
-}
-
-impl PartitionStream for Fetched {
-    fn schema(&self) -> &SchemaRef {
-        &SCHEMA
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = RecordBatchReceiverStream::builder(SCHEMA.clone(), BATCHES_WAITING);
-        let (batches, file) = (stream.tx(), self.file.clone());
-        stream.spawn_blocking(move || hand_on(file, &batches));
-        stream.build()
-    }
-}
-
-/// A file read from its beginning, whoever else reads it.
-struct FromStart {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for FromStart {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(into, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-/// Hands the lines on as rows, until nobody takes them any more.
-fn hand_on(file: Arc<File>, batches: &Sender<Result<RecordBatch>>) -> Result<()> {
-    let mut lines = BufReader::with_capacity(1 << 18, FromStart { file, at: 0 });
-    let (mut rows, mut line) = (Rows::default(), Vec::new());
-    loop {
-        line.clear();
-        let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-        if read > 0 {
-            rows.push(&line).ok_or_else(|| wrong(&line))?;
-        }
-        if rows.len == ROWS || (read == 0 && rows.len > 0) {
-            let batch = std::mem::take(&mut rows).finish()?;
-            if batches.blocking_send(Ok(batch)).is_err() {
-                return Ok(());
-            }
-        }
-        if read == 0 {
-            return Ok(());
-        }
-    }
-}
-
-fn wrong(line: &[u8]) -> DataFusionError {
-    let beginning: String = String::from_utf8_lossy(line).chars().take(200).collect();
-    super::once::outside(Error::Damaged {
-        name: "the server's answer".into(),
-        reason: format!("`{beginning}` is no counter; do program and server have one version?"),
-    })
 }
 
 #[derive(Deserialize)]
@@ -174,9 +90,8 @@ struct Line<'a> {
     max: Option<&'a RawValue>,
 }
 
-/// Rows on their way into a batch.
-struct Rows {
-    len: usize,
+/// Counters on their way into a batch.
+pub(super) struct Rows {
     texts: [StringBuilder; 3],
     time: TimestampMillisecondBuilder,
     counts: [Int64Builder; 2],
@@ -187,7 +102,6 @@ impl Default for Rows {
     fn default() -> Self {
         let decimal = |of| Decimal128Builder::new().with_data_type(of);
         Self {
-            len: 0,
             texts: Default::default(),
             time: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             counts: Default::default(),
@@ -196,7 +110,13 @@ impl Default for Rows {
     }
 }
 
-impl Rows {
+impl LineRows for Rows {
+    const WHAT: &'static str = "counter";
+
+    fn columns() -> &'static SchemaRef {
+        &SCHEMA
+    }
+
     fn push(&mut self, line: &[u8]) -> Option<()> {
         let line: Line<'_> = serde_json::from_slice(line).ok()?;
         let time: jiff::Timestamp = line.time.parse().ok()?;
@@ -214,7 +134,6 @@ impl Rows {
         self.counts[0].append_value(line.count);
         self.counts[1].append_value(line.value_count);
         self.decimals.iter_mut().zip(micros).for_each(|(column, m)| column.append_option(m));
-        self.len += 1;
         Some(())
     }
 

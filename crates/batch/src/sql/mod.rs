@@ -6,6 +6,7 @@
 //! | `events_once` | the same without repeats, by the rule that counts |
 //! | `counters` | the counters: each event is in exactly one of them |
 //! | `counter_parts` | what `counters` adds up: a bucket may come more than once |
+//! | `items` | what is known of items beside their counts |
 //!
 //! The engine is DataFusion; nothing of it is seen from outside.
 
@@ -15,6 +16,8 @@ mod error;
 mod events;
 mod files;
 mod hot;
+mod items;
+mod lines;
 mod once;
 mod rows;
 
@@ -28,10 +31,12 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 pub use error::SqlError;
 pub use files::ArchiveFiles;
 pub use hot::{CounterFilter, HotCounters, HotHead, SourceError};
+pub use items::{ItemDetailsLines, ItemFilter};
 pub use rows::{Column, Kind, Page, Rows};
 
 use counters::CounterParts;
 use files::ReadOnly;
+use items::Items;
 use once::EventsOnce;
 
 /// Where the tables come from.
@@ -41,6 +46,8 @@ pub struct Sources {
     pub files: Arc<dyn ArchiveFiles>,
     /// The server whose archive it is.
     pub counters: Arc<dyn HotCounters>,
+    /// The same server, asked for item details.
+    pub items: Arc<dyn ItemDetailsLines>,
 }
 
 /// What a question may take.
@@ -86,6 +93,8 @@ impl Database {
         context.register_table("events_once", Arc::new(EventsOnce::new(sources.files.clone())))?;
         let parts = CounterParts::new(sources.clone(), limits.temp_dir.clone());
         context.register_table("counter_parts", Arc::new(parts))?;
+        let items = Items::new(sources.items.clone(), limits.temp_dir.clone());
+        context.register_table("items", Arc::new(items))?;
         context.sql(COUNTERS).await?;
         Ok(Self { context })
     }

@@ -1,3 +1,5 @@
+mod items;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::Range;
@@ -60,6 +62,21 @@ struct Says {
     lines: String,
     cold_until: String,
     asked: Mutex<Vec<CounterFilter>>,
+    items: String,
+    asked_items: Mutex<Vec<ItemFilter>>,
+}
+
+impl ItemDetailsLines for Says {
+    fn fetch<'a>(
+        &'a self,
+        filter: &'a ItemFilter,
+        into: &'a mut (dyn Write + Send),
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            self.asked_items.lock().unwrap().push(filter.clone());
+            Ok(into.write_all(self.items.as_bytes())?)
+        })
+    }
 }
 
 impl HotCounters for Says {
@@ -170,7 +187,8 @@ fn ask_within(
     memory: usize,
     question: &str,
 ) -> Result<Vec<String>, SqlError> {
-    let sources = Sources { files: Arc::new(archive), counters: server.clone() };
+    let files = Arc::new(archive);
+    let sources = Sources { files, counters: server.clone(), items: server.clone() };
     let limits = Limits { memory_bytes: memory, temp_dir: std::env::temp_dir(), threads: 2 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
@@ -248,8 +266,27 @@ fn events_have_repeats_and_events_once_has_none() {
 }
 
 #[test]
+fn what_was_refused_for_its_time_is_no_repeat_when_it_comes() {
+    let of = |sequence| Some(("s", sequence));
+    // Sequences 3 and 4 of `s` were refused before 5 came; 2 was not.
+    let controls = r#"[{"offset":0,"append_time":1795323600000,"hex":"010a000000"},
+        {"offset":1,"append_time":1795323600000,"hex":"0601730301"}]"#;
+    let events = [
+        (2, 0, "five", "a", of(5)),
+        (3, 1, "three", "a", of(3)),
+        (4, 2, "three again", "a", of(3)),
+        (5, 3, "two", "a", of(2)),
+        (6, 4, "four", "a", of(4)),
+    ];
+    let mut archive = Memory::default();
+    raw_file(&mut archive, 0..7, controls, &events);
+    let once = ask(archive, &nobody(), "select id from events_once order by \"offset\"").unwrap();
+    assert_eq!(once, ["five", "three", "four"]);
+}
+
+#[test]
 fn an_empty_archive_has_no_events() {
-    for table in ["events", "events_once", "counters"] {
+    for table in ["events", "events_once", "counters", "items"] {
         let question = format!("select count(*) from {table}");
         assert_eq!(ask(Memory::default(), &nobody(), &question).unwrap(), ["0"], "{table}");
     }

@@ -1,5 +1,6 @@
 //! Behaviours of every [`ItemDetailsStore`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use model::limits::{
@@ -20,6 +21,8 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn ItemDetailsStore>) {
     a_write_replaces_wholly(&*fresh());
     channels_follow_their_items(&*fresh());
     channels_are_paged(&*fresh());
+    scans_are_in_item_order(&*fresh());
+    a_scan_is_of_one_moment(&*fresh());
     batches_are_seen_whole(fresh());
 }
 
@@ -44,6 +47,8 @@ fn an_empty_store_knows_nothing(store: &dyn ItemDetailsStore) {
     assert_eq!(get(store, &["a", "a"]), [None, None]);
     assert_eq!(get(store, &[]), []);
     assert_eq!(channel(store, "c"), [""; 0]);
+    assert_eq!(scan(store, None, None), []);
+    assert_eq!(scan(store, Some("c"), Some("a")), []);
     assert_eq!(put(store, &[("a", None)]), [false]);
     assert_eq!(put(store, &[]), [false; 0]);
 }
@@ -134,6 +139,62 @@ fn channels_are_paged(store: &dyn ItemDetailsStore) {
     assert_eq!(store.of_channel("c", Some("i20x"), 2).expect("a page"), ["i21", "i22"]);
 }
 
+fn scans_are_in_item_order(store: &dyn ItemDetailsStore) {
+    let known = [
+        ("a", of("A", Some("c"))),
+        ("a b", of("A B", Some("cc"))),
+        ("b", of("B", None)),
+        ("é", of("É", Some("c"))),
+        ("日", ItemDetails { channel: Some("c".into()), ..ItemDetails::default() }),
+    ];
+    let changes: Vec<_> =
+        known.iter().rev().map(|(item, details)| (*item, Some(details.clone()))).collect();
+    put(store, &changes);
+    put(store, &[("gone", Some(of("G", Some("c"))))]);
+    put(store, &[("gone", None)]);
+    let all = known.map(|(item, details)| (item.to_owned(), details));
+    let of_channel = [&all[0], &all[3], &all[4]].map(Clone::clone);
+    assert_eq!(scan(store, None, None), all);
+    assert_eq!(scan(store, Some("c"), None), of_channel);
+    assert_eq!(scan(store, Some("none"), None), []);
+    // What it begins behind need not be there.
+    for (behind, rest, of_rest) in
+        [("a", 1, 1), ("a a", 1, 1), ("a b", 2, 1), ("b", 3, 1), ("é", 4, 2), ("日", 5, 3)]
+    {
+        assert_eq!(scan(store, None, Some(behind)), all[rest..], "{behind}");
+        assert_eq!(scan(store, Some("c"), Some(behind)), of_channel[of_rest..], "{behind}");
+    }
+    for channel in [None, Some("c")] {
+        let mut met = Vec::new();
+        let broken_off = store.scan(channel, None, &mut |item, _| {
+            met.push(item.to_owned());
+            if met.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        broken_off.expect("it breaks off");
+        assert_eq!(met.len(), 2, "{met:?}");
+    }
+}
+
+/// What is written while a scan is on its way is not in it, and does not wait for it.
+fn a_scan_is_of_one_moment(store: &dyn ItemDetailsStore) {
+    let before = [("a", Some(of("A", Some("c")))), ("b", Some(of("B", Some("c"))))];
+    let expected = [("a".to_owned(), of("A", Some("c"))), ("b".to_owned(), of("B", Some("c")))];
+    for channel in [None, Some("c")] {
+        put(store, &before);
+        put(store, &[("c", None)]);
+        let mut met = Vec::new();
+        let scanned = store.scan(channel, None, &mut |item, details| {
+            let later = ("c", Some(of("C", Some("c"))));
+            put(store, &[("a", None), ("b", Some(of("later", Some("d")))), later]);
+            met.push((item.to_owned(), details));
+            ControlFlow::Continue(())
+        });
+        scanned.expect("a scan");
+        assert_eq!(met, expected);
+    }
+    assert_eq!(scan(store, Some("d"), None), [("b".to_owned(), of("later", Some("d")))]);
+}
+
 /// While batches move items between two channels, every read finds all in one of them.
 fn batches_are_seen_whole(store: Arc<dyn ItemDetailsStore>) {
     const ITEMS: usize = 64;
@@ -180,4 +241,18 @@ fn get(store: &dyn ItemDetailsStore, items: &[&str]) -> Vec<Option<ItemDetails>>
 
 fn channel(store: &dyn ItemDetailsStore, channel: &str) -> Vec<String> {
     store.of_channel(channel, None, usize::MAX).expect("a page")
+}
+
+fn scan(
+    store: &dyn ItemDetailsStore,
+    channel: Option<&str>,
+    behind: Option<&str>,
+) -> Vec<(String, ItemDetails)> {
+    let mut met = Vec::new();
+    let scanned = store.scan(channel, behind, &mut |item, details| {
+        met.push((item.to_owned(), details));
+        ControlFlow::Continue(())
+    });
+    scanned.expect("a scan");
+    met
 }

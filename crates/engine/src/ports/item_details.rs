@@ -1,5 +1,7 @@
 //! Item details: what is known of items beside their counts, found by item and by channel.
 
+use std::ops::ControlFlow;
+
 use model::ItemDetails;
 
 use super::error::PortError;
@@ -13,6 +15,9 @@ pub struct DetailsChange {
     pub details: Option<ItemDetails>,
 }
 
+/// Takes one item and what is known of it, and says whether to go on.
+pub type EachItem<'a> = dyn FnMut(&str, ItemDetails) -> ControlFlow<()> + 'a;
+
 /// Keeps the newest details of each item.
 ///
 /// - **Atomicity and durability.** `put` writes all changes or none, and the channels with them,
@@ -21,8 +26,9 @@ pub struct DetailsChange {
 /// - **Repeats.** A batch written again changes nothing.
 /// - **Failure.** After `Unavailable` nothing was written, and it may be tried again. After `Corrupt`
 ///   all of it or nothing may have been written; nothing more is until a restart.
-/// - **Consistency.** A read sees whole batches only, and those whose `put` has returned. Pages of a
-///   channel are read one by one: an item that joins or leaves meanwhile may be missed or met.
+/// - **Consistency.** A read sees whole batches only, and those whose `put` has returned. A scan sees
+///   one moment however long it takes, and holds up no write. Pages of a channel are read one by one:
+///   an item that joins or leaves meanwhile may be missed or met.
 pub trait ItemDetailsStore: Send + Sync {
     /// Writes changes; whether anything was known of each item before its change.
     fn put(&self, changes: &[DetailsChange]) -> Result<Vec<bool>, PortError>;
@@ -37,4 +43,13 @@ pub trait ItemDetailsStore: Send + Sync {
         behind: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, PortError>;
+
+    /// Calls `each` with every item, or every one of a channel, behind one of them, in the order of
+    /// their bytes, until it breaks off. In memory is one of them at a time.
+    fn scan(
+        &self,
+        channel: Option<&str>,
+        behind: Option<&str>,
+        each: &mut EachItem<'_>,
+    ) -> Result<(), PortError>;
 }

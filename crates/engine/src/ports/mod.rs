@@ -20,7 +20,7 @@ pub use counter_store::{
 };
 pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
-pub use item_details::{DetailsChange, ItemDetailsStore};
+pub use item_details::{DetailsChange, EachItem, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
 pub use objects::{ObjectStore, ObjectUpload};
 pub use query_cache::QueryCache;

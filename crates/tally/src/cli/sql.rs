@@ -1,5 +1,5 @@
-//! `tally sql QUESTION`: SQL over raw events and counters. A build without the feature `sql` says how
-//! to get one that has it, and what else reads the same files.
+//! `tally sql QUESTION`: SQL over raw events, counters and item details. A build without the feature
+//! `sql` says how to get one that has it, and what else reads the same files.
 
 #[cfg(feature = "sql")]
 mod answer;
@@ -17,13 +17,16 @@ use crate::config::Raw;
 ///
 /// Tables: `events` has what was sent and is still kept, repeats included, up to the newest raw file;
 /// `events_once` the same without repeats; `counters` what was counted up to now, each event in
-/// exactly one row. Events come from the archive's files, counters from the server and, where days are
-/// cold, from the files too.
+/// exactly one row; `items` what is known of items: title, channel, channel_name, created, attributes.
+/// Events come from the archive's files, counters and items from the server; where days are cold,
+/// counters come from the files too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     tally sql \"select type, count(*) from events_once group by type\"\n  \
     tally sql --format csv --output days.csv \"select date_trunc('day', time) as day, sum(count) as views\n    \
     from counters where item = 'dQw4w9WgXcQ' and type = 'view' group by day order by day\"\n  \
+    tally sql \"select i.channel, sum(c.count) as views from counters c join items i on i.item = c.item\n    \
+    where c.type = 'view' group by i.channel order by views desc\"\n  \
     tally sql \"describe counters\"\n\n\
     The SQL is DataFusion's. It only reads. Values and sums are exact decimals.")]
 pub(crate) struct SqlArgs {

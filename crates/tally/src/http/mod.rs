@@ -23,6 +23,7 @@ pub(crate) mod fuzz;
 mod health;
 mod items;
 mod keys;
+mod lines;
 mod live;
 mod metrics;
 mod openapi;
@@ -146,6 +147,7 @@ fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes 
     let (answers, store) = (&parts.answers, &parts.details);
     let details = details::Details::new(store.clone(), budget.clone());
     let routes = details::routes(routes, &Arc::new(details));
+    let routes = details::list::routes(routes, store);
     let reports = reports::Reports::new(answers.clone(), store.clone());
     let routes = reports::routes(routes, &Arc::new(reports));
     let ranked = Arc::new(top::Ranked { answers: answers.clone(), details: store.clone() });

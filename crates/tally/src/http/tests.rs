@@ -474,6 +474,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("counters.rs"),
         include_str!("counts.rs"),
         include_str!("dead_letters.rs"),
+        include_str!("details/list.rs"),
         include_str!("details/mod.rs"),
         include_str!("bulk.rs"),
         include_str!("events/mod.rs"),

@@ -12,6 +12,7 @@ mod demo;
 mod drill;
 mod items;
 mod keys;
+mod listing;
 mod live;
 mod load_profiles;
 mod log_tool;

@@ -1,6 +1,7 @@
 //! `tally sql` on a real server with real data: what files and server say together is what was sent
 //! and what the API answers, and nothing can be changed by it.
 
+mod items;
 #[path = "../real/server.rs"]
 #[allow(dead_code, reason = "the tests of the release build need more of it")]
 mod server;
@@ -48,9 +49,13 @@ fn send_file(server: &Server, state: &Path) {
 }
 
 fn post(server: &Server, lines: &str) {
+    post_to(server, "/v1/events", lines);
+}
+
+fn post_to(server: &Server, path: &str, lines: &str) {
     let sent = Command::new("curl")
         .args(["-sf", "-H", "Content-Type: application/x-ndjson", "--data-binary", lines])
-        .arg(format!("{}/v1/events", server.url))
+        .arg(format!("{}{path}", server.url))
         .output()
         .expect("curl runs");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stdout));
@@ -340,7 +345,7 @@ fn nothing_can_be_changed_and_what_is_wrong_is_said() {
     assert!(said.contains("there is no archive in") && said.contains("--archive"), "{said}");
     assert!(!away.exists(), "nothing was made");
 
-    // Without the server files can be asked, and counters cannot.
+    // Without the server files can be asked, and counters and items cannot.
     let url = server.url.clone();
     assert!(server.stop());
     let ask = |question: &str| {
@@ -351,6 +356,10 @@ fn nothing_can_be_changed_and_what_is_wrong_is_said() {
     let output = ask("select count(*) from events");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = ask("select count(*) from counters");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tally serve"), "{said}");
+    let output = ask("select count(*) from items");
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("tally serve"), "{said}");

@@ -40,6 +40,8 @@ pub(super) enum Damage {
     Text,
     #[error("what it says breaks a rule of item details")]
     Rule,
+    #[error("an item is in a channel and nothing is known of it")]
+    Missing,
 }
 
 /// The key of an item's details.

@@ -11,10 +11,11 @@ pub(super) mod fuzz;
 mod tests;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::ports::{DetailsChange, ErrorKind, ItemDetailsStore, PortError};
+use engine::ports::{DetailsChange, EachItem, ErrorKind, ItemDetailsStore, PortError};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
@@ -112,6 +113,46 @@ impl EmbeddedDetails {
         Err(PortError::new(ErrorKind::Unavailable, context))
     }
 
+    /// Calls `each` with the items of a channel behind one of them.
+    fn each_of_channel(
+        &self,
+        pinned: &Snapshot,
+        channel: &str,
+        behind: Option<&str>,
+        each: &mut dyn FnMut(&str) -> Result<ControlFlow<()>, PortError>,
+    ) -> Result<(), PortError> {
+        let head = bytes::channel_key(channel, "");
+        for guard in
+            pinned.range(&self.entries, start(|item| bytes::channel_key(channel, item), behind)..)
+        {
+            let key = guard.key().map_err(read_failure)?;
+            let Some(item) = key.strip_prefix(&head[..]) else { break };
+            if each(text(&key, item)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with all items behind one of them.
+    fn each_item(
+        &self,
+        pinned: &Snapshot,
+        behind: Option<&str>,
+        each: &mut EachItem<'_>,
+    ) -> Result<(), PortError> {
+        let head = bytes::item_key("");
+        for guard in pinned.range(&self.entries, start(bytes::item_key, behind)..) {
+            let (key, value) = guard.into_inner().map_err(read_failure)?;
+            let Some(item) = key.strip_prefix(&head[..]) else { break };
+            let details = bytes::read(&value).map_err(|damage| damaged(&key, damage))?;
+            if each(text(&key, item)?, details).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The channel of an item as it is stored; the outer none where nothing is known of the item.
     fn stored_channel(
         &self,
@@ -191,21 +232,48 @@ impl ItemDetailsStore for EmbeddedDetails {
         limit: usize,
     ) -> Result<Vec<String>, PortError> {
         let pinned = self.pinned.read().clone();
-        let head = bytes::channel_key(channel, "");
-        let mut from = bytes::channel_key(channel, behind.unwrap_or_default());
-        if behind.is_some() {
-            // Nothing sorts between a key and itself with a zero byte behind it.
-            from.push(0);
-        }
         let mut items = Vec::new();
-        for guard in pinned.range(&self.entries, from..).take(limit) {
-            let key = guard.key().map_err(read_failure)?;
-            let Some(item) = key.strip_prefix(&head[..]) else { break };
-            let item = std::str::from_utf8(item).map_err(|_| damaged(&key, bytes::Damage::Text))?;
-            items.push(item.to_owned());
+        if limit == 0 {
+            return Ok(items);
         }
+        self.each_of_channel(&pinned, channel, behind, &mut |item| {
+            items.push(item.to_owned());
+            Ok(if items.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
         Ok(items)
     }
+
+    fn scan(
+        &self,
+        channel: Option<&str>,
+        behind: Option<&str>,
+        each: &mut EachItem<'_>,
+    ) -> Result<(), PortError> {
+        let pinned = self.pinned.read().clone();
+        let Some(channel) = channel else { return self.each_item(&pinned, behind, each) };
+        self.each_of_channel(&pinned, channel, behind, &mut |item| {
+            // The batch that wrote the one key wrote the other.
+            let details = read(&pinned, &self.entries, item)?.ok_or_else(|| {
+                damaged(&bytes::channel_key(channel, item), bytes::Damage::Missing)
+            })?;
+            Ok(each(item, details))
+        })
+    }
+}
+
+/// The first key behind that of an item, or of all.
+fn start(key: impl Fn(&str) -> Vec<u8>, behind: Option<&str>) -> Vec<u8> {
+    let mut start = key(behind.unwrap_or_default());
+    if behind.is_some() {
+        // Nothing sorts between a key and itself with a zero byte behind it.
+        start.push(0);
+    }
+    start
+}
+
+/// The item that a key ends with.
+fn text<'a>(key: &[u8], item: &'a [u8]) -> Result<&'a str, PortError> {
+    std::str::from_utf8(item).map_err(|_| damaged(key, bytes::Damage::Text))
 }
 
 fn read(

@@ -55,6 +55,16 @@ fn damaged_values_are_named() {
     let error = details.get(&["a"]).expect_err("it is damaged");
     assert_eq!(error.kind, ErrorKind::Corrupt);
     assert!(error.to_string().contains("Ia"), "{error}");
+    let mut count = |_: &str, _| ControlFlow::Continue(());
+    let scanned = details.scan(None, None, &mut count).expect_err("it is damaged");
+    assert_eq!(scanned.kind, ErrorKind::Corrupt);
+    assert!(details.scan(None, Some("a"), &mut count).is_ok());
+    // An item that only its channel knows.
+    details.entries.insert(bytes::channel_key("c", "b"), b"").expect("a write");
+    *details.pinned.write() = Arc::new(details.db.snapshot());
+    let scanned = details.scan(Some("c"), None, &mut count).expect_err("it is damaged");
+    assert_eq!(scanned.kind, ErrorKind::Corrupt);
+    assert!(scanned.to_string().contains("Cc"), "{scanned}");
 }
 
 #[test]

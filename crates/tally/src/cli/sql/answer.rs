@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::client::{Client, CountersQuery};
+use api::ProblemCode;
+use api::client::{Client, ClientError, CountersQuery, ItemsQuery};
 use batch::sql::{
-    CounterFilter, Database, HotCounters, HotHead, Limits, Rows, SourceError, Sources, SqlError,
+    CounterFilter, Database, HotCounters, HotHead, ItemDetailsLines, ItemFilter, Limits, Rows,
+    SourceError, Sources, SqlError,
 };
 use futures::future::BoxFuture;
 use indicatif::ProgressBar;
@@ -34,7 +36,8 @@ pub(super) fn run(args: &SqlArgs) -> anyhow::Result<Outcome> {
     }
     let client = args.server.client()?;
     let files = wiring::sql::files(&args.archive()?)?;
-    let sources = Sources { files, counters: Arc::new(Server(client)) };
+    let server = Arc::new(Server(client));
+    let sources = Sources { files, counters: server.clone(), items: server };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(limits.threads)
         .enable_all()
@@ -141,7 +144,7 @@ async fn write(
     out.flush().context("cannot write the answer")
 }
 
-/// The server that is asked for counters, when a question needs them.
+/// The server that is asked for counters and item details, when a question needs them.
 struct Server(Client);
 
 impl HotCounters for Server {
@@ -166,4 +169,35 @@ impl HotCounters for Server {
             Ok(HotHead { cold_until: lines.cold_until })
         })
     }
+}
+
+impl ItemDetailsLines for Server {
+    fn fetch<'a>(
+        &'a self,
+        filter: &'a ItemFilter,
+        into: &'a mut (dyn Write + Send),
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            if let Some(item) = &filter.item {
+                return match self.0.item(item).await {
+                    Ok(details) => Ok(serde_json::to_writer(into, &details)?),
+                    Err(error) if is_unknown(&error) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            let query =
+                ItemsQuery { channel: filter.channel.as_deref(), after: filter.after.as_deref() };
+            let mut lines = self.0.items(&query).await?;
+            while let Some(bytes) = lines.next().await? {
+                into.write_all(&bytes)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether nothing is known of an item.
+fn is_unknown(error: &ClientError) -> bool {
+    let code = ProblemCode::UnknownItem.as_str();
+    matches!(error, ClientError::Problem { problem, .. } if problem.code == code)
 }

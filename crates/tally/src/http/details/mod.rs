@@ -2,6 +2,7 @@
 
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+pub(super) mod list;
 mod read;
 
 use std::sync::Arc;
