@@ -1,7 +1,9 @@
-// What needs no browser: digits, metrics, formats, addresses.
+// What needs no browser: digits, metrics, formats, streams of events, keys.
 
 import { expect, test } from "@playwright/test";
 import { grouped, parseExact, sumOf } from "../src/data/digits";
+import { EventParser } from "../src/data/event-stream";
+import { isPossibleKey } from "../src/data/key";
 import { Metrics, between, bucketsOf, quantile } from "../src/data/metrics";
 import { bytes, clock, moment, rate, seconds, tick } from "../src/format";
 
@@ -60,4 +62,44 @@ test("times are UTC and sizes short", () => {
   );
   expect([999, 1500, 55e9].map(bytes)).toEqual(["999 B", "1.5 KB", "55 GB"]);
   expect([0, 3.21, 12_345.6, null].map(rate)).toEqual(["0", "3.2", "12,346", "–"]);
+});
+
+/** What a stream tells in pieces of so many characters. */
+function eventsOf(stream: string, size: number): string[] {
+  const parser = new EventParser();
+  const told: string[] = [];
+  for (let at = 0; at < stream.length; at += size) {
+    told.push(...parser.push(stream.slice(at, at + size)).map(({ event, data }) => `${event}=${data}`));
+  }
+  return told;
+}
+
+test("a stream of events is the same however it is cut into pieces", () => {
+  const lines = [
+    ": alive", "", "event: count", 'data: {"count":1}', "", "data:two", "data:  lines", "data", "id: 7", "retry: 5", "nothing",
+    "", "event: no data", "", ":", "event:count", "data: a:b: c", "", "data: never ended",
+  ];
+  const expected = ['count={"count":1}', "message=two\n lines\n", "count=a:b: c"];
+  for (const end of ["\n", "\r\n", "\r"]) {
+    const stream = `\ufeff${lines.join(end)}`;
+    for (const size of [1, 2, 3, 7, stream.length]) {
+      expect(eventsOf(stream, size), `${JSON.stringify(end)} in pieces of ${size}`).toEqual(expected);
+    }
+  }
+});
+
+test("an event is told when its last line ends, and what never ends is refused", () => {
+  const parser = new EventParser();
+  expect(parser.push("data: 1\r\n\r")).toEqual([{ event: "message", data: "1" }]);
+  expect(parser.push("\ndata: 2\n")).toEqual([]);
+  expect(parser.push("")).toEqual([]);
+  expect(parser.push("\n")).toEqual([{ event: "message", data: "2" }]);
+  expect(() => eventsOf("x".repeat(70_000), 1_000)).toThrow("without an end");
+  expect(() => eventsOf("data: x\n".repeat(70_000), 1_000)).toThrow("without an end");
+  expect(eventsOf(`data: ${"x".repeat(50_000)}\n\n`.repeat(3), 1_000)).toHaveLength(3);
+});
+
+test("what no header takes is no key", () => {
+  expect(["tk_1_2", "a!~"].map(isPossibleKey)).toEqual([true, true]);
+  expect(["", "tk 1", "tk_…", "é", "a\nb", "a\u007f"].map(isPossibleKey)).toEqual([false, false, false, false, false, false]);
 });

@@ -1,12 +1,13 @@
 // A real server on a scratch folder, and what tests send to it.
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 
 export interface SentEvent {
   item: string;
@@ -34,7 +35,15 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
+export interface Key {
+  id: string;
+  secret: string;
+}
+
 export class Tally {
+  /** What is sent with events and questions of tests: the key, where the server has keys. */
+  headers: Record<string, string> = {};
+
   private constructor(
     private child: ChildProcess,
     readonly url: string,
@@ -92,7 +101,7 @@ export class Tally {
       const body = batch.map((event) => JSON.stringify(event)).join("\n");
       const answer = await fetch(`${this.url}/v1/events`, {
         method: "POST",
-        headers: { "content-type": "application/x-ndjson" },
+        headers: { "content-type": "application/x-ndjson", ...this.headers },
         body,
       });
       const { accepted } = (await answer.json()) as { accepted: number };
@@ -100,10 +109,39 @@ export class Tally {
     }
   }
 
+  /** Makes a key, and waits until the server takes it: from the first one on it asks for keys. */
+  async makeKey(scopes: string): Promise<Key> {
+    const key = JSON.parse(await this.keys("create", "--scope", scopes, "--json")) as Key;
+    await this.untilKey(key, true);
+    return key;
+  }
+
+  /** Ends a key, and waits until the server no longer takes it. */
+  async revoke(key: Key): Promise<void> {
+    await this.keys("revoke", key.id);
+    await this.untilKey(key, false);
+  }
+
+  private async keys(...args: string[]): Promise<string> {
+    const all = ["keys", ...args, "--data-dir", join(this.folder, "data")];
+    return (await promisify(execFile)(program(), all, { cwd: this.folder })).stdout;
+  }
+
+  /** Until the answer to a request with the key is that the key is known, or that it is not. */
+  private async untilKey({ secret }: Key, isKnown: boolean): Promise<void> {
+    const headers = { authorization: `Bearer ${secret}` };
+    for (const until = Date.now() + PATIENCE_MS; Date.now() < until; ) {
+      const [open, keyed] = await Promise.all([fetch(`${this.url}/metrics`), fetch(`${this.url}/metrics`, { headers })]);
+      if (open.status === 401 && (keyed.status !== 401) === isKnown) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error("the server did not take the change of its keys in time");
+  }
+
   async describe(item: string, details: Record<string, unknown>): Promise<void> {
     const answer = await fetch(`${this.url}/v1/items/${encodeURIComponent(item)}`, {
       method: "PUT",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...this.headers },
       body: JSON.stringify(details),
     });
     if (!answer.ok) throw new Error(await answer.text());
@@ -111,7 +149,7 @@ export class Tally {
 
   async count(item: string, type = "view"): Promise<bigint> {
     const path = `/v1/items/${encodeURIComponent(item)}/count?type=${type}`;
-    const text = await (await fetch(this.url + path)).text();
+    const text = await (await fetch(this.url + path, { headers: this.headers })).text();
     return BigInt(/"count":(\d+)/.exec(text)?.[1] ?? "-1");
   }
 

@@ -2,8 +2,8 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Digits, parseExact } from "./digits";
-import { repeat } from "./poll";
-import { ask, heard, path } from "./server";
+import { pause, repeat } from "./poll";
+import { Problem, ask, askEvents, heard, path } from "./server";
 import type { CountAnswer } from "./wire";
 
 /** How the newest total came. */
@@ -17,8 +17,9 @@ export interface LiveTotal {
 const POLL_MS = 1_000;
 /** A stream that says nothing for so long is asked beside: proxies may hold it back. */
 const SILENCE_MS = 5_000;
-/** When a stream that was refused is tried again; one that broke the browser tries by itself. */
-const RETRY_MS = 15_000;
+/** When a stream that broke is tried again, and one that was refused. */
+const BROKEN_MS = 3_000;
+const REFUSED_MS = 15_000;
 
 export function useLiveTotal(item: string, type: string): LiveTotal {
   const [total, setTotal] = useState<LiveTotal>({ count: undefined, liveness: "waiting" });
@@ -67,30 +68,28 @@ function follow(item: string, type: string, tell: (total: LiveTotal) => void): (
     });
   };
 
-  let stream: EventSource;
-  let retry: ReturnType<typeof setTimeout> | undefined;
+  const stop = new AbortController();
   let silence = setTimeout(poll, SILENCE_MS);
-  const listen = () => {
-    stream = new EventSource(`${items}/live?${new URLSearchParams({ type })}`);
-    stream.addEventListener("count", (event) => {
+  const listen = async () => {
+    while (!stop.signal.aborted) {
+      const isRefused = await askEvents(`${items}/live`, { type }, stop.signal, ({ event, data }) => {
+        if (event !== "count" || stop.signal.aborted) return;
+        clearTimeout(silence);
+        stopPolling();
+        heard(true);
+        const { count } = parseExact(data) as CountAnswer;
+        tell({ count, liveness: "live" });
+      }).then(() => false, (error) => error instanceof Problem);
+      if (stop.signal.aborted) return;
       clearTimeout(silence);
-      stopPolling();
-      heard(true);
-      const { count } = parseExact((event as MessageEvent<string>).data) as CountAnswer;
-      tell({ count, liveness: "live" });
-    });
-    stream.addEventListener("error", () => {
-      clearTimeout(silence);
-      const isRefused = stream.readyState === EventSource.CLOSED;
       silence = setTimeout(poll, isRefused ? 0 : POLL_MS);
-      if (isRefused) retry = setTimeout(listen, RETRY_MS);
-    });
+      await pause(isRefused ? REFUSED_MS : BROKEN_MS, stop.signal);
+    }
   };
-  listen();
+  void listen();
   return () => {
     clearTimeout(silence);
-    clearTimeout(retry);
-    stream.close();
+    stop.abort();
     stopPolling();
   };
 }

@@ -1,6 +1,7 @@
 // Asks again and again while somebody looks.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { isForbidden } from "./server";
 
 export interface Polled<T> {
   /** The newest answer; kept while later questions fail. */
@@ -11,7 +12,8 @@ export interface Polled<T> {
 
 /**
  * The answer to a question, asked again `everyMs` after each answer. A hidden page asks nothing.
- * Another `key` is another question: what was known is forgotten.
+ * Another `key` is another question: what was known is forgotten. So it is where the server's key
+ * is not for this, which is not asked again.
  */
 export function usePolled<T>(
   key: string,
@@ -31,7 +33,9 @@ export function usePolled<T>(
       try {
         put({ data: await asked.current(stop.signal), error: undefined });
       } catch (error) {
-        put({ error: error as Error });
+        if (!isForbidden(error)) return put({ error: error as Error });
+        put({ data: undefined, error: error as Error });
+        stop.abort();
       }
     });
     return () => stop.abort();
@@ -56,8 +60,10 @@ export async function repeat(
   }
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+/** Waits so long, or until it is stopped. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });

@@ -1,7 +1,9 @@
-// Asks the server, and knows whether it answers.
+// Asks the server, with the key where there is one, and knows whether it answers.
 
 import { Observable } from "../observable";
 import { parseExact } from "./digits";
+import { EventParser, type ServerEvent } from "./event-stream";
+import { headersWith, key, refused } from "./key";
 import type { ProblemBody } from "./wire";
 
 /** Longest wait for an answer. */
@@ -16,6 +18,11 @@ export class Problem extends Error {
   ) {
     super(detail);
   }
+}
+
+/** The key is good, and not for this. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof Problem && error.code === "forbidden";
 }
 
 /** No answer came. */
@@ -44,25 +51,22 @@ export async function ask<T>(
   return parseExact(await askText(where, params, signal)) as T;
 }
 
-/** The answer as text. */
+/** The answer as text; `used` is the key it is asked with. */
 export async function askText(
   where: string,
   params: Record<string, string> = {},
   signal?: AbortSignal,
+  used = key.value,
 ): Promise<string> {
-  const query = new URLSearchParams(params).toString();
   const patience = new AbortController();
   const give_up = () => patience.abort();
   signal?.addEventListener("abort", give_up);
   const timer = setTimeout(give_up, PATIENCE_MS);
   try {
-    const response = await fetch(query === "" ? where : `${where}?${query}`, {
-      signal: patience.signal,
-      cache: "no-store",
-    });
+    const response = await send(where, params, patience.signal, used);
     const text = await response.text();
     heard(true);
-    if (!response.ok) throw problemOf(response.status, text);
+    if (!response.ok) throw problemOf(response.status, text, used);
     return text;
   } catch (error) {
     if (error instanceof Problem || signal?.aborted) throw error;
@@ -74,7 +78,55 @@ export async function askText(
   }
 }
 
-function problemOf(status: number, text: string): Problem {
+/**
+ * Tells the events of a stream until it ends, breaks or is stopped; a problem where the server will
+ * not send one.
+ */
+export async function askEvents(
+  where: string,
+  params: Record<string, string>,
+  signal: AbortSignal,
+  tell: (event: ServerEvent) => void,
+): Promise<void> {
+  const used = key.value;
+  const response = await send(where, params, signal, used);
+  if (!response.ok) throw problemOf(response.status, await response.text(), used);
+  const kind = response.headers.get("content-type") ?? "";
+  if (response.body === null || !/^text\/event-stream\b/i.test(kind)) {
+    // Something between us and the server answered.
+    await response.body?.cancel();
+    throw new Problem(response.status, "", "The answer is no stream of events.");
+  }
+  const reader = response.body.getReader();
+  const decoder = new TextDecoder();
+  const parser = new EventParser();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done || signal.aborted) return;
+      for (const event of parser.push(decoder.decode(value, { stream: true }))) tell(event);
+    }
+  } finally {
+    // What cannot be read must not go on coming.
+    await reader.cancel().catch(() => {});
+  }
+}
+
+function send(
+  where: string,
+  params: Record<string, string>,
+  signal: AbortSignal,
+  used: string,
+): Promise<Response> {
+  const query = new URLSearchParams(params).toString();
+  return fetch(query === "" ? where : `${where}?${query}`, {
+    signal,
+    cache: "no-store",
+    headers: headersWith(used),
+  });
+}
+
+function problemOf(status: number, text: string, used: string): Problem {
   let body: ProblemBody = {};
   try {
     body = JSON.parse(text) as ProblemBody;
@@ -82,5 +134,6 @@ function problemOf(status: number, text: string): Problem {
     // Something between us and the server answered.
   }
   const detail = body.detail ?? body.title ?? `The server answered ${status}.`;
+  if (body.code === "unauthorized") refused(used);
   return new Problem(status, body.code ?? "", detail);
 }

@@ -3,9 +3,10 @@
 
 import { Observable } from "../observable";
 import { useObservable } from "../use-observable";
+import { opened } from "./key";
 import { type Buckets, Metrics, between, bucketsOf, quantile } from "./metrics";
 import { repeat } from "./poll";
-import { ask, askText } from "./server";
+import { ask, askText, isForbidden } from "./server";
 import type { Activity } from "./wire";
 
 const EVERY_MS = 2_000;
@@ -57,6 +58,8 @@ const vitals = new Observable<Vitals | undefined>(undefined);
 /** The newest readings of this process of the server. */
 const readings: Reading[] = [];
 let moments: Moment[] = [];
+/** What came before has been asked for. */
+let isPastKnown = false;
 
 export function useVitals(): Vitals | undefined {
   return useObservable(vitals);
@@ -65,13 +68,25 @@ export function useVitals(): Vitals | undefined {
 /** Reads as long as the page is open. */
 export function startVitals(): void {
   void repeat(EVERY_MS, new AbortController().signal, async () => {
+    await opened();
     try {
-      if (moments.length === 0) moments = before(await ask<Activity>("/v1/admin/activity"));
+      if (!isPastKnown) moments = await askPast();
+      isPastKnown = true;
       take(new Metrics(await askText("/metrics")));
     } catch {
       // The banner says that the server is away; the gap shows in the charts.
     }
   });
+}
+
+/** Nothing where the key is not for it: then the charts begin now. */
+async function askPast(): Promise<Moment[]> {
+  try {
+    return before(await ask<Activity>("/v1/admin/activity"));
+  } catch (error) {
+    if (isForbidden(error)) return [];
+    throw error;
+  }
 }
 
 /** What the server remembers. */

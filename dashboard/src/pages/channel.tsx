@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo } from "preact/hooks";
 import { grouped } from "../data/digits";
+import { keyOption } from "../data/key";
 import { usePolled } from "../data/poll";
 import { lineOf, shown, timesOf } from "../data/series";
 import { ask, path } from "../data/server";
@@ -83,7 +84,7 @@ function NoItems({ channel }: { channel: string }) {
   return (
     <Empty>
       <p><strong>No item says that it belongs to this channel.</strong> Say it in the item's details:</p>
-      <Command text={`curl -X PUT ${location.origin}/v1/items/hello -H 'Content-Type: application/json' -d '${details}'`} />
+      <Command text={`curl -X PUT ${location.origin}/v1/items/hello${keyOption()} -H 'Content-Type: application/json' -d '${details}'`} />
     </Empty>
   );
 }

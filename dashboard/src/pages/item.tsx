@@ -1,6 +1,7 @@
 // An item: what it is, its total as it moves, how it went, and beside another one.
 
 import { useEffect, useMemo } from "preact/hooks";
+import { keyOption } from "../data/key";
 import { useLiveTotal } from "../data/live";
 import { usePolled } from "../data/poll";
 import { MEASURES, type Measure, RANGES, type Range, askSeries, lineOf, shown, timesOf } from "../data/series";
@@ -171,7 +172,7 @@ function NoEvents({ item }: { item: string }) {
   return (
     <Empty>
       <p><strong>No event of this item has come yet.</strong> Check how its name is written, or send one:</p>
-      <Command text={`curl -X POST '${location.origin}${path("v1", "items", item, "events")}'`} />
+      <Command text={`curl -X POST '${location.origin}${path("v1", "items", item, "events")}'${keyOption()}`} />
     </Empty>
   );
 }

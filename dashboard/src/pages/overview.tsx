@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { grouped, toBigInt } from "../data/digits";
+import { keyOption } from "../data/key";
 import { usePolled } from "../data/poll";
 import { ask, path } from "../data/server";
 import { SPAN_SECONDS, type Vitals, useVitals } from "../data/vitals";
@@ -135,7 +136,7 @@ function FirstSteps() {
   return (
     <Empty>
       <p><strong>Nothing has been counted yet.</strong> Send an event, and it shows here within a second:</p>
-      <Command text={`curl -X POST ${location.origin}/v1/items/hello/events`} />
+      <Command text={`curl -X POST ${location.origin}/v1/items/hello/events${keyOption()}`} />
       <p>Or let <code>tally load --rate 1000 --duration 60s</code> make some up.</p>
     </Empty>
   );

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId } from "preact/hooks";
-import { Problem } from "../data/server";
+import { Problem, isForbidden } from "../data/server";
 
 type Children = { children?: ComponentChildren };
 
@@ -114,6 +114,9 @@ export function Waiting({ error }: { error: Error | undefined }) {
   if (error === undefined) return <div class="waiting" aria-hidden="true" />;
   if (error instanceof Problem && error.code === "not_ready") {
     return <Empty><p>Tally is starting: {error.message}</p></Empty>;
+  }
+  if (isForbidden(error)) {
+    return <Empty><p><strong>The key lacks a scope:</strong> {error.message}.</p></Empty>;
   }
   return <Empty><p>{error.message}</p><p class="note">Asking again every few seconds.</p></Empty>;
 }

@@ -1,6 +1,7 @@
-// The right of the header: a way to any item, and the choice of light or dark.
+// The right of the header: a way to any item, a way to forget the key, and the choice of light or dark.
 
 import { useEffect, useRef } from "preact/hooks";
+import { forget, key } from "../data/key";
 import { Observable } from "../observable";
 import { useObservable } from "../use-observable";
 import { go, to } from "../router";
@@ -32,6 +33,7 @@ export function Tools() {
   const field = useRef<HTMLInputElement>(null);
   const offered = useObservable(seen);
   const chosen = useObservable(theme);
+  const used = useObservable(key);
   useEffect(() => focusBySlash(field), []);
   return (
     <>
@@ -53,6 +55,7 @@ export function Tools() {
           ))}
         </datalist>
       </form>
+      {used !== "" && <button type="button" onClick={forget}>Forget key</button>}
       <button type="button" class="theme" onClick={chooseNextTheme}
         aria-label={`Theme: ${THEME_NAMES[chosen]}. Change`}
         title={`Theme: ${THEME_NAMES[chosen]}`}>
