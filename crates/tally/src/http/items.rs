@@ -177,12 +177,16 @@ async fn stats(
     };
     let (asked_item, asked_type) = (item.clone(), event_type.clone());
     let make = move |query: &Query| query.series(&asked_item, &asked_type, range, step);
-    let mut answer = if is_long(query, range) {
+    // What is not over yet is looked at beside the item's count, which is of this moment.
+    let is_over = range.end.start() <= query.now();
+    let mut answer = if !is_long(query, range) {
+        of_series(make(query)?)
+    } else if !is_over {
+        of_series(ask(query, true, make).await?)
+    } else {
         let parts = [item.as_str(), &event_type, step.as_str(), &functions.text()];
         let make = move |query: &Query| make(query).map(&of_series).map_err(Failure::from);
         ask_again(&asked.answers, again::question("stats", &parts), range, make, |_, _| {}).await?
-    } else {
-        of_series(make(query)?)
     };
     // What a recount has proven since is no part of the numbers.
     let covered = [&answer.start, &answer.end].map(|text| TimestampMs::parse_rfc3339(text));

@@ -86,3 +86,19 @@ fn it_can_be_off() {
     }
     assert_eq!(hits(&tally), 0);
 }
+
+/// What is not over yet is never behind the item's count.
+#[test]
+fn open_stats_are_of_the_same_moment_as_the_count() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tally = Tally::start(dir.path(), &FLUSH);
+    for n in 1..=20 {
+        assert_eq!(tally.send_json(&json!({"item": "now"})).status, 202);
+        tally.wait_until("counted", || tally.count("now") == n);
+        let answer = tally.get(&format!(
+            "/v1/items/now/stats?start={}&function=count&step=hour",
+            now_ms() - 72 * 3_600_000
+        ));
+        assert_eq!(answer.json()["total"]["count"], n);
+    }
+}
