@@ -5,7 +5,13 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::load::median;
+use crate::scenarios::Findings;
+
+/// Questions of a kind in a run.
+const QUESTIONS: usize = 1_000;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +52,31 @@ impl Asker {
         let took = begun.elapsed().as_secs_f64() * 1e3;
         ensure!(status.contains(" 200 "), "{path}: {status} {}", String::from_utf8_lossy(&body));
         Ok((serde_json::from_slice(&body)?, took))
+    }
+}
+
+impl Findings {
+    /// Asks a kind of question often, in so many runs, and adds how long that took.
+    pub(crate) fn ask(
+        &mut self,
+        (asker, runs): (&mut Asker, usize),
+        name: &str,
+        path: impl Fn(u64) -> String,
+    ) -> Result<()> {
+        let (mut p50, mut p99) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let mut took = Vec::with_capacity(QUESTIONS);
+            for n in 0..QUESTIONS as u64 {
+                took.push(asker.get(&path(n))?.1);
+            }
+            p50.push(percentile(&took, 0.5));
+            p99.push(percentile(&took, 0.99));
+            let max = percentile(&took, 1.0);
+            self.raw.push(json!({ "question": name, "p50_ms": p50.last(), "p99_ms": p99.last(),
+                "max_ms": max, "questions": QUESTIONS }));
+        }
+        self.lines.push(format!("{name}: p50 {:.2} ms, p99 {:.2} ms", median(p50), median(p99)));
+        Ok(())
     }
 }
 

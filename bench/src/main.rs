@@ -8,6 +8,7 @@ mod asker;
 mod beside;
 mod empty;
 mod load;
+mod reports;
 mod scenarios;
 mod server;
 mod years;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::load::{flags, median, number, run};
 use crate::server::{Server, machine_cpu_s};
-use crate::{Bench, archive_lag, beside, years};
+use crate::{Bench, archive_lag, beside, reports, years};
 
 /// What a scenario found.
 pub(crate) struct Findings {
@@ -30,6 +30,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("recount", recount),
     ("archive-lag", archive_lag::run),
     ("years", years::run),
+    ("reports", reports::run),
 ];
 
 /// Batches of 1,000, items by Zipf's law over 100,000, 1 % repeats, four connections.

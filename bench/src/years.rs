@@ -6,11 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Bench;
-use crate::asker::{Asker, percentile};
-use crate::load::median;
+use crate::asker::Asker;
 use crate::scenarios::Findings;
 use crate::server::Server;
 
@@ -22,8 +21,6 @@ const RECENT: u64 = 8;
 const ITEMS: u64 = 10_000;
 /// Items that are asked for, in turn.
 const ASKED: u64 = 200;
-/// Questions of a kind in a run.
-const QUESTIONS: usize = 1_000;
 /// A question that crosses everything is answered within so many milliseconds.
 const TARGET_MS: f64 = 20.0;
 /// What is kept by default: minutes for a week, hours for 90 days.
@@ -36,10 +33,10 @@ const LOADING: [&str; 6] =
 const ASKING: [&str; 4] = ["--max-event-age", "40y", "--flush-interval", "10m"];
 
 /// Numbers that look random and are the same every time.
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -92,7 +89,7 @@ fn write_events(path: &Path, events: u64, mut time: impl FnMut(&mut Draw) -> i64
     Ok(out.flush()?)
 }
 
-fn send(bench: &Bench, server: &Server, file: &Path, state: &Path) -> Result<()> {
+pub(crate) fn send(bench: &Bench, server: &Server, file: &Path, state: &Path) -> Result<()> {
     let sent = Command::new(&bench.program)
         .args(["send", "--url", &server.url])
         .arg(file)
@@ -142,23 +139,12 @@ fn ask(bench: &Bench, asker: &mut Asker, range: &str, events: u64) -> Result<Fin
         ("stats of three years by the day", format!("stats?{range}&step=day")),
         ("stats of three years as one", format!("stats?{range}&step=total")),
     ];
-    let mut lines = vec![format!("{events} events over three years, {ASKED} items asked in turn")];
-    let mut raw = Vec::new();
+    let first = format!("{events} events over three years, {ASKED} items asked in turn");
+    let mut findings = Findings { lines: vec![first], raw: Vec::new() };
     for (name, question) in &kinds {
-        let (mut p50, mut p99) = (Vec::new(), Vec::new());
-        for _ in 0..bench.runs {
-            let mut took = Vec::with_capacity(QUESTIONS);
-            for n in 0..QUESTIONS as u64 {
-                took.push(asker.get(&format!("/v1/items/item-{}/{question}", n % ASKED))?.1);
-            }
-            p50.push(percentile(&took, 0.5));
-            p99.push(percentile(&took, 0.99));
-            let max = percentile(&took, 1.0);
-            raw.push(json!({ "question": name, "p50_ms": p50.last(), "p99_ms": p99.last(),
-                "max_ms": max, "questions": QUESTIONS }));
-        }
-        lines.push(format!("{name}: p50 {:.2} ms, p99 {:.2} ms", median(p50), median(p99)));
+        let path = |n: u64| format!("/v1/items/item-{}/{question}", n % ASKED);
+        findings.ask((asker, bench.runs), name, path)?;
     }
-    lines.push(format!("target: p99 under {TARGET_MS:.0} ms across all seams"));
-    Ok(Findings { lines, raw })
+    findings.lines.push(format!("target: p99 under {TARGET_MS:.0} ms across all seams"));
+    Ok(findings)
 }
