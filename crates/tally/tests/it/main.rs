@@ -113,6 +113,16 @@ impl Tally {
         answer.json()["count"].as_u64().expect("a count")
     }
 
+    /// Whether an answer begins, whose reader then leaves. There may be no room for one more as long
+    /// as others that left are not forgotten.
+    fn begins_to_answer(&self, path: &str) -> bool {
+        let mut stream = TcpStream::connect(self.addr).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: t\r\n\r\n").expect("sent");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("a status");
+        head.ends_with(b"200")
+    }
+
     /// Resident memory in bytes.
     fn memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
