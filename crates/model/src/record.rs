@@ -372,7 +372,7 @@ fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     let mut at = 0;
     for byte in &mut bytes {
-        at += usize::from(text[at] == b'-');
+        at += usize::from(DASHES.contains(&at));
         let (high, low) = (digit(text[at]), digit(text[at + 1]));
         if high | low > 0xf {
             return None;

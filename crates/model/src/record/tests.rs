@@ -57,6 +57,10 @@ fn only_the_usual_form_of_a_uuid_shrinks() {
         ("0192F0C1-7e5a-7cc3-98c4-dc0c0c07398f", false),
         ("0192f0c17e5a-7cc3-98c4-dc0c0c07398f-", false),
         ("order-17", false),
+        // A dash where a digit belongs.
+        ("00010203-0405-0607-0809-0a0b0c0d0e-f", false),
+        ("-0010203-0405-0607-0809-0a0b0c0d0e0f", false),
+        ("0-010203-0405-0607-0809-0a0b0c0d0e0f", false),
     ] {
         let mut records = RecordBuf::new();
         records.push(&event(id));
