@@ -342,12 +342,7 @@ fn shortest(bytes: &[u8; 8]) -> &[u8] {
 }
 
 fn write_zigzag(out: &mut Vec<u8>, number: i64) {
-    let mut rest = ((number << 1) ^ (number >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    push_leb128(out, ((number << 1) ^ (number >> 63)) as u64);
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {

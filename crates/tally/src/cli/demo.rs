@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::glyphs::Glyphs;
 use super::load::{parse_duration, wall_clock_ms};
+use super::signals::Signals;
 use super::{Outcome, UsageError, output, serve};
 use crate::config::{Layer, Machine, Origin, Raw, Resolved};
 use crate::demo::{self, DemoOptions, Progress, VIDEOS, VIRAL_RANK, Video};
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
     Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // From here on a signal leaves nothing behind.
-    let stop = runtime.block_on(async { Stop::listen() })?;
+    let stop = runtime.block_on(async { Signals::listen() })?;
     let folder = Folder::take(args.data_dir.as_deref())?;
     let listener = runtime.block_on(async { listen(args.listen) })?;
     let settings = settings(listener.local_addr()?, &folder.path)?;
@@ -124,7 +124,7 @@ async fn show(
     tally: &Tally,
     listener: TcpListener,
     folder: &Folder,
-    mut stop: Stop,
+    mut stop: Signals,
 ) -> anyhow::Result<()> {
     let options = DemoOptions {
         url: serve::reachable(listener.local_addr()?),
@@ -231,31 +231,6 @@ async fn line(progress: &Progress) {
         let (rate, live) = (output::thousands(rate as u64), output::thousands(live));
         bar.set_message(format!("{rate} events/s {dot} {live} sent{past}"));
         bar.tick();
-    }
-}
-
-/// The signals that end a demo.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
     }
 }
 

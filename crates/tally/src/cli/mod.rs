@@ -22,6 +22,7 @@ mod restore;
 mod send;
 mod serve;
 mod server;
+mod signals;
 mod sql;
 mod stats;
 mod top;

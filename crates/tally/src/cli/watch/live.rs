@@ -8,7 +8,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -16,6 +15,7 @@ use super::ask::{Answer, AskError, Asker};
 use super::draw::{Look, draw};
 use super::state::{Action, State};
 use crate::cli::load::wall_clock_ms;
+use crate::cli::signals::Signals;
 
 /// How soon the thread that reads keys sees that nobody wants them any more.
 const KEY_WAIT: Duration = Duration::from_millis(200);
@@ -147,31 +147,6 @@ fn read_keys() -> mpsc::Receiver<std::io::Result<Event>> {
         }
     });
     receiver
-}
-
-/// What asks a program to end from outside.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
 
 pub(super) fn now_ms() -> i64 {
