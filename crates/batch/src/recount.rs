@@ -17,8 +17,8 @@ const FUTURE_SKEW_MS: i64 = MINUTE_MS;
 /// The longest dedup window. What came this long before an event decides whether it is a repeat;
 /// twice as long before, also how far back the window of that time reached.
 const WINDOW_MS_MAX: i64 = 120 * MINUTE_MS;
-/// Events between two looks at whether to go on.
-const EVENTS_AT_A_TIME: u64 = 1 << 16;
+/// Events between two looks at whether to go on: about a millisecond's.
+const EVENTS_AT_A_TIME: u64 = 1 << 11;
 
 /// What is to be counted again.
 #[derive(Clone, Debug, PartialEq, Eq)]

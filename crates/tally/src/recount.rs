@@ -1,11 +1,13 @@
 //! Recounts: jobs that count raw events again, and what is done about what they find.
 //!
-//! A job runs beside everything else, one at a time, on a thread that yields to all others. What it
-//! reads is never changed by it; killed at any point it leaves nothing behind.
+//! A job runs beside everything else, one at a time, on threads that yield to all others and rest
+//! where there is ingestion. What it reads is never changed by it; killed at any point it leaves
+//! nothing behind.
 
 mod audit;
 mod found;
 mod job;
+mod pace;
 mod repair;
 mod tail;
 mod totals;
@@ -179,7 +181,7 @@ impl Recounts {
         });
         let (recounts, running) = (Arc::clone(self), Arc::clone(&job));
         std::thread::Builder::new().name("recount".into()).spawn(move || {
-            Duty::Merge.take();
+            Duty::Spare.take();
             let ended = EndsAsFailed(&running);
             let begun = Instant::now();
             let outcome = recounts.run(&running);

@@ -10,6 +10,8 @@ pub(crate) enum Duty {
     Count,
     /// Merges the store's tables: nobody waits at all.
     Merge,
+    /// Counts again: takes only what the others leave, however long that lasts.
+    Spare,
 }
 
 impl Duty {
@@ -19,6 +21,7 @@ impl Duty {
             Self::Answer => 0,
             Self::Count => 10,
             Self::Merge => 15,
+            Self::Spare => 19,
         }
     }
 
@@ -28,7 +31,7 @@ impl Duty {
     fn slice_ns(self) -> u64 {
         match self {
             Self::Answer => 100_000,
-            Self::Count | Self::Merge => 3_000_000,
+            Self::Count | Self::Merge | Self::Spare => 3_000_000,
         }
     }
 
@@ -39,7 +42,7 @@ impl Duty {
         let inherited = rustix::process::getpriority_process(None).unwrap_or(0);
         let nice = self.nice().max(inherited);
         #[cfg(target_os = "linux")]
-        let done = linux::set(nice, self.slice_ns());
+        let done = linux::set(nice, self.slice_ns(), self == Self::Spare);
         #[cfg(not(target_os = "linux"))]
         let done = false;
         if !done {
@@ -61,12 +64,17 @@ impl Duty {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    /// Sets nice value and slice of the calling thread; whether the kernel took them.
-    pub(super) fn set(nice: i32, slice_ns: u64) -> bool {
+    /// Sets nice value and slice of the calling thread, and whether it runs only where a core
+    /// would idle; whether the kernel took them.
+    pub(super) fn set(nice: i32, slice_ns: u64, is_spare: bool) -> bool {
+        let (policy, flags) = match is_spare {
+            true => (libc::SCHED_IDLE, 0),
+            false => (0, libc::SCHED_FLAG_KEEP_POLICY),
+        };
         let attributes = libc::sched_attr {
             size: size_of::<libc::sched_attr>() as u32,
-            sched_policy: 0,
-            sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+            sched_policy: policy as u32,
+            sched_flags: flags as u64,
             sched_nice: nice,
             sched_priority: 0,
             sched_runtime: slice_ns,
@@ -119,5 +127,22 @@ mod tests {
             assert_eq!(own, child);
             assert!(own == Some(duty.slice_ns()) || own == before, "{own:?}");
         }
+    }
+
+    /// The kernel's number of a policy stands in the 41st field of `stat`.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn spare_threads_and_those_they_start_run_where_a_core_would_idle() {
+        fn policy() -> i32 {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let behind_name = stat.rsplit_once(") ").unwrap().1;
+            behind_name.split(' ').nth(38).unwrap().parse().unwrap()
+        }
+        assert_eq!(policy(), 0);
+        let of_child = || std::thread::scope(|s| s.spawn(policy).join().unwrap());
+        assert_eq!(
+            Duty::Spare.call(|| (policy(), of_child())),
+            (libc::SCHED_IDLE, libc::SCHED_IDLE)
+        );
     }
 }

@@ -9,6 +9,7 @@ use model::bucket::HOUR_MS;
 use model::{Cell, Checkpoint, Day, Hour, Offset, PartitionId, StoredRow, Summary, TimestampMs};
 
 use super::found::{Found, numbers};
+use super::pace::Pace;
 use super::{Job, Recounts, Stopped, tail, totals};
 
 /// Events that are judged in one go, by all threads. More are gone through several times, each time with a share of
@@ -83,8 +84,10 @@ impl Recounts {
         let shares = (planned * threads / EVENTS_AT_A_TIME + 1) as u32;
         job.plan(planned * u64::from(shares));
         let mut found = Vec::new();
+        let mut pace = Pace::new(&*self.log, threads as u32);
         for share in 0..shares {
-            self.share(job, partition, files, job.scope(share, shares), &mut found)?;
+            let scope = job.scope(share, shares);
+            self.share(job, partition, files, scope, &mut pace, &mut found)?;
         }
         Ok(found)
     }
@@ -95,9 +98,13 @@ impl Recounts {
         partition: PartitionId,
         files: &[batch::RawFile],
         scope: Scope,
+        pace: &mut Pace<'_>,
         found: &mut Vec<Found>,
     ) -> anyhow::Result<()> {
-        let mut go_on = |events: u64| job.go_on(events);
+        let mut go_on = |events: u64| {
+            pace.rest();
+            job.go_on(events)
+        };
         let window = self.checkpoint(partition)?.1.window_minutes;
         let needed = scope.needed_from_ms();
         let mut recount = Recount::new(partition.0, scope.clone(), window.max(1), rand::random());
