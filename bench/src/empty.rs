@@ -1,10 +1,15 @@
 //! What the machine and the HTTP stack allow: a handler that only reads the body and one that
 //! answers a fixed count, on request beside threads that keep the cores as busy as Tally did.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -14,9 +19,13 @@ use hyper_util::service::TowerToHyperService;
 /// How long a busy thread works and sleeps, taken together.
 const TURN: Duration = Duration::from_millis(3);
 
+/// Where bodies are appended.
+type Keep = Option<Arc<Mutex<File>>>;
+
 /// Serves until the process is killed, beside so many cores' worth of other work; prints the
-/// address first.
-pub(crate) fn serve(busy_cores: f64) -> Result<()> {
+/// address first. Bodies are appended to a file where one is named.
+pub(crate) fn serve(busy_cores: f64, keep: Option<&Path>) -> Result<()> {
+    let keep: Keep = keep.map(File::create).transpose()?.map(|file| Arc::new(Mutex::new(file)));
     let cores = std::thread::available_parallelism()?.get();
     let share = (busy_cores / cores as f64).clamp(0.0, 1.0);
     for _ in 0..cores {
@@ -26,7 +35,9 @@ pub(crate) fn serve(busy_cores: f64) -> Result<()> {
     runtime.block_on(async {
         let app = Router::new()
             .route("/v1/events", post(take))
-            .route("/v1/items/{item}/count", get(count));
+            .route("/v1/items/{item}/count", get(count))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(keep);
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let listener = socket.listen(4_096)?;
@@ -66,6 +77,12 @@ async fn count() -> &'static str {
     "{\"item\":\"an-item\",\"type\":\"view\",\"count\":1}"
 }
 
-async fn take(_body: Bytes) -> (StatusCode, &'static str) {
+async fn take(State(keep): State<Keep>, body: Bytes) -> (StatusCode, &'static str) {
+    let kept =
+        keep.map(|file| file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&body));
+    if let Some(Err(error)) = kept {
+        eprintln!("bodies cannot be kept: {error}");
+        return (StatusCode::INTERNAL_SERVER_ERROR, "");
+    }
     (StatusCode::ACCEPTED, "{\"accepted\":1,\"rejected\":[]}")
 }

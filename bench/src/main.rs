@@ -8,6 +8,7 @@ mod asker;
 mod beside;
 mod empty;
 mod load;
+mod peers;
 mod reports;
 mod scenarios;
 mod server;
@@ -52,6 +53,9 @@ enum Mode {
         /// How many cores' worth of other work runs beside.
         #[arg(long, default_value_t = 0.0)]
         busy: f64,
+        /// Append the bodies of posts to this file.
+        #[arg(long)]
+        keep: Option<PathBuf>,
     },
 }
 
@@ -65,8 +69,8 @@ struct Bench {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Mode::Empty { busy }) = args.mode {
-        return empty::serve(busy);
+    if let Some(Mode::Empty { busy, keep }) = args.mode {
+        return empty::serve(busy, keep.as_deref());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let program = match &args.program {

@@ -62,6 +62,13 @@ impl Server {
         Self::start(command, None)
     }
 
+    /// Starts the empty handler, which appends what is posted to a file.
+    pub(crate) fn keeping(file: &Path) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["empty", "--keep"]).arg(file);
+        Self::start(command, None)
+    }
+
     fn start(mut command: Command, data: Option<tempfile::TempDir>) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::inherit()).stdin(Stdio::null());
         let mut child = command
