@@ -112,8 +112,10 @@ pub fn settle(
         );
         return Err(PortError::new(ErrorKind::Corrupt, context));
     }
-    if from < until {
-        for day in counted_days(&*snapshot, &partitions, from, until)? {
+    let counted = counted_days(&*snapshot, &partitions, from, until.max(from))?;
+    // Before anything was cold, totals are what their hours add up to, and can be checked by them.
+    if from < until && (from > Day(0) || !counted.is_empty()) {
+        for day in counted {
             if is_stopping() {
                 return Ok(());
             }

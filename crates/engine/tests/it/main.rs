@@ -1,5 +1,6 @@
 //! The engine against its oracle, with a log that is a list of batches and a store in memory.
 
 mod answers;
+mod cold;
 mod exactly_once;
 mod reports;
