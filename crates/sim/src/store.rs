@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
+    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
     PortError, Repairs, Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
@@ -102,6 +102,11 @@ impl SimStore {
 }
 
 impl CounterStore for SimStore {
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError> {
+        self.check()?;
+        self.inner.claim(partition)
+    }
+
     fn flush(&self, new: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         self.check()?;
         // Read before the writer of before strikes: that is the case which matters.
