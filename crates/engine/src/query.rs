@@ -17,8 +17,8 @@ use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
 use model::{
-    Checkpoint, Day, Granularity, Minute, Offset, PartitionId, RoutingTable, Slot, StoredRow, Summary,
-    TimeRange, TimestampMs,
+    Checkpoint, Day, Granularity, Minute, Offset, PartitionId, RoutingTable, Slot, StoredRow,
+    Summary, TimeRange, TimestampMs,
 };
 
 use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
-    PortError, Repairs, Rows, StoredDeadLetter,
+    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState,
+    NamedRow, PortError, Repairs, Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{
@@ -69,6 +69,16 @@ impl SimStore {
     /// Takes back the writer of before, where it has not struck.
     pub(crate) fn call_off_intruder(&self) -> Option<(PartitionId, Arc<Frozen>)> {
         self.intruder.lock().take()
+    }
+
+    /// Whether some rows of a flush are written that is to be repeated.
+    pub(crate) fn is_half_written(&self, partition: PartitionId) -> bool {
+        self.inner.is_half_written(partition)
+    }
+
+    /// Rows arrive that were on their way when a flush failed.
+    pub(crate) fn deliver_late(&self) {
+        self.inner.deliver_late();
     }
 
     fn check(&self) -> Result<(), PortError> {

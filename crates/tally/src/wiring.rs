@@ -25,9 +25,7 @@ use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{
-    Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError,
-};
+use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;

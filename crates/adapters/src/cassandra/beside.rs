@@ -48,8 +48,7 @@ impl CassandraStore {
         value: Vec<u8>,
         stamp: WriteStamp,
     ) -> (i64, Write) {
-        let values =
-            vec![Int(id.0.into()), BigInt(number), Blob(value), BigInt(stamp.timestamp())];
+        let values = vec![Int(id.0.into()), BigInt(number), Blob(value), BigInt(stamp.timestamp())];
         (number, (self.shared.statements.write_repair.clone(), values))
     }
 
@@ -139,8 +138,7 @@ impl Shared {
     pub(super) fn repairs(&self, partition: PartitionId) -> Result<Repairs, PortError> {
         let mut found = Repairs::default();
         let values = vec![Int(partition.0.into())];
-        let stored =
-            self.link.rows::<(i64, Option<Vec<u8>>)>(&self.statements.repairs, values)?;
+        let stored = self.link.rows::<(i64, Option<Vec<u8>>)>(&self.statements.repairs, values)?;
         for (number, value) in stored {
             let Some(value) = value else { continue };
             let read = |damage| damaged("corrections", damage);

@@ -161,7 +161,8 @@ impl CassandraStore {
                         &by_item,
                     );
                     groups.add(Target::ItemHours(item, event_type, period), size, writes);
-                    let writes = of(&statements.write_hour, &statements.write_hour_minutes, &by_time);
+                    let writes =
+                        of(&statements.write_hour, &statements.write_hour_minutes, &by_time);
                     groups.add(Target::Hour(hour.0, event_type), size, writes);
                 }
             }

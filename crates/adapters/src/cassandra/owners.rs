@@ -86,7 +86,10 @@ impl CassandraStore {
                 }
             };
             // The owner of before may have got on until it was taken over.
-            if is_mine && let Some(now) = self.owner_row(partition)? && now.owner[..] == self.owner {
+            if is_mine
+                && let Some(now) = self.owner_row(partition)?
+                && now.owner[..] == self.owner
+            {
                 return Ok(now.place);
             }
         }

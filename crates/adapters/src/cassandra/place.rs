@@ -60,7 +60,9 @@ pub enum PlaceError {
     #[error("`{0}` is no node: give cassandra://host:port,host:port/keyspace")]
     Node(String),
     /// No keyspace, or one that cannot be one.
-    #[error("`{0}` is no keyspace: 1 to 48 letters, digits and `_`, of which the first is a letter")]
+    #[error(
+        "`{0}` is no keyspace: 1 to 48 letters, digits and `_`, of which the first is a letter"
+    )]
     Keyspace(String),
     /// An option that is not known, or without a value that is.
     #[error("the option `{name}` is `{value}`, and must be {allowed}")]
@@ -112,7 +114,8 @@ impl FromStr for Place {
 
 impl Place {
     fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        const CONSISTENCY: &str = "one, local_one, two, three, quorum, local_quorum, each_quorum or all";
+        const CONSISTENCY: &str =
+            "one, local_one, two, three, quorum, local_quorum, each_quorum or all";
         const MILLIS: &str = "a number of milliseconds, 1 to 600000";
         let path = || match value {
             "" => Err("the path of a file"),
@@ -124,7 +127,9 @@ impl Place {
         };
         match name {
             "read_consistency" => self.read_consistency = consistency(value).ok_or(CONSISTENCY)?,
-            "write_consistency" => self.write_consistency = consistency(value).ok_or(CONSISTENCY)?,
+            "write_consistency" => {
+                self.write_consistency = consistency(value).ok_or(CONSISTENCY)?
+            }
             "datacenter" if !value.is_empty() => self.datacenter = Some(value.to_owned()),
             "timeout_ms" => self.timeout = millis().ok_or(MILLIS)?,
             "speculate_ms" if value == "off" => self.speculate = None,

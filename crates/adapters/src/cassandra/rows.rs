@@ -82,7 +82,8 @@ mod tests {
     use super::*;
 
     fn stored(next: u64, slots: &[u8]) -> StoredRow {
-        let cell = |slot: &u8| Cell { slot: *slot, summary: Summary { count: 2, ..Summary::EMPTY } };
+        let cell =
+            |slot: &u8| Cell { slot: *slot, summary: Summary { count: 2, ..Summary::EMPTY } };
         let (base_offset, next_offset) = (Offset(0), Offset(next));
         let stamp = Stamp { log_epoch: 1, base_offset, next_offset };
         StoredRow { stamp, cells: slots.iter().map(cell).collect(), newest_hour: None }

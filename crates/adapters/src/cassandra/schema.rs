@@ -163,7 +163,10 @@ fn version(link: &Link) -> Result<Option<i64>, PortError> {
     let found = link.ask::<(Option<i64>,)>(format!(
         "SELECT number FROM {keyspace}.meta WHERE name = '{VERSION_NAME}'"
     ));
-    Ok(found.map_err(|error| failure("read the version of the tables", error))?.into_iter().find_map(|row| row.0))
+    Ok(found
+        .map_err(|error| failure("read the version of the tables", error))?
+        .into_iter()
+        .find_map(|row| row.0))
 }
 
 #[cfg(test)]

@@ -284,7 +284,9 @@ pub(super) async fn write(
     written.map(drop).map_err(|error| failure(context, error))
 }
 
-fn all<R: OwnedRow>(asked: scylla::response::query_result::QueryResult) -> Result<Vec<R>, PortError> {
+fn all<R: OwnedRow>(
+    asked: scylla::response::query_result::QueryResult,
+) -> Result<Vec<R>, PortError> {
     let unexpected = |error: Box<dyn std::error::Error + Send + Sync>| {
         let context = "the cluster's answer is not what the tables should give; were they changed?";
         PortError::caused(ErrorKind::Corrupt, context, error)
@@ -368,13 +370,17 @@ fn tls(place: &Place) -> Result<Option<Arc<ClientConfig>>, PortError> {
     match &place.tls_ca {
         Some(path) => {
             let read = |error| refused(format!("{}: {error}", path.display()));
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| read(e.to_string()))? {
+            for certificate in
+                CertificateDer::pem_file_iter(path).map_err(|e| read(e.to_string()))?
+            {
                 let certificate = certificate.map_err(|error| read(error.to_string()))?;
                 roots.add(certificate).map_err(|error| read(error.to_string()))?;
             }
         }
         // One among them that cannot be read trusts nobody; the others do.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        None => {
+            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+        }
     }
     if roots.is_empty() {
         return Err(refused("there is no certificate to trust".into()));

@@ -214,7 +214,9 @@ impl Statements {
                  AND log_offset = ?",
             )?,
             repairs: read("SELECT log_offset, repair FROM {}.repairs WHERE log_partition = ?")?,
-            write_meta: write("INSERT INTO {}.meta (name, number) VALUES (?, ?) USING TIMESTAMP ?")?,
+            write_meta: write(
+                "INSERT INTO {}.meta (name, number) VALUES (?, ?) USING TIMESTAMP ?",
+            )?,
             meta: read("SELECT number FROM {}.meta WHERE name = ?")?,
             bind: decide("INSERT INTO {}.meta (name, words) VALUES (?, ?) IF NOT EXISTS")?,
             bound: read_decided("SELECT words FROM {}.meta WHERE name = ?")?,

@@ -43,13 +43,17 @@ impl<'a> MergedTotals<'a> {
         // The next of each bucket.
         let mut next = BinaryHeap::with_capacity(self.buckets.len());
         for at in 0..self.buckets.len() {
-            next.extend(self.next_of(at)?.map(|(item, of, counts)| Reverse((item, of, at, counts))));
+            next.extend(
+                self.next_of(at)?.map(|(item, of, counts)| Reverse((item, of, at, counts))),
+            );
         }
         while let Some(Reverse((item, event_type, at, counts))) = next.pop() {
             if let Some(row) = read_row(counts)? {
                 each(&item, &event_type, row);
             }
-            next.extend(self.next_of(at)?.map(|(item, of, counts)| Reverse((item, of, at, counts))));
+            next.extend(
+                self.next_of(at)?.map(|(item, of, counts)| Reverse((item, of, at, counts))),
+            );
         }
         Ok(())
     }

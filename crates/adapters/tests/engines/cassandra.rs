@@ -78,7 +78,6 @@ impl Outside {
 
     fn empty(&self) -> CassandraStore {
         TABLES.iter().for_each(|table| self.run(&format!("TRUNCATE {{}}.{table}")));
-        self.run("DELETE FROM {}.meta WHERE name IN ('cold_until', 'log')");
         self.open()
     }
 }

@@ -5,7 +5,8 @@ mod redis;
 
 /// What the script names.
 fn named(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
 }
 
 /// Sends a signal to a process that the script started.

@@ -40,8 +40,8 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     cold::hours_are_paged(&*fresh());
     cold::hours_of_cold_days_are_removed(&*fresh());
     letters::are_paged(&*fresh());
-    letters::move_from_state_to_state(&*fresh());
-    sources::are_kept_and_forgotten(&*fresh());
+    letters::move_from_state_to_state(&*fresh(), true);
+    sources::are_kept_and_forgotten(&*fresh(), true);
     sources::files_are_kept(&*fresh());
     late_flushes_are_refused(&*fresh());
     ownership::a_claim_says_where_to_go_on(&*fresh());
@@ -65,8 +65,8 @@ pub fn row_by_row(mut fresh: impl FnMut() -> Arc<dyn CounterStore>) {
     folding::day_rows_are_apart(&*fresh());
     cold::hours_are_paged(&*fresh());
     letters::are_paged(&*fresh());
-    letters::move_from_state_to_state(&*fresh());
-    sources::are_kept_and_forgotten(&*fresh());
+    letters::move_from_state_to_state(&*fresh(), false);
+    sources::are_kept_and_forgotten(&*fresh(), false);
     sources::files_are_kept(&*fresh());
     late_flushes_are_refused(&*fresh());
     ownership::a_claim_says_where_to_go_on(&*fresh());

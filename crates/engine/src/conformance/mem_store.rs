@@ -11,8 +11,8 @@ use model::{
 use parking_lot::Mutex;
 
 use crate::ports::{
-    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
-    PortError, Repairs, Rows, StoredDeadLetter,
+    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState,
+    NamedRow, PortError, Repairs, Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
@@ -96,6 +96,11 @@ impl MemStore {
         state.failures.push((at, failure));
     }
 
+    /// Whether a flush of a partition failed half way and is to be repeated.
+    pub fn is_half_written(&self, partition: PartitionId) -> bool {
+        self.shared.lock().stored.begun.contains_key(&partition)
+    }
+
     /// Number of flushes asked for, failed ones counted too.
     pub fn flushes(&self) -> u64 {
         self.shared.lock().flushes
@@ -134,7 +139,10 @@ impl CounterStore for MemStore {
                 rows.iter().enumerate().partition(|(at, _)| which >> (at % 8) & 1 == 1);
             stored.write_rows(flush.partition, some.into_iter().map(|(_, row)| row));
             state.late.write_rows(flush.partition, late.into_iter().map(|(_, row)| row));
-            return Err(PortError::new(ErrorKind::Unavailable, "a flush fails half way, as ordered"));
+            return Err(PortError::new(
+                ErrorKind::Unavailable,
+                "a flush fails half way, as ordered",
+            ));
         }
         stored.take(flush, &rows);
         if failure == Some(FlushFailure::After) {

@@ -7,6 +7,7 @@ use model::correction::Changed;
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
 use model::{Correction, Corrections, Hour, HourCell, PartitionId, SlotPlace, Summary, TimeRange};
 
+use super::flush::count_on;
 use super::memory::Frozen;
 use crate::ports::{CounterRow, CounterSnapshot, ErrorKind, PortError, Repair, RepairNote};
 
@@ -217,7 +218,7 @@ impl<'a> Build<'_, 'a> {
                 }
             }
         });
-        row.advance(self.stamp, &cells);
+        count_on(self.partition, &mut row, self.stamp, &cells)?;
         Ok(row)
     }
 }

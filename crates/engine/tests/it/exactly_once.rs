@@ -284,7 +284,9 @@ impl World {
         for (id, at) in known.iter().filter(|known| named.get(known.0) != Some(known.1)) {
             let entry = self.entries.get(at.0 as usize).map(|(_, entry)| entry);
             let is_ahead = *at >= counting.next_offset();
-            prop_assert!(is_ahead && matches!(entry, Some(Entry::Name(of)) if object(*of).id == *id));
+            prop_assert!(
+                is_ahead && matches!(entry, Some(Entry::Name(of)) if object(*of).id == *id)
+            );
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use crate::wiring;
 
 /// Prepare a cluster that counters are kept in
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tally store init --store cassandra://node1,node2/tally --replication 3\n  \
-    tally serve --store cassandra://node1,node2/tally")]
+#[command(
+    after_help = "Example:\n  tally store init --store cassandra://node1,node2/tally --replication 3\n  \
+    tally serve --store cassandra://node1,node2/tally"
+)]
 pub(crate) struct StoreArgs {
     #[command(subcommand)]
     command: StoreCommand,
@@ -23,7 +25,9 @@ enum StoreCommand {
 ///
 /// A repeat is harmless, and finishes what was begun. A keyspace that is there keeps its replication.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tally store init --store cassandra://node1/tally --replication eu=3,us=3")]
+#[command(
+    after_help = "Example:\n  tally store init --store cassandra://node1/tally --replication eu=3,us=3"
+)]
 struct InitArgs {
     /// Where: cassandra://node:port,node:port/keyspace
     #[arg(long, value_name = "STORE", env = "TALLY_STORE")]

@@ -6,9 +6,9 @@ use adapters::embedded::cache::MemoryCache;
 use adapters::embedded::store::EmbeddedStore;
 use engine::ports::{Clock, CounterStore, QueryCache};
 
-use super::open_embedded_store;
 #[cfg(any(feature = "cassandra", feature = "redis"))]
 use super::archive_owner;
+use super::open_embedded_store;
 use crate::config::Resolved;
 
 /// The counter store.

@@ -17,7 +17,8 @@ const ITEMS: u64 = 300;
 const TYPES: [&str; 2] = ["view", "like"];
 
 fn named(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
 }
 
 fn signal(variable: &str, signal: Signal) {
@@ -46,7 +47,8 @@ fn events(path: &Path, seed: u64, count: u64) -> Counts {
     let (mut text, mut counts) = (String::new(), Counts::new());
     let mut state = seed;
     let mut next = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     for n in 0..count {
