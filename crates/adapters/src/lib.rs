@@ -2,5 +2,9 @@
 
 #[cfg(feature = "archive")]
 pub mod archive;
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "redis")]
+pub mod redis;

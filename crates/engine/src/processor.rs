@@ -96,9 +96,13 @@ impl Processors {
     /// Finds out where each partition goes on; nothing runs yet.
     fn open(ports: Ports) -> Result<Self, PortError> {
         let ports = Arc::new(ports);
+        let ids = || (0..ports.log.partitions()).map(PartitionId);
+        // From now on nobody else moves what the snapshot sees.
+        let claims: Vec<_> = ids().map(|id| ports.store.claim(id)).collect::<Result<_, _>>()?;
         let snapshot = ports.store.snapshot()?;
-        let partitions: Vec<_> = (0..ports.log.partitions())
-            .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
+        let partitions: Vec<_> = ids()
+            .zip(claims)
+            .map(|(id, claim)| Partition::open(&ports, claim, &*snapshot, id).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self { ports, partitions, threads: Mutex::default() })
     }

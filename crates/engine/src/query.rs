@@ -1,5 +1,6 @@
 //! Questions: the store and the memory tables added, so that each event is seen exactly once.
 
+mod ahead;
 mod cover;
 mod explain;
 mod quality;
@@ -10,13 +11,14 @@ mod trending;
 
 use std::sync::Arc;
 
-use cover::{Cover, Pinned};
+use ahead::{Ahead, RowOf};
+use cover::{Cover, Pinned, Seen};
 use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
 use model::{
-    Day, Granularity, Minute, PartitionId, RoutingTable, Slot, StoredRow, Summary, TimeRange,
-    TimestampMs,
+    Checkpoint, Day, Granularity, Minute, Offset, PartitionId, RoutingTable, Slot, StoredRow,
+    Summary, TimeRange, TimestampMs,
 };
 
 use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
@@ -29,8 +31,11 @@ pub use scan::{CounterPart, CounterScope, EachPart, ScanHead};
 pub use top::Top;
 pub use trending::{Trend, Trending};
 
-/// A partition with the slots that an item has in its memory.
-type PinnedItem<'a> = Pinned<'a, Vec<(Slot, Summary)>>;
+/// A partition with the slots that an item has in its memory, each with the first offset of its table.
+type PinnedItem<'a> = Pinned<'a, Vec<(Offset, Slot, Summary)>>;
+
+/// What an item and type have in each memory table, with the first offset of the table.
+type InTables = Vec<(Offset, Summary)>;
 
 /// Answers questions. Cheap to share; its functions are synchronous and read storage.
 pub struct Query {
@@ -40,6 +45,7 @@ pub struct Query {
     routing: RoutingTable,
     max_event_age_ms: i64,
     cold: Option<Arc<dyn ColdCounters>>,
+    reads_afar: bool,
 }
 
 /// Why a question has no answer.
@@ -97,12 +103,23 @@ impl Query {
     pub fn new(processors: Arc<Processors>, max_event_age_ms: i64) -> Self {
         let (log, store) = (Arc::clone(&processors.ports.log), Arc::clone(&processors.ports.store));
         let routing = RoutingTable { partitions: log.partitions() };
-        Self { log, store, processors, routing, max_event_age_ms, cold: None }
+        let (cold, reads_afar) = (None, false);
+        Self { log, store, processors, routing, max_event_age_ms, cold, reads_afar }
     }
 
     /// With the files of cold days.
     pub fn with_cold(self, cold: Option<Arc<dyn ColdCounters>>) -> Self {
         Self { cold, ..self }
+    }
+
+    /// With a store whose rows are on other machines, or not.
+    pub fn reading_afar(self, reads_afar: bool) -> Self {
+        Self { reads_afar, ..self }
+    }
+
+    /// Whether any question waits for other machines: none is short then.
+    pub fn reads_afar(&self) -> bool {
+        self.reads_afar
     }
 
     /// Whether questions can be answered now.
@@ -197,31 +214,27 @@ impl Query {
             let counted = mine.iter().find(|(other, _)| other.id == partition.id);
             counted.map_or_else(Vec::new, |(_, counted)| counted.iter().copied().map(of).collect())
         })?;
-        for (partition, in_memory) in partitions.iter().zip(in_memory) {
-            let key = |(at, _): &(usize, Summary)| RowKey::Total { item: items[*at], event_type };
+        for (partition, (checkpoint, in_memory)) in partitions.iter().zip(in_memory) {
+            let key = |(at, _): &(usize, InTables)| RowKey::Total { item: items[*at], event_type };
             let keys: Vec<_> = in_memory.iter().map(key).collect();
             let stored = snapshot.get(partition.id, &keys)?;
             for ((at, memory), row) in in_memory.into_iter().zip(stored) {
-                totals[at].add(&memory);
-                totals[at].add(&row.as_ref().map_or(Summary::EMPTY, StoredRow::summary));
+                totals[at].add(&total(&checkpoint, row.as_ref(), &memory));
             }
         }
         Ok((totals, quality))
     }
 
     fn item_total(&self, item: &str, event_type: &str) -> Result<Summary, QueryError> {
-        let mut total = Summary::EMPTY;
+        let mut sum = Summary::EMPTY;
         for partition in self.partitions_of(item) {
-            let (snapshot, memory, _) =
+            let Seen { snapshot, checkpoint, memory, .. } =
                 self.pin(partition, |tables| memory_total(tables, item, event_type))?;
-            total.add(&memory);
-            for row in
-                snapshot.get(partition.id, &[RowKey::Total { item, event_type }])?.iter().flatten()
-            {
-                total.add(&row.summary());
-            }
+            let rows = snapshot.get(partition.id, &[RowKey::Total { item, event_type }])?;
+            let row = rows.iter().flatten().next();
+            sum.add(&total(&checkpoint, row, &memory));
         }
-        Ok(total)
+        Ok(sum)
     }
 
     /// Pins what an item has in a range, of each partition that counts it.
@@ -236,7 +249,7 @@ impl Query {
             let mut slots = Vec::new();
             for table in tables {
                 table.for_each_slot(item, event_type, range, |slot, summary| {
-                    slots.push((slot, *summary));
+                    slots.push((table.from(), slot, *summary));
                 });
             }
             slots
@@ -271,14 +284,26 @@ fn for_each_part(
     event_type: &str,
     mut each: impl FnMut(Minute, &Summary),
 ) -> Result<(), QueryError> {
-    for Pinned { partition, snapshot, memory } in pinned {
-        memory.iter().for_each(|(slot, summary)| each(slot.start(), summary));
-        let mut of_row = |hour, row: StoredRow| cover.for_each_cell(hour, &row, &mut each);
+    for pinned in pinned {
+        let Pinned { partition, snapshot, memory, .. } = pinned;
+        let mut ahead = pinned.ahead();
+        let mut of_row = |hour, row: StoredRow| {
+            ahead.note(&row, || RowOf::Hour(hour));
+            cover.for_each_cell(hour, &row, &mut each);
+        };
         snapshot.scan_item(partition.id, item, event_type, cover.hours(), &mut of_row)?;
         let days = snapshot.days(partition.id, cover.days())?;
         let keys: Vec<_> = days.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();
         for (day, row) in days.iter().zip(snapshot.get(partition.id, &keys)?) {
-            row.into_iter().for_each(|row| each(day.minute(), &row.summary()));
+            if let Some(row) = row {
+                ahead.note(&row, || RowOf::Day(*day));
+                each(day.minute(), &row.summary());
+            }
+        }
+        for (from, slot, summary) in memory {
+            if ahead.lacks(*from, || RowOf::from(*slot)) {
+                each(slot.start(), summary);
+            }
         }
     }
     if let Some(cold) = cold {
@@ -292,11 +317,23 @@ fn memory_total(
     tables: &[&model::aggregate::MemoryTable],
     item: &str,
     event_type: &str,
-) -> Summary {
+) -> InTables {
+    let of = |table: &&model::aggregate::MemoryTable| {
+        (table.from(), table.summary(item, event_type, TimeRange::ALL))
+    };
+    tables.iter().map(of).collect()
+}
+
+/// A total as it is stored, and what it lacks of memory.
+fn total(checkpoint: &Checkpoint, row: Option<&StoredRow>, memory: &InTables) -> Summary {
+    let mut ahead = Ahead::of(checkpoint);
     let mut total = Summary::EMPTY;
-    for table in tables {
-        total.add(&table.summary(item, event_type, TimeRange::ALL));
+    if let Some(row) = row {
+        ahead.note(row, || ());
+        total.add(&row.summary());
     }
+    let lacked = memory.iter().filter(|(from, _)| ahead.lacks(*from, || ()));
+    lacked.for_each(|(_, summary)| total.add(summary));
     total
 }
 

@@ -86,12 +86,16 @@ impl StoredRow {
         Self { stamp, cells, newest_hour: None }
     }
 
-    /// Adds newly counted cells, in slot order, and moves the stamp on.
+    /// Adds newly counted cells, in slot order, and moves the stamp on. A row that stands where the stamp
+    /// ends has counted them in a flush of the same table that failed half way, and stays as it is.
     ///
     /// # Panics
     /// When the row has already counted past the first of the new offsets: adding would count
     /// events twice. The checkpoint is flushed with the rows, so only a bug gets here.
     pub fn advance(&mut self, from: Stamp, cells: &[Cell]) {
+        if self.has_counted(from) {
+            return;
+        }
         assert!(
             (self.stamp.log_epoch, self.stamp.next_offset) <= (from.log_epoch, from.base_offset),
             "a row stamped {:?} cannot take events from {:?}",
@@ -106,6 +110,12 @@ impl StoredRow {
                 Err(at) => self.cells.insert(at, *cell),
             }
         }
+    }
+
+    /// Whether the row stands exactly where a stamp ends.
+    pub fn has_counted(&self, from: Stamp) -> bool {
+        let end = |stamp: Stamp| (stamp.log_epoch, stamp.next_offset);
+        end(self.stamp) == end(from)
     }
 
     /// Makes one cell of all, where that is shorter; whether it was. The sum stays.

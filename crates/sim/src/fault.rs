@@ -41,6 +41,8 @@ pub enum Fault {
     FlushRefused,
     /// The store takes a flush and its answer is lost.
     FlushUnconfirmed,
+    /// The store takes some rows of a flush, and fails; the others may come later.
+    FlushHalfway,
     /// The store is away for a while.
     StoreAway,
     /// A processor of before wakes up and flushes what it had.
@@ -51,7 +53,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ProcessDies,
         Self::PowerFails,
         Self::CrashAtOperation,
@@ -71,6 +73,7 @@ impl Fault {
         Self::StampedRepeat,
         Self::FlushRefused,
         Self::FlushUnconfirmed,
+        Self::FlushHalfway,
         Self::StoreAway,
         Self::LateWriter,
         Self::LateWriterWithin,

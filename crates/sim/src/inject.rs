@@ -52,6 +52,7 @@ impl World {
             | Fault::StampedRepeat
             | Fault::FlushRefused
             | Fault::FlushUnconfirmed
+            | Fault::FlushHalfway
             | Fault::LateWriterWithin => {}
         }
         Ok(())

@@ -174,9 +174,16 @@ impl World {
         let failure = match () {
             () if self.happens(Fault::FlushRefused, 6) => Some(FlushFailure::Before),
             () if self.happens(Fault::FlushUnconfirmed, 6) => Some(FlushFailure::After),
+            () if self.happens(Fault::FlushHalfway, 6) => {
+                Some(FlushFailure::Partly(self.chance.below(256) as u8))
+            }
             () => None,
         };
         let store = self.machine.store.clone();
+        // What was on its way since the last one arrives before this one, or never.
+        if self.chance.one_in(2) {
+            store.deliver_late();
+        }
         store.fail_next(failure);
         let intrudes = !self.late.is_empty() && self.happens(Fault::LateWriterWithin, 4);
         if intrudes {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
-    PortError, Repairs, Rows, StoredDeadLetter,
+    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState,
+    NamedRow, PortError, Repairs, Rows, StoredDeadLetter,
 };
 use engine::processor::{Frozen, flush};
 use model::{
@@ -71,6 +71,16 @@ impl SimStore {
         self.intruder.lock().take()
     }
 
+    /// Whether some rows of a flush are written that is to be repeated.
+    pub(crate) fn is_half_written(&self, partition: PartitionId) -> bool {
+        self.inner.is_half_written(partition)
+    }
+
+    /// Rows arrive that were on their way when a flush failed.
+    pub(crate) fn deliver_late(&self) {
+        self.inner.deliver_late();
+    }
+
     fn check(&self) -> Result<(), PortError> {
         match self.is_away() {
             true => Err(PortError::new(ErrorKind::Unavailable, "the store is away")),
@@ -102,6 +112,11 @@ impl SimStore {
 }
 
 impl CounterStore for SimStore {
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError> {
+        self.check()?;
+        self.inner.claim(partition)
+    }
+
     fn flush(&self, new: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         self.check()?;
         // Read before the writer of before strikes: that is the case which matters.

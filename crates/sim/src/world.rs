@@ -282,6 +282,10 @@ impl World {
         for at in 0..ITEMS {
             let item = item_name(at);
             let id = partition_of(&item);
+            if self.machine.store.is_half_written(id) {
+                // Some rows are ahead of the checkpoint; what questions make of them is checked there.
+                continue;
+            }
             let checkpoint = snapshot.checkpoint(id)?.unwrap_or_default();
             let (partition, next) = (usize::from(id.0), checkpoint.next_offset.0);
             let durable = self.oracle.durable(partition);

@@ -1,6 +1,8 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
 pub(crate) mod backup;
+mod engines;
+pub(crate) use engines::init_store;
 #[cfg(feature = "sql")]
 pub(crate) mod sql;
 
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::archive::{ColdFiles, Objects, Place, RawFiles};
-use adapters::embedded::cache::MemoryCache;
 use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
@@ -24,9 +25,7 @@ use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{
-    Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError, QueryCache,
-};
+use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use model::append_time::ClockReading;
@@ -84,12 +83,12 @@ impl Tally {
         };
         let keys = Arc::new(open_keys(settings, &clock)?);
         let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
-        let store = open_store(dir)?;
+        let engines::Store { port: store, embedded, is_afar } = engines::open_store(settings)?;
         let log = open_log(settings, &clock, &*store)?;
         let details = open_details(dir)?;
-        let backups = backup::Embedded::new(&store, &log, &details, dir, &clock);
-        let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
-        let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
+        let backups = backup::source(embedded.as_ref(), &log, &details, dir, &clock);
+        let backups = Arc::new(Backups::new(backups, clock.clone()));
+        let log: Arc<dyn EventLog> = log;
         let audits = Arc::new(Audits::open(dir));
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
@@ -123,10 +122,9 @@ impl Tally {
             Duty::Merge.call(start)
         });
         let cold_days = cold_days.transpose()?;
-        let query = Arc::new(Query::new(processors.clone(), age).with_cold(cold));
-        let cache = settings
-            .query_cache_bytes
-            .map(|bytes| Arc::new(MemoryCache::new(bytes, clock.clone())) as Arc<dyn QueryCache>);
+        let query = Query::new(processors.clone(), age).with_cold(cold).reading_afar(is_afar);
+        let query = Arc::new(query);
+        let cache = engines::open_cache(settings, &clock)?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
@@ -180,7 +178,7 @@ impl Tally {
 }
 
 /// Opens the counter store of a data folder.
-fn open_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
+fn open_embedded_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
     let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
     Ok(Arc::new(Duty::Merge.call(open)?))
 }

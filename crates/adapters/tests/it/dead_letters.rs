@@ -14,7 +14,7 @@ use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::dead_letters::{DeadLetters, LetterError, Place};
 use engine::gateway::Gateway;
 use engine::ports::{
-    AppendPart, Clock, CounterSnapshot, CounterStore, ErrorKind, EventLog, Flush, Folded,
+    AppendPart, Claim, Clock, CounterSnapshot, CounterStore, ErrorKind, EventLog, Flush, Folded,
     LetterState, PortError, Replay, Rows,
 };
 use futures::executor::block_on;
@@ -47,6 +47,10 @@ struct FailingStore {
 }
 
 impl CounterStore for FailingStore {
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError> {
+        self.inner.claim(partition)
+    }
+
     fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         self.inner.flush(flush, rows)
     }

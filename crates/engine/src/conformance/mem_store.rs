@@ -11,14 +11,18 @@ use model::{
 use parking_lot::Mutex;
 
 use crate::ports::{
-    CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, NamedRow,
-    PortError, Repairs, Rows, StoredDeadLetter,
+    Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState,
+    NamedRow, PortError, Repairs, Rows, StoredDeadLetter,
 };
 
 /// A handle to counters in memory. Clones share them, so that an engine started anew on a clone
 /// finds what the one before it left.
 #[derive(Clone, Debug, Default)]
-pub struct MemStore(Arc<Mutex<State>>);
+pub struct MemStore {
+    shared: Arc<Mutex<State>>,
+    /// Which process this handle is of: clones are of one.
+    process: u64,
+}
 
 /// When an ordered failure strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,9 @@ pub enum FlushFailure {
     Before,
     /// All was written, but the writer is not told: the kind is `Corrupt`, as after a failed fsync.
     After,
+    /// Some rows were written, as a store over many machines does: of each eight those whose bit is set.
+    /// The kind is `Unavailable`.
+    Partly(u8),
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +42,10 @@ struct State {
     stored: Arc<Stored>,
     failures: Vec<(u64, FlushFailure)>,
     flushes: u64,
+    processes: u64,
+    owners: BTreeMap<PartitionId, u64>,
+    /// Rows of flushes that failed half way and are still on their way.
+    late: Stored,
 }
 
 type HourKey = (PartitionId, Hour, String, String);
@@ -42,6 +53,8 @@ type HourKey = (PartitionId, Hour, String, String);
 #[derive(Clone, Debug, Default)]
 struct Stored {
     checkpoints: BTreeMap<PartitionId, Checkpoint>,
+    /// Where a flush ends of which some rows are written.
+    begun: BTreeMap<PartitionId, Checkpoint>,
     totals: BTreeMap<(PartitionId, String, String), StoredRow>,
     hours: BTreeMap<HourKey, StoredRow>,
     days: BTreeMap<(PartitionId, Day, String, String), StoredRow>,
@@ -60,23 +73,52 @@ impl MemStore {
         Self::default()
     }
 
+    /// The handle of another process on the same counters.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let mut state = self.shared.lock();
+        state.processes += 1;
+        Self { shared: Arc::clone(&self.shared), process: state.processes }
+    }
+
+    /// Writes what flushes that failed half way had not written yet, as a store does that gets it late: a row
+    /// that is as new or newer stays.
+    pub fn deliver_late(&self) {
+        let mut state = self.shared.lock();
+        let late = std::mem::take(&mut state.late);
+        Arc::make_mut(&mut state.stored).merge(late);
+    }
+
     /// Lets the flush fail that comes after `skip` others, refused ones counted too.
     pub fn fail_flush(&self, skip: u64, failure: FlushFailure) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let at = state.flushes + skip;
         state.failures.push((at, failure));
     }
 
+    /// Whether a flush of a partition failed half way and is to be repeated.
+    pub fn is_half_written(&self, partition: PartitionId) -> bool {
+        self.shared.lock().stored.begun.contains_key(&partition)
+    }
+
     /// Number of flushes asked for, failed ones counted too.
     pub fn flushes(&self) -> u64 {
-        self.0.lock().flushes
+        self.shared.lock().flushes
     }
 }
 
 impl CounterStore for MemStore {
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError> {
+        let mut state = self.shared.lock();
+        state.owners.insert(partition, self.process);
+        let checkpoint = state.stored.checkpoints.get(&partition).copied();
+        let begun = state.stored.begun.get(&partition).map(|begun| begun.next_offset);
+        Ok(Claim { checkpoint, begun })
+    }
+
     fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let number = state.flushes;
         state.flushes += 1;
         let at = state.failures.iter().position(|(at, _)| *at == number);
@@ -84,7 +126,25 @@ impl CounterStore for MemStore {
         if failure == Some(FlushFailure::Before) {
             return Err(PortError::new(ErrorKind::Unavailable, "a flush fails as ordered"));
         }
-        Arc::make_mut(&mut state.stored).take(flush, &rows)?;
+        if *state.owners.entry(flush.partition).or_insert(self.process) != self.process {
+            let context = format!("partition {} has another owner by now", flush.partition);
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
+        let stored = Arc::make_mut(&mut state.stored);
+        stored.check(flush)?;
+        if let Some(FlushFailure::Partly(which)) = failure {
+            stored.begun.insert(flush.partition, flush.checkpoint);
+            stored.write_notes(flush);
+            let (some, late): (Vec<_>, Vec<_>) =
+                rows.iter().enumerate().partition(|(at, _)| which >> (at % 8) & 1 == 1);
+            stored.write_rows(flush.partition, some.into_iter().map(|(_, row)| row));
+            state.late.write_rows(flush.partition, late.into_iter().map(|(_, row)| row));
+            return Err(PortError::new(
+                ErrorKind::Unavailable,
+                "a flush fails half way, as ordered",
+            ));
+        }
+        stored.take(flush, &rows);
         if failure == Some(FlushFailure::After) {
             let context = "a flush is not confirmed, as ordered: restart";
             return Err(PortError::new(ErrorKind::Corrupt, context));
@@ -99,7 +159,7 @@ impl CounterStore for MemStore {
         from: &LetterState,
         to: &LetterState,
     ) -> Result<(), PortError> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let letters = &mut Arc::make_mut(&mut state.stored).dead_letters;
         let Some(letter) = letters.get_mut(&(partition, offset)) else {
             return Err(PortError::new(ErrorKind::Invalid, "there is no such dead letter"));
@@ -112,18 +172,18 @@ impl CounterStore for MemStore {
     }
 
     fn fold(&self, partition: PartitionId, rows_max: usize) -> Result<Folded, PortError> {
-        Ok(Arc::make_mut(&mut self.0.lock().stored).fold(partition, rows_max))
+        Ok(Arc::make_mut(&mut self.shared.lock().stored).fold(partition, rows_max))
     }
 
     fn note_cold(&self, until: Day) -> Result<(), PortError> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let stored = Arc::make_mut(&mut state.stored);
         stored.cold_until = stored.cold_until.max(until);
         Ok(())
     }
 
     fn remove_cold(&self, partition: PartitionId, rows_max: usize) -> Result<bool, PortError> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let stored = Arc::make_mut(&mut state.stored);
         let is_cold = |key: &&HourKey| key.0 == partition && key.1.day() < stored.cold_until;
         let cold: Vec<_> =
@@ -133,16 +193,13 @@ impl CounterStore for MemStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn CounterSnapshot>, PortError> {
-        Ok(Box::new(MemSnapshot(self.0.lock().stored.clone())))
+        Ok(Box::new(MemSnapshot(self.shared.lock().stored.clone())))
     }
 }
 
 impl Stored {
-    fn take(&mut self, flush: &Flush<'_>, rows: &[CounterRow<'_>]) -> Result<(), PortError> {
-        assert!(
-            rows.is_sorted_by(|a, b| a.key < b.key),
-            "the rows of a flush are in key order, no key twice"
-        );
+    /// Whether a flush is the next one.
+    fn check(&self, flush: &Flush<'_>) -> Result<(), PortError> {
         let place = |c: &Checkpoint| (c.log_epoch, c.next_offset);
         let partition = flush.partition;
         if let Some(stored) = self.checkpoints.get(&partition)
@@ -151,7 +208,20 @@ impl Stored {
             let context = format!("{:?} is not above {stored:?}", flush.checkpoint);
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
-        self.checkpoints.insert(partition, flush.checkpoint);
+        if let Some(begun) = self.begun.get(&partition)
+            && place(begun) != place(&flush.checkpoint)
+        {
+            let context = format!("{:?} is not {begun:?}, which was begun", flush.checkpoint);
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
+        Ok(())
+    }
+
+    fn write_rows<'r>(
+        &mut self,
+        partition: PartitionId,
+        rows: impl Iterator<Item = &'r CounterRow<'r>>,
+    ) {
         for counter in rows {
             let row = counter.row.clone();
             match counter.key {
@@ -168,6 +238,17 @@ impl Stored {
                 }
             }
         }
+    }
+
+    fn merge(&mut self, late: Self) {
+        newest(&mut self.totals, late.totals);
+        newest(&mut self.hours, late.hours);
+        newest(&mut self.days, late.days);
+    }
+
+    /// What does no harm when it is seen before the checkpoint.
+    fn write_notes(&mut self, flush: &Flush<'_>) {
+        let partition = flush.partition;
         if !flush.repairs.is_empty() {
             let repairs = self.repairs.entry(partition).or_default();
             for note in flush.repairs {
@@ -175,6 +256,11 @@ impl Stored {
             }
         }
         for letter in flush.dead_letters {
+            let key = (partition, letter.offset);
+            if self.dead_letters.contains_key(&key) {
+                // From before the flush failed half way; its state may have moved on.
+                continue;
+            }
             let stored = StoredDeadLetter {
                 offset: letter.offset,
                 append_time: letter.append_time,
@@ -182,11 +268,23 @@ impl Stored {
                 record: letter.record.clone(),
                 state: LetterState::Open,
             };
-            self.dead_letters.insert((partition, letter.offset), stored);
+            self.dead_letters.insert(key, stored);
         }
         for entry in flush.bulk {
             self.bulk.insert(entry.object.id, entry.clone());
         }
+    }
+
+    fn take(&mut self, flush: &Flush<'_>, rows: &[CounterRow<'_>]) {
+        assert!(
+            rows.is_sorted_by(|a, b| a.key < b.key),
+            "the rows of a flush are in key order, no key twice"
+        );
+        let partition = flush.partition;
+        self.write_rows(partition, rows.iter());
+        self.write_notes(flush);
+        self.begun.remove(&partition);
+        self.checkpoints.insert(partition, flush.checkpoint);
         for mark in flush.sources {
             let key = (partition, mark.source.to_string());
             match mark.state.clone() {
@@ -194,7 +292,6 @@ impl Stored {
                 None => self.sources.remove(&key),
             };
         }
-        Ok(())
     }
 
     fn fold(&mut self, partition: PartitionId, rows_max: usize) -> Folded {
@@ -229,6 +326,16 @@ impl Stored {
             }
         }
         .cloned()
+    }
+}
+
+/// Takes the rows that are newer than those there.
+fn newest<K: Ord>(rows: &mut BTreeMap<K, StoredRow>, late: BTreeMap<K, StoredRow>) {
+    let place = |row: &StoredRow| (row.stamp.log_epoch, row.stamp.next_offset);
+    for (key, row) in late {
+        if rows.get(&key).is_none_or(|stored| place(stored) < place(&row)) {
+            rows.insert(key, row);
+        }
     }
 }
 
@@ -437,6 +544,53 @@ mod tests {
         counter_store::all(|| Arc::new(MemStore::new()));
         let store = MemStore::new();
         counter_store::keeps_all(|| Arc::new(store.clone()));
+        counter_store::ownership::moves(|| {
+            let store = MemStore::new();
+            [Arc::new(store.another()), Arc::new(store)]
+        });
+    }
+
+    #[test]
+    fn a_flush_that_failed_half_way_is_repeated() {
+        let (row, checkpoint) = (StoredRow::default(), Checkpoint::default());
+        let checkpoint = |next| Checkpoint { next_offset: Offset(next), ..checkpoint };
+        let write = |store: &MemStore, next| {
+            let flush = Flush {
+                partition: PartitionId(0),
+                dead_letters: &[],
+                sources: &[],
+                bulk: &[],
+                repairs: &[],
+                checkpoint: checkpoint(next),
+            };
+            let keys = ["a", "b"].map(|item| RowKey::Total { item, event_type: "view" });
+            let mut row = row.clone();
+            row.stamp.next_offset = Offset(next);
+            let rows = keys.map(|key| Ok(CounterRow { key, row: row.clone() }));
+            store.flush(&flush, &mut rows.into_iter())
+        };
+        let store = MemStore::new();
+        let stamps = || {
+            let keys = ["a", "b"].map(|item| RowKey::Total { item, event_type: "view" });
+            let rows = store.snapshot().unwrap().get(PartitionId(0), &keys).unwrap();
+            rows.into_iter().map(|row| row.map_or(0, |row| row.stamp.next_offset.0)).collect()
+        };
+        write(&store, 1).expect("a flush");
+        store.fail_flush(0, FlushFailure::Partly(0b10));
+        assert_eq!(write(&store, 3).unwrap_err().kind, ErrorKind::Unavailable);
+        let seen: Vec<u64> = stamps();
+        assert_eq!(seen, [1, 3]);
+        let next = store.another();
+        let claim = next.claim(PartitionId(0)).expect("a claim");
+        assert_eq!((claim.checkpoint, claim.begun), (Some(checkpoint(1)), Some(Offset(3))));
+        assert_eq!(write(&next, 4).unwrap_err().kind, ErrorKind::Conflict, "not what was begun");
+        assert_eq!(write(&store, 3).unwrap_err().kind, ErrorKind::Conflict, "the owner of before");
+        write(&next, 3).expect("what was begun");
+        write(&next, 5).expect("the next one");
+        store.deliver_late();
+        let seen: Vec<u64> = stamps();
+        assert_eq!(seen, [5, 5]);
+        assert_eq!(next.claim(PartitionId(0)).expect("a claim").begun, None);
     }
 
     #[test]

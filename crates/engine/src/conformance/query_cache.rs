@@ -47,6 +47,15 @@ pub fn all(mut fresh: impl FnMut(Arc<SetClock>, u64) -> Box<dyn QueryCache>) {
     threads_see_whole_answers(&*cache);
 }
 
+/// Runs the behaviours of a cache that others bound, by a clock of its own.
+///
+/// # Panics
+/// When the cache does not behave.
+pub fn outside(mut fresh: impl FnMut() -> Box<dyn QueryCache>) {
+    the_newest_answer_of_a_key_is_given(&*fresh());
+    threads_see_whole_answers(&*fresh());
+}
+
 fn the_newest_answer_of_a_key_is_given(cache: &dyn QueryCache) {
     assert_eq!(get(cache, b"a"), None);
     put(cache, b"a", b"1", 1_000);

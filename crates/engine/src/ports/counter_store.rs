@@ -69,6 +69,8 @@ impl RepairNote {
         match self {
             Self::Keep(repair) => {
                 repairs.newest = Some((repair.offset, *generation));
+                // A flush that is repeated notes it again.
+                repairs.kept.retain(|kept| kept.offset != repair.offset);
                 repairs.kept.push(repair.clone());
             }
             Self::Forget { .. } => {
@@ -96,20 +98,45 @@ pub struct Folded {
     pub is_done: bool,
 }
 
+/// A partition as whoever claims it finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// How far the partition is; none when it never flushed.
+    pub checkpoint: Option<Checkpoint>,
+    /// Where a flush ends that was begun from the checkpoint on and not finished: some of its rows are
+    /// written, and the next flush must end exactly there. None in a store that writes flushes whole.
+    pub begun: Option<Offset>,
+}
+
 /// Keeps counter rows and checkpoints.
 ///
-/// - **Atomicity and durability.** `flush` writes all of it or nothing, durable when it returns.
+/// - **Durability.** All of a flush is durable when `flush` returns.
+/// - **Ownership.** A partition is flushed by whoever claimed it last; flushes of those before are refused
+///   with `Conflict`. Of a flush that one before had begun, rows may still be written: exactly those that
+///   the new owner's first flush writes too.
 /// - **Ordering.** A flush whose checkpoint is not above the stored one is refused with `Conflict`
 ///   and changes nothing: a writer that wakes up late cannot take anything back.
-/// - **Failure.** After `Unavailable`, `Overloaded`, `Conflict` or `Invalid` nothing was written,
-///   and the first two may be tried again. After `Corrupt` all of it or nothing may have been
-///   written; the store takes no more flushes, and a restart shows which.
+/// - **Failure.** After `Unavailable` or `Overloaded` nothing or a part of it was written: each row is as
+///   it was or as it is to be. The next flush of the partition, whoever makes it, is that one repeated:
+///   it begins at the stored checkpoint, ends at the same offset and has the same rows; another one is
+///   refused with `Conflict`. What [`CounterSnapshot::checkpoint`] and [`CounterSnapshot::sources`] say
+///   does not change before all of it is written. After `Conflict` or `Invalid` nothing was written. After
+///   `Corrupt` all of it or nothing may have been written; the store takes no more flushes, and a
+///   restart shows which.
 /// - **Concurrency.** Partitions flush side by side. Reads do not wait for a flush.
-/// - **Consistency.** A snapshot sees whole flushes only, and the same ones for its whole life. It
-///   keeps what it sees from being cleaned up, so it is let go of after seconds at most.
+/// - **Consistency.** What a flush that returned has written is seen wholly by snapshots taken afterwards.
+///   A store on one machine gives snapshots that see whole flushes only, and the same ones for their
+///   whole life. A store over many machines promises less: each row by itself is as some flush left it,
+///   either one at or below the snapshot's checkpoint or one that was begun since, and its stamp tells
+///   which; checkpoint and cold days stay as they were first asked for. A snapshot keeps what it
+///   sees from being cleaned up, so it is let go of after seconds at most.
 pub trait CounterStore: Send + Sync {
+    /// Makes this process the partition's owner, durable when it returns, and says where to go on. Costs
+    /// nothing where there can be only one process. It fails as a mark does; a repeat is harmless.
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError>;
+
     /// Writes the rows, dead letters, sources and checkpoint of a partition. A row that is an error ends it
-    /// with that error, and nothing is written.
+    /// with that error, as the store being away would. A partition that nobody claimed is claimed.
     fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError>;
 
     /// Moves a dead letter on from one state to the next, durable when it returns.

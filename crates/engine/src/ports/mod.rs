@@ -15,7 +15,7 @@ pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
 pub use cold::{ColdCounters, ColdRow, ColdRows};
 pub use counter_store::{
-    CounterRow, CounterSnapshot, CounterStore, Flush, Folded, NamedRow, Repair, RepairNote,
+    Claim, CounterRow, CounterSnapshot, CounterStore, Flush, Folded, NamedRow, Repair, RepairNote,
     Repairs, Rows, StoredDeadLetter,
 };
 pub use error::{ErrorKind, PortError};

@@ -7,8 +7,9 @@ use model::correction::Changed;
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
 use model::{Correction, Corrections, Hour, HourCell, PartitionId, SlotPlace, Summary, TimeRange};
 
+use super::flush::count_on;
 use super::memory::Frozen;
-use crate::ports::{CounterRow, CounterSnapshot, PortError, Repair, RepairNote};
+use crate::ports::{CounterRow, CounterSnapshot, ErrorKind, PortError, Repair, RepairNote};
 
 /// What the corrections of a frozen table come to.
 #[derive(Default)]
@@ -36,19 +37,23 @@ pub(super) fn corrected<'a>(
     if frozen.controls.is_empty() {
         return Ok(corrected);
     }
-    let mut newest = snapshot.repairs(partition)?.newest;
-    let mut rows = Group::new();
+    let stored = snapshot.repairs(partition)?;
+    let mut newest = stored.newest;
+    let (mut rows, mut written) = (Group::new(), BTreeSet::new());
     for (offset, control) in &frozen.controls {
         match control {
             Control::Corrections(corrections) => {
                 let Corrections { generation, known_offset, .. } = *corrections;
                 let is_current = newest
                     .is_none_or(|(offset, newest)| known_offset > offset || generation == newest);
-                let kept = if is_current {
-                    let mut build = Build { snapshot, partition, stamp, frozen, rows: &mut rows };
-                    build.apply(corrections)?
-                } else {
-                    Vec::new()
+                let (rows, written) = (&mut rows, &mut written);
+                let mut build = Build { snapshot, partition, stamp, frozen, rows, written };
+                // What a flush that failed half way has decided holds: its rows may be written.
+                let decided = stored.kept.iter().find(|repair| repair.offset == *offset);
+                let kept = match decided {
+                    Some(decided) => build.repeat(corrections, &decided.corrections)?,
+                    None if is_current => build.apply(corrections)?,
+                    None => Vec::new(),
                 };
                 let refused = (corrections.cells.len() - kept.len()) as u64;
                 let kept = Corrections { cells: kept, ..*corrections };
@@ -79,6 +84,8 @@ struct Build<'b, 'a> {
     stamp: Stamp,
     frozen: &'a Frozen,
     rows: &'b mut Group<'a>,
+    /// Rows that a flush of the same table has written as they are to be before it failed.
+    written: &'b mut BTreeSet<RowKey<'a>>,
 }
 
 impl<'a> Build<'_, 'a> {
@@ -99,10 +106,35 @@ impl<'a> Build<'_, 'a> {
         Ok(corrections.cells.iter().filter(is_applied).cloned().collect())
     }
 
+    /// As [`Self::apply`], where it is known which corrections were applied.
+    fn repeat(
+        &mut self,
+        corrections: &'a Corrections,
+        applied: &Corrections,
+    ) -> Result<Vec<Correction>, PortError> {
+        let mut groups: BTreeMap<(&str, &str), Vec<&'a Correction>> = BTreeMap::new();
+        let key = |cell: &&Correction| applied.cells.iter().any(|kept| kept.key() == cell.key());
+        for cell in corrections.cells.iter().filter(key) {
+            groups.entry((&cell.item, &cell.event_type)).or_default().push(cell);
+        }
+        for ((item, event_type), cells) in groups {
+            let Some(rows) = self.group(item, event_type, &cells)? else {
+                let context = format!(
+                    "partition {}: a correction of {item:?} was begun and cannot be repeated: the \
+                     store's rows are not those that it was decided by",
+                    self.partition
+                );
+                return Err(PortError::new(ErrorKind::Corrupt, context));
+            };
+            self.rows.extend(rows);
+        }
+        Ok(applied.cells.clone())
+    }
+
     /// The rows of an item and type as they are to be; none where one of its cells has changed in
     /// a way that leaves open what it should be.
     fn group(
-        &self,
+        &mut self,
         item: &'a str,
         event_type: &'a str,
         cells: &[&'a Correction],
@@ -112,6 +144,7 @@ impl<'a> Build<'_, 'a> {
         let mut rows = Group::new();
         for cell in cells {
             let changed = match cell.place {
+                None if self.written.contains(&total_key) => Ok(()),
                 None => correct_whole(&mut total, cell),
                 Some(place) if !self.is_kept(place) => Err(Changed),
                 Some(place) => {
@@ -129,7 +162,10 @@ impl<'a> Build<'_, 'a> {
                             row.insert(self.now(key, range)?)
                         }
                     };
-                    correct_cell(row, place.slot, cell)
+                    match self.written.contains(&key) {
+                        true => Ok(()),
+                        false => correct_cell(row, place.slot, cell),
+                    }
                 }
             };
             if changed.is_err() {
@@ -150,12 +186,16 @@ impl<'a> Build<'_, 'a> {
 
     /// A row as it is where the corrections stand: stored, or corrected just before, and what the
     /// table has counted since.
-    fn now(&self, key: RowKey<'a>, range: TimeRange) -> Result<StoredRow, PortError> {
+    fn now(&mut self, key: RowKey<'a>, range: TimeRange) -> Result<StoredRow, PortError> {
         if let Some(row) = self.rows.get(&key) {
             return Ok(row.clone());
         }
         let stored = self.snapshot.get(self.partition, &[key])?.pop().flatten();
         let mut row = stored.unwrap_or_default();
+        if row.has_counted(self.stamp) {
+            self.written.insert(key);
+            return Ok(row);
+        }
         let mut cells: Vec<Cell> = Vec::new();
         let (RowKey::Total { item, event_type }
         | RowKey::Hour { item, event_type, .. }
@@ -178,7 +218,7 @@ impl<'a> Build<'_, 'a> {
                 }
             }
         });
-        row.advance(self.stamp, &cells);
+        count_on(self.partition, &mut row, self.stamp, &cells)?;
         Ok(row)
     }
 }

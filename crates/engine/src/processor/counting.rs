@@ -208,12 +208,13 @@ impl Counting {
             return Ok(());
         }
         let mut offset = batch.base_offset;
+        let ends_at = memory.ends_at();
         for bytes in split(batch.payload.as_ref()) {
             if offset >= self.next_offset {
                 chunk.read(offset, bytes, &self.dedup);
             }
             offset = offset.plus(1);
-            if chunk.records.len() >= CHUNK_RECORDS {
+            if chunk.records.len() >= CHUNK_RECORDS || ends_at == Some(offset) {
                 self.commit(offset, &mut chunk, memory);
             }
         }

@@ -61,6 +61,27 @@ fn is_same_place(one: &Checkpoint, other: &Checkpoint) -> bool {
     (one.log_epoch, one.next_offset) == (other.log_epoch, other.next_offset)
 }
 
+/// Adds to a stored row what a table has counted. One that stands beyond the table's begin, and not at its
+/// end, is of another process: of a flush that it had begun when it took the partition over.
+pub(super) fn count_on(
+    partition: PartitionId,
+    row: &mut StoredRow,
+    stamp: Stamp,
+    cells: &[Cell],
+) -> Result<(), PortError> {
+    let at = (row.stamp.log_epoch, row.stamp.next_offset);
+    if at > (stamp.log_epoch, stamp.base_offset) && !row.has_counted(stamp) {
+        let context = format!(
+            "partition {partition}: a row is at offset {}, and memory counts from {} on: somebody \
+             else writes to this store",
+            row.stamp.next_offset, stamp.base_offset
+        );
+        return Err(PortError::new(ErrorKind::Conflict, context));
+    }
+    row.advance(stamp, cells);
+    Ok(())
+}
+
 /// The rows as they are to be, made of a frozen table and what is stored, a few at a time.
 struct AbsoluteRows<'a> {
     snapshot: &'a dyn CounterSnapshot,
@@ -112,7 +133,8 @@ impl<'a> AbsoluteRows<'a> {
             let is_stored = stored.is_some();
             let mut row: StoredRow = stored.unwrap_or_default();
             self.passed.push(Passed { is_stored, newest_hour: row.newest_hour });
-            row.advance(self.stamp, &[Cell { slot: Cell::WHOLE, summary: total.summary }]);
+            let cell = Cell { slot: Cell::WHOLE, summary: total.summary };
+            count_on(self.partition, &mut row, self.stamp, &[cell])?;
             row.newest_hour = row.newest_hour.max(total.newest_hour);
             rows.push(CounterRow { key, row });
         }
@@ -136,7 +158,7 @@ impl<'a> AbsoluteRows<'a> {
             let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
             let row = match known {
                 Some(mut row) => {
-                    row.advance(self.stamp, &added.cells);
+                    count_on(self.partition, &mut row, self.stamp, &added.cells)?;
                     row
                 }
                 None => StoredRow::begin(self.stamp, added.cells),
@@ -160,7 +182,8 @@ impl<'a> AbsoluteRows<'a> {
         for added in chunk {
             let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
             let mut row: StoredRow = known.unwrap_or_default();
-            row.advance(self.stamp, &[Cell { slot: Cell::WHOLE, summary: added.summary }]);
+            let cell = Cell { slot: Cell::WHOLE, summary: added.summary };
+            count_on(self.partition, &mut row, self.stamp, &[cell])?;
             rows.push(CounterRow { key: key(&added), row });
         }
         Ok(rows)

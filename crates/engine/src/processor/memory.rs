@@ -56,6 +56,8 @@ pub struct Tables {
     pub frozen: Option<Arc<Frozen>>,
     checkpoint: Checkpoint,
     beside: Beside,
+    /// Where the first table ends, whatever else would end it: a flush of it was begun before.
+    ends_at: Option<Offset>,
     is_closed: bool,
 }
 
@@ -65,11 +67,26 @@ impl Memory {
         let tables = Tables {
             active: MemoryTable::new(checkpoint.next_offset, seed),
             frozen: None,
+            ends_at: None,
             checkpoint,
             beside: Beside::default(),
             is_closed: false,
         };
         Self { tables: Mutex::new(tables), changed: Condvar::new() }
+    }
+
+    /// With a first table that is frozen exactly at an offset: rows of such a flush are in the store.
+    #[must_use]
+    pub fn ending_at(self, begun: Option<Offset>) -> Self {
+        let is_ahead = |tables: &Tables, begun: Offset| begun > tables.active.next_offset();
+        let ends_at = begun.filter(|begun| is_ahead(&self.tables.lock(), *begun));
+        self.tables.lock().ends_at = ends_at;
+        self
+    }
+
+    /// Where the table that counts now is to end exactly; a chunk must end there too.
+    pub fn ends_at(&self) -> Option<Offset> {
+        self.tables.lock().ends_at
     }
 
     /// Counts a chunk and moves on to the checkpoint that holds after it.
@@ -87,6 +104,12 @@ impl Memory {
         tables.beside.controls.append(&mut beside.controls);
         tables.beside.sources.extend(std::mem::take(&mut beside.sources));
         tables.beside.bulk.append(&mut beside.bulk);
+        debug_assert!(tables.ends_at.is_none_or(|end| checkpoint.next_offset <= end));
+        if tables.ends_at == Some(checkpoint.next_offset) {
+            // The first table of all: none is frozen.
+            tables.ends_at = None;
+            self.freeze(&mut tables);
+        }
         // A question that waits gets its turn before the next chunk.
         MutexGuard::unlock_fair(tables);
     }
@@ -126,7 +149,8 @@ impl Memory {
     /// already; the frozen table, if there is one now.
     pub fn freeze_now(&self) -> Option<Arc<Frozen>> {
         let mut tables = self.tables.lock();
-        if tables.frozen.is_none() && tables.active.next_offset() > tables.active.from() {
+        let may_end = tables.frozen.is_none() && tables.ends_at.is_none();
+        if may_end && tables.active.next_offset() > tables.active.from() {
             self.freeze(&mut tables);
         }
         tables.frozen.clone()
@@ -186,7 +210,8 @@ impl Tables {
 
     /// Whether the active table is to be frozen before anything else is counted.
     pub fn is_due(&self, cells_max: usize) -> bool {
-        self.active.cells() >= cells_max || !self.beside.controls.is_empty()
+        self.ends_at.is_none()
+            && (self.active.cells() >= cells_max || !self.beside.controls.is_empty())
     }
 
     /// The horizons by which the newest event was judged.

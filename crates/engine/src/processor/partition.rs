@@ -16,7 +16,7 @@ use super::counting::Counting;
 use super::flush::flush;
 use super::memory::{Frozen, Memory};
 use super::{PortError, Ports};
-use crate::ports::{CounterSnapshot, ErrorKind};
+use crate::ports::{Claim, CounterSnapshot, ErrorKind};
 use crate::sources::SourceBook;
 
 /// Payload read from the log at a time.
@@ -103,10 +103,10 @@ impl Partition {
     /// Finds out where to go on; reads nothing of the log yet.
     pub(crate) fn open(
         ports: &Arc<Ports>,
+        Claim { checkpoint, begun }: Claim,
         snapshot: &dyn CounterSnapshot,
         id: PartitionId,
     ) -> Result<Self, PortError> {
-        let checkpoint = snapshot.checkpoint(id)?;
         let bounds = ports.log.bounds(id);
         let facts = LogFacts {
             log_epoch: bounds.log_epoch,
@@ -116,6 +116,14 @@ impl Partition {
         let resume = resume(checkpoint.as_ref(), facts).map_err(|error| {
             PortError::caused(ErrorKind::Corrupt, format!("partition {id} cannot go on"), error)
         })?;
+        if let Some(begun) = begun.filter(|begun| *begun > bounds.durable_offset) {
+            let context = format!(
+                "partition {id} cannot go on: rows up to offset {begun} are in the store, and the \
+                 log ends at {}; restore a log that goes with this store",
+                bounds.durable_offset
+            );
+            return Err(PortError::new(ErrorKind::Corrupt, context));
+        }
         let (stop, stopped) = oneshot::channel();
         let figures = Figures::default();
         figures.next_offset.store(resume.count_from.0, Ordering::Relaxed);
@@ -129,7 +137,7 @@ impl Partition {
         let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
         Ok(Self {
             id,
-            memory: Memory::new(checkpoint.unwrap_or_default(), seed),
+            memory: Memory::new(checkpoint.unwrap_or_default(), seed).ending_at(begun),
             ports: Arc::clone(ports),
             checkpoint,
             sources,

@@ -1,10 +1,12 @@
 //! One moment of store and memory, and what a range covers at that moment.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
-use model::{Day, Horizons, Hour, Minute, StoredRow, Summary, TimeRange};
+use model::{Cell, Checkpoint, Day, Horizons, Hour, Minute, StoredRow, Summary, TimeRange};
 
+use super::ahead::Ahead;
 use super::{Quality, Query, QueryError};
 use crate::ports::{ColdCounters, CounterSnapshot, ErrorKind, PortError};
 use crate::processor::{Partition, Tables};
@@ -32,8 +34,26 @@ pub(super) struct Cover {
 pub(super) struct Pinned<'a, M> {
     pub(super) partition: &'a Partition,
     pub(super) snapshot: Box<dyn CounterSnapshot>,
-    /// What was seen in the memory tables that hold exactly what the snapshot lacks.
+    /// How far the snapshot is. A row that is further has a part of the memory, see [`Ahead`].
+    pub(super) checkpoint: Checkpoint,
+    /// What was seen in the memory tables that hold exactly what is not in the checkpoint.
     pub(super) memory: M,
+}
+
+/// A snapshot, its checkpoint, and what was seen in memory beside it.
+pub(super) struct Seen<R> {
+    pub(super) snapshot: Box<dyn CounterSnapshot>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) memory: R,
+    /// The horizons of that moment.
+    pub(super) horizons: Horizons,
+}
+
+impl<M> Pinned<'_, M> {
+    /// For the rows that are read of it.
+    pub(super) fn ahead<K: Eq + Hash>(&self) -> Ahead<K> {
+        Ahead::of(&self.checkpoint)
+    }
 }
 
 impl Query {
@@ -55,12 +75,14 @@ impl Query {
             let mut pinned = Vec::with_capacity(partitions.len());
             let mut cold_until = None;
             for &partition in partitions {
-                let (snapshot, memory, seen) = self.pin(partition, |tables| look(tables, range))?;
-                let cold = snapshot.cold_until()?;
-                if horizons.newest(seen) != horizons || *cold_until.get_or_insert(cold) != cold {
+                let seen = self.pin(partition, |tables| look(tables, range))?;
+                let cold = seen.snapshot.cold_until()?;
+                let is_newest = horizons.newest(seen.horizons) == horizons;
+                if !is_newest || *cold_until.get_or_insert(cold) != cold {
                     break;
                 }
-                pinned.push(Pinned { partition, snapshot, memory });
+                let Seen { snapshot, checkpoint, memory, .. } = seen;
+                pinned.push(Pinned { partition, snapshot, checkpoint, memory });
             }
             if pinned.len() == partitions.len() {
                 let cold_until = cold_until.unwrap_or_default();
@@ -108,12 +130,12 @@ impl Query {
     }
 
     /// Pins a snapshot of the store together with the memory tables that hold exactly what it
-    /// lacks, and looks at those while nothing is counted; with the horizons of that moment.
+    /// lacks, and looks at those while nothing is counted.
     pub(super) fn pin<R>(
         &self,
         partition: &Partition,
         look: impl Fn(&[&MemoryTable]) -> R,
-    ) -> Result<(Box<dyn CounterSnapshot>, R, Horizons), QueryError> {
+    ) -> Result<Seen<R>, QueryError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
             let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
@@ -121,8 +143,8 @@ impl Query {
                 let since = tables.since(checkpoint.next_offset)?;
                 Some((look(&since), tables.horizons()))
             };
-            if let Some((seen, horizons)) = partition.memory.look(seen) {
-                return Ok((snapshot, seen, horizons));
+            if let Some((memory, horizons)) = partition.memory.look(seen) {
+                return Ok(Seen { snapshot, checkpoint, memory, horizons });
             }
         }
         let context = "store and memory do not meet: is somebody else writing to this store?";
@@ -131,12 +153,12 @@ impl Query {
 }
 
 impl Query {
-    /// As [`Query::pin`], of several partitions by one snapshot.
+    /// As [`Query::pin`], of several partitions by one snapshot; each with its checkpoint.
     pub(super) fn pin_together<R>(
         &self,
         partitions: &[&Partition],
         look: impl Fn(&Partition, &[&MemoryTable]) -> R,
-    ) -> Result<(Box<dyn CounterSnapshot>, Vec<R>), QueryError> {
+    ) -> Result<(Box<dyn CounterSnapshot>, Vec<(Checkpoint, R)>), QueryError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
             let mut seen = Vec::with_capacity(partitions.len());
@@ -146,7 +168,7 @@ impl Query {
                     Some(look(partition, &tables.since(checkpoint.next_offset)?))
                 });
                 let Some(looked) = looked else { break };
-                seen.push(looked);
+                seen.push((checkpoint, looked));
             }
             if seen.len() == partitions.len() {
                 return Ok((snapshot, seen));
@@ -189,7 +211,8 @@ impl Cover {
             return each(hour.minute(0), &row.summary());
         }
         for cell in &row.cells {
-            let minute = hour.minute(cell.slot);
+            // A store that forgets minutes by itself may have done so early: the hour counts at its start.
+            let minute = hour.minute(cell.slot % Cell::WHOLE);
             if self.range.contains(minute) {
                 each(minute, &cell.summary);
             }

@@ -3,10 +3,11 @@
 use model::aggregate::MemoryTable;
 use model::counter::RowKey;
 use model::{
-    Checkpoint, Day, Horizons, Offset, PartitionId, Stamp, StoredRow, Summary, TimeRange,
+    Checkpoint, Day, Horizons, Offset, PartitionId, Slot, Stamp, StoredRow, Summary, TimeRange,
     TimestampMs,
 };
 
+use super::ahead::{Ahead, RowOf};
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
 use crate::ports::{CounterSnapshot, PortError};
@@ -39,7 +40,7 @@ pub struct PartitionParts {
     pub checkpoint: Option<Checkpoint>,
     /// What the store holds.
     pub rows: Vec<RowsPart>,
-    /// What the store lacks, oldest first.
+    /// What the rows lack, oldest first.
     pub memory: Vec<MemoryPart>,
     /// Repeats dropped in the partition since the process started, of all items.
     pub duplicates: u64,
@@ -131,19 +132,38 @@ impl Query {
                 is_frozen: at + 1 < tables.len(),
                 from: table.from(),
                 next_offset: table.next_offset(),
-                summary: table.summary(item, event_type, range),
+                summary: Summary::EMPTY,
             };
-            tables.iter().enumerate().map(part).collect::<Vec<_>>()
+            let slots = |table: &MemoryTable| {
+                let mut slots = Vec::new();
+                table.for_each_slot(item, event_type, range, |slot, sum| slots.push((slot, *sum)));
+                slots
+            };
+            let with_slots = |at_table: (usize, &&MemoryTable)| (part(at_table), slots(at_table.1));
+            tables.iter().enumerate().map(with_slots).collect::<Vec<_>>()
         };
         let (cover, pinned) = self.pin_all(&partitions, range.unwrap_or(TimeRange::ALL), look)?;
         let mut summary = Summary::EMPTY;
         let mut parts = Vec::with_capacity(pinned.len());
-        for Pinned { partition, snapshot, memory } in pinned {
+        for pinned in pinned {
+            let mut ahead = pinned.ahead();
+            let Pinned { partition, snapshot, memory, .. } = pinned;
             let id = partition.id;
+            let names = (item, event_type);
             let rows = match range {
-                None => vec![total_part(&*snapshot, id, item, event_type)?],
-                Some(_) => range_parts(&*snapshot, id, (item, event_type), &cover)?.to_vec(),
+                None => vec![total_part(&*snapshot, id, names, &mut ahead)?],
+                Some(_) => range_parts(&*snapshot, id, names, &cover, &mut ahead)?.to_vec(),
             };
+            let lacked = |(mut part, slots): (MemoryPart, Vec<(Slot, Summary)>)| {
+                for (slot, summary) in slots {
+                    let row = || if range.is_some() { RowOf::from(slot) } else { RowOf::All };
+                    if ahead.lacks(part.from, row) {
+                        part.summary.add(&summary);
+                    }
+                }
+                part
+            };
+            let memory: Vec<MemoryPart> = memory.into_iter().map(lacked).collect();
             rows.iter().for_each(|part| summary.add(&part.summary));
             memory.iter().for_each(|part| summary.add(&part.summary));
             let checkpoint = snapshot.checkpoint(id)?;
@@ -201,11 +221,12 @@ fn corrections(
 fn total_part(
     snapshot: &dyn CounterSnapshot,
     partition: PartitionId,
-    item: &str,
-    event_type: &str,
+    (item, event_type): (&str, &str),
+    ahead: &mut Ahead<RowOf>,
 ) -> Result<RowsPart, QueryError> {
     let mut part = RowsPart::none(RowsKind::Total);
     for row in snapshot.get(partition, &[RowKey::Total { item, event_type }])?.iter().flatten() {
+        ahead.note(row, || RowOf::All);
         part.add(row, &row.summary());
     }
     Ok(part)
@@ -216,9 +237,11 @@ fn range_parts(
     partition: PartitionId,
     (item, event_type): (&str, &str),
     cover: &Cover,
+    ahead: &mut Ahead<RowOf>,
 ) -> Result<[RowsPart; 2], QueryError> {
     let mut hours = RowsPart::none(RowsKind::Hours);
     let mut of_hour = |hour, row: StoredRow| {
+        ahead.note(&row, || RowOf::Hour(hour));
         let mut within = Summary::EMPTY;
         cover.for_each_cell(hour, &row, &mut |_, summary| within.add(summary));
         hours.add(&row, &within);
@@ -227,8 +250,10 @@ fn range_parts(
     let mut days = RowsPart::none(RowsKind::Days);
     let found = snapshot.days(partition, cover.days())?;
     let keys: Vec<_> = found.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();
-    for row in snapshot.get(partition, &keys)?.iter().flatten() {
-        days.add(row, &row.summary());
+    for (day, row) in found.iter().zip(snapshot.get(partition, &keys)?) {
+        let Some(row) = row else { continue };
+        ahead.note(&row, || RowOf::Day(*day));
+        days.add(&row, &row.summary());
     }
     Ok([hours, days])
 }

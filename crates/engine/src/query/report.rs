@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::aggregate::MemoryTable;
 use model::counter::RowKey;
-use model::{Hour, Minute, StoredRow, Summary, TimeRange, TimestampMs};
+use model::{Hour, Minute, Offset, Slot, StoredRow, Summary, TimeRange, TimestampMs};
 
+use super::ahead::{Ahead, RowOf};
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
 use crate::ports::{CounterSnapshot, PortError};
@@ -40,10 +41,14 @@ pub struct Report {
 /// What a partition's memory holds of the items.
 #[derive(Default)]
 struct InMemory {
-    totals: BTreeMap<String, Summary>,
-    /// Of the one type: which item, when, how much.
-    slots: Vec<(usize, Minute, Summary)>,
+    /// Of a type, an item and the table that begins at an offset.
+    totals: BTreeMap<(String, usize, Offset), Summary>,
+    /// Of the one type: which item, which table, when, how much.
+    slots: Vec<(usize, Offset, Slot, Summary)>,
 }
+
+/// The rows of a partition that are ahead, by item and type.
+type AheadRows = Ahead<(usize, String, RowOf)>;
 
 impl Query {
     /// Adds up items, none of them twice. The range is in whole hours.
@@ -65,20 +70,16 @@ impl Query {
         let all = self.processors.partitions.iter().map(|p| (&**p, of_partition(p)));
         let (partitions, mine): (Vec<&Partition>, Vec<Vec<&str>>) =
             all.filter(|(_, items)| !items.is_empty()).unzip();
-        let look = |tables: &[&MemoryTable], range| {
+        let look = |tables: &[&MemoryTable], range: TimeRange| {
             let mut found = InMemory::default();
             for table in tables {
                 table.for_each_of(
                     |item| at.get(item).copied(),
                     |item, its_type, slot, summary| {
-                        found.add(
-                            item,
-                            its_type == event_type,
-                            its_type,
-                            slot.start(),
-                            summary,
-                            range,
-                        );
+                        found.add_total(item, its_type, table.from(), summary);
+                        if its_type == event_type && range.contains(slot.start()) {
+                            found.slots.push((item, table.from(), slot, *summary));
+                        }
                     },
                 );
             }
@@ -89,37 +90,22 @@ impl Query {
         let kept_from = cover.horizons.hour().minute().max(cover.range.start);
         let range = TimeRange { start: kept_from.min(cover.range.end), ..cover.range };
         let cover = Cover { range, ..cover };
-        let mut sums = Sums::new(range, items.len());
-        for Pinned { memory, .. } in &pinned {
-            memory.totals.iter().for_each(|(its_type, sum)| sums.add_total(its_type, sum));
-            for (item, minute, summary) in &memory.slots {
-                sums.add(&cover, *item, *minute, summary);
-            }
-        }
+        let ahead = pinned.iter().map(Pinned::ahead).collect();
+        let mut sums = Sums::new(range, items.len(), ahead);
         let stored: Vec<_> = pinned.iter().map(|p| (p.partition, &*p.snapshot)).collect();
         let reading = Reading { at: &at, event_type, cover: &cover };
         reading.add_stored(&stored, &mine, &mut sums)?;
+        for (at, Pinned { memory, .. }) in pinned.iter().enumerate() {
+            sums.add_memory(&cover, at, memory, event_type);
+        }
         Ok(sums.into_report(&cover))
     }
 }
 
 impl InMemory {
-    fn add(
-        &mut self,
-        item: usize,
-        is_asked: bool,
-        event_type: &str,
-        minute: Minute,
-        summary: &Summary,
-        range: TimeRange,
-    ) {
-        match self.totals.get_mut(event_type) {
-            Some(total) => total.add(summary),
-            None => drop(self.totals.insert(event_type.to_owned(), *summary)),
-        }
-        if is_asked && range.contains(minute) {
-            self.slots.push((item, minute, *summary));
-        }
+    fn add_total(&mut self, item: usize, event_type: &str, from: Offset, summary: &Summary) {
+        let of_table = self.totals.entry((event_type.to_owned(), item, from));
+        of_table.or_default().add(summary);
     }
 }
 
@@ -129,16 +115,33 @@ struct Sums {
     first_hour: u32,
     hours: Vec<Summary>,
     by_item: Vec<u64>,
+    /// Of each partition that was pinned.
+    ahead: Vec<AheadRows>,
 }
 
 impl Sums {
-    fn new(range: TimeRange, items: usize) -> Self {
+    fn new(range: TimeRange, items: usize, ahead: Vec<AheadRows>) -> Self {
         let hours = range.hours();
         Self {
             totals: BTreeMap::new(),
             first_hour: hours.start,
             hours: vec![Summary::EMPTY; hours.len()],
             by_item: vec![0; items],
+            ahead,
+        }
+    }
+
+    /// Adds what the rows of a partition lack, once all of them are read.
+    fn add_memory(&mut self, cover: &Cover, at: usize, memory: &InMemory, event_type: &str) {
+        for ((its_type, item, from), sum) in &memory.totals {
+            if self.ahead[at].lacks(*from, || (*item, its_type.clone(), RowOf::All)) {
+                self.add_total(its_type, sum);
+            }
+        }
+        for (item, from, slot, summary) in &memory.slots {
+            if self.ahead[at].lacks(*from, || (*item, event_type.to_owned(), RowOf::from(*slot))) {
+                self.add(cover, *item, slot.start(), summary);
+            }
         }
     }
 
@@ -156,10 +159,11 @@ impl Sums {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: Self) {
         other.totals.iter().for_each(|(event_type, sum)| self.add_total(event_type, sum));
         self.hours.iter_mut().zip(&other.hours).for_each(|(own, more)| own.add(more));
         self.by_item.iter_mut().zip(&other.by_item).for_each(|(own, more)| *own += more);
+        self.ahead.iter_mut().zip(other.ahead).for_each(|(own, more)| own.merge(more));
     }
 
     fn into_report(self, cover: &Cover) -> Report {
@@ -181,6 +185,8 @@ impl Sums {
 /// A partition's store at the moment, and some of its items in their order.
 #[derive(Clone, Copy)]
 struct Share<'a> {
+    /// Its place among those that were pinned.
+    at: usize,
     partition: &'a Partition,
     snapshot: &'a dyn CounterSnapshot,
     items: &'a [&'a str],
@@ -204,9 +210,10 @@ impl<'a> Reading<'a> {
         mine: &'a [Vec<&'a str>],
         sums: &mut Sums,
     ) -> Result<(), PortError> {
-        let shares = stored.iter().zip(mine).flat_map(|(&(partition, snapshot), items)| {
+        let with_items = stored.iter().zip(mine).enumerate();
+        let shares = with_items.flat_map(|(at, (&(partition, snapshot), items))| {
             let chunks = items.chunks(ROWS_AT_A_TIME);
-            chunks.map(move |items| Share { partition, snapshot, items })
+            chunks.map(move |items| Share { at, partition, snapshot, items })
         });
         let shares: Vec<Share<'_>> = shares.collect();
         let counted = self.each(&shares, ROWS_AT_A_TIME, sums, |share, sums| {
@@ -236,6 +243,8 @@ impl<'a> Reading<'a> {
         let mut counted = Vec::new();
         for item in share.items {
             let mut of_type = |event_type: &str, row: StoredRow| {
+                let key = || (self.at[item], event_type.to_owned(), RowOf::All);
+                sums.ahead[share.at].note(&row, key);
                 sums.add_total(event_type, &row.summary());
                 if let Some(newest) = row.newest_hour
                     && event_type == self.event_type
@@ -263,6 +272,8 @@ impl<'a> Reading<'a> {
         for (item, row) in items.iter().zip(share.snapshot.get(share.partition.id, &keys)?) {
             let Some(row) = row else { continue };
             let item = self.at[item];
+            let key = || (item, event_type.to_owned(), RowOf::Hour(hour));
+            sums.ahead[share.at].note(&row, key);
             self.cover.for_each_cell(hour, &row, &mut |minute, summary| {
                 sums.add(self.cover, item, minute, summary);
             });
@@ -286,8 +297,10 @@ impl<'a> Reading<'a> {
         }
         let next = AtomicUsize::new(0);
         let (range, items) = (self.cover.range, self.at.len());
+        let checkpoints: Vec<AheadRows> = sums.ahead.iter().map(Ahead::fresh).collect();
         let run = || {
-            let (mut own, mut done) = (Sums::new(range, items), Vec::new());
+            let fresh = checkpoints.iter().map(Ahead::fresh).collect();
+            let (mut own, mut done) = (Sums::new(range, items, fresh), Vec::new());
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = tasks.get(at) else { return Ok((own, done)) };
@@ -305,7 +318,7 @@ impl<'a> Reading<'a> {
         let mut done = Vec::with_capacity(tasks.len());
         for part in parts {
             let (own, of_part) = part?;
-            sums.merge(&own);
+            sums.merge(own);
             done.extend(of_part);
         }
         done.sort_unstable_by_key(|(at, _)| *at);

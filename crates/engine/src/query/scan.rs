@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use model::aggregate::MemoryTable;
 use model::slot::SlotPlace;
 use model::{
-    Cell, Day, Granularity, Hour, PartitionId, RowKey, Slot, StoredRow, Summary, TimeRange,
+    Cell, Day, Granularity, Hour, Offset, PartitionId, RowKey, Slot, StoredRow, Summary, TimeRange,
     TimestampMs,
 };
 
+use super::ahead::{Ahead, RowOf};
 use super::cover::{Cover, Pinned};
 use super::{Query, QueryError};
 use crate::ports::CounterSnapshot;
@@ -54,8 +55,8 @@ pub struct CounterPart<'a> {
 /// Takes parts, and says whether it wants more.
 pub type EachPart<'a> = dyn FnMut(&CounterPart<'_>) -> ControlFlow<()> + 'a;
 
-/// What the memory of a partition holds.
-type MemoryCells = Vec<(String, String, Slot, Summary)>;
+/// What the memory of a partition holds: item, type, the first offset of the table, when, how much.
+type MemoryCells = Vec<(String, String, Offset, Slot, Summary)>;
 
 impl CounterScope {
     fn takes(&self, item: &str, event_type: &str) -> bool {
@@ -84,7 +85,8 @@ impl Query {
             for table in tables {
                 table.for_each_cell(range, |item, event_type, slot, summary| {
                     if scope.takes(item, event_type) {
-                        cells.push((item.to_owned(), event_type.to_owned(), slot, *summary));
+                        let (item, event_type) = (item.to_owned(), event_type.to_owned());
+                        cells.push((item, event_type, table.from(), slot, *summary));
                     }
                 });
             }
@@ -92,12 +94,17 @@ impl Query {
         };
         let (cover, pinned) = self.pin_all(&partitions, scope.range, look)?;
         begin(ScanHead { cold_until: cover.cold_until, as_of: cover.quality.as_of });
-        for Pinned { partition, snapshot, memory } in pinned {
-            let mut parts = Parts { cover: &cover, scope, each, is_over: false };
-            for (item, event_type, slot, summary) in memory {
-                parts.slot(&item, &event_type, slot, &summary);
-            }
+        for pinned in pinned {
+            let ahead = pinned.ahead();
+            let Pinned { partition, snapshot, memory, .. } = pinned;
+            let mut parts = Parts { cover: &cover, scope, each, ahead, is_over: false };
             parts.rows(&*snapshot, partition.id)?;
+            for (item, event_type, from, slot, summary) in memory {
+                let row = || (item.clone(), event_type.clone(), RowOf::from(slot));
+                if parts.ahead.lacks(from, row) {
+                    parts.slot(&item, &event_type, slot, &summary);
+                }
+            }
             if parts.is_over {
                 break;
             }
@@ -111,6 +118,8 @@ struct Parts<'a, 'e> {
     cover: &'a Cover,
     scope: &'a CounterScope,
     each: &'a mut EachPart<'e>,
+    /// By item and type.
+    ahead: Ahead<(String, String, RowOf)>,
     is_over: bool,
 }
 
@@ -119,14 +128,14 @@ impl Parts<'_, '_> {
     fn rows(&mut self, snapshot: &dyn CounterSnapshot, id: PartitionId) -> Result<(), QueryError> {
         let (hours, days, scope) = (self.cover.hours(), self.cover.days(), self.scope);
         if let CounterScope { item: Some(item), event_type: Some(event_type), .. } = scope {
-            let mut of_row = |hour, row: StoredRow| self.hour(item, event_type, hour, &row);
+            let mut of_row = |hour, row: StoredRow| self.hour_row(item, event_type, hour, &row);
             snapshot.scan_item(id, item, event_type, hours, &mut of_row)?;
             let days = snapshot.days(id, days)?;
             let keys: Vec<_> =
                 days.iter().map(|&day| RowKey::Day { day, event_type, item }).collect();
             for (day, row) in days.iter().zip(snapshot.get(id, &keys)?) {
                 if let Some(row) = row {
-                    self.day(item, event_type, *day, &row.summary());
+                    self.day_row(item, event_type, *day, &row);
                 }
             }
             return Ok(());
@@ -138,12 +147,12 @@ impl Parts<'_, '_> {
             match &scope.event_type {
                 Some(event_type) => {
                     snapshot.scan_hour(id, hour, event_type, &mut |item, row| {
-                        self.hour(item, event_type, hour, &row);
+                        self.hour_row(item, event_type, hour, &row);
                     })?
                 }
                 None => {
                     let mut of_row = |hour, event_type: &str, item: &str, row: StoredRow| {
-                        self.hour(item, event_type, hour, &row);
+                        self.hour_row(item, event_type, hour, &row);
                     };
                     snapshot.scan_hours(id, hour.0..hour.0 + 1, &mut of_row)?;
                 }
@@ -154,11 +163,23 @@ impl Parts<'_, '_> {
                 return Ok(());
             }
             let mut of_row = |day, event_type: &str, item: &str, row: StoredRow| {
-                self.day(item, event_type, day, &row.summary());
+                self.day_row(item, event_type, day, &row);
             };
             snapshot.scan_days(id, day.0..day.0 + 1, &mut of_row)?;
         }
         Ok(())
+    }
+
+    fn hour_row(&mut self, item: &str, event_type: &str, hour: Hour, row: &StoredRow) {
+        let key = || (item.to_owned(), event_type.to_owned(), RowOf::Hour(hour));
+        self.ahead.note(row, key);
+        self.hour(item, event_type, hour, row);
+    }
+
+    fn day_row(&mut self, item: &str, event_type: &str, day: Day, row: &StoredRow) {
+        let key = || (item.to_owned(), event_type.to_owned(), RowOf::Day(day));
+        self.ahead.note(row, key);
+        self.day(item, event_type, day, &row.summary());
     }
 
     fn slot(&mut self, item: &str, event_type: &str, slot: Slot, summary: &Summary) {

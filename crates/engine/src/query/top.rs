@@ -3,8 +3,9 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 
-use model::{Minute, StoredRow, Summary, TimeRange};
+use model::{Minute, Offset, Slot, StoredRow, Summary, TimeRange};
 
+use super::ahead::RowOf;
 use super::cover::{Cover, Pinned};
 use super::{Quality, Query, QueryError};
 use crate::ports::ColdCounters;
@@ -25,8 +26,8 @@ pub struct Top {
     pub quality: Quality,
 }
 
-/// The items of a partition's memory: when, and how many.
-pub(super) type Counts = Vec<(String, Minute, u64)>;
+/// The items of a partition's memory: from which offset on, when, and how many.
+pub(super) type Counts = Vec<(String, Offset, Slot, u64)>;
 
 /// How many events an item has before a minute, and from it on.
 pub(super) type Split = [u64; 2];
@@ -56,7 +57,7 @@ impl Query {
             let mut items = Counts::new();
             for table in tables {
                 table.for_each_item_slot(event_type, range, |item, slot, summary| {
-                    items.push((item.to_owned(), slot.start(), summary.count));
+                    items.push((item.to_owned(), table.from(), slot, summary.count));
                 });
             }
             items
@@ -129,12 +130,12 @@ impl Ranking<'_> {
             true => [count, 0],
             false => [0, count],
         };
-        for Pinned { partition, snapshot, memory } in pinned {
-            for (item, minute, count) in memory {
-                add(&mut counts, item, placed(*minute, *count));
-            }
+        for pinned in pinned {
+            let Pinned { partition, snapshot, memory, .. } = pinned;
+            let mut ahead = pinned.ahead();
             for hour in snapshot.hours(partition.id, cover.hours())? {
                 let mut of_row = |item: &str, row: StoredRow| {
+                    ahead.note(&row, || (item.to_owned(), RowOf::Hour(hour)));
                     let mut of_hour = [0, 0];
                     cover.for_each_cell(hour, &row, &mut |minute, summary| {
                         of_hour[usize::from(minute >= split)] += summary.count;
@@ -148,11 +149,17 @@ impl Ranking<'_> {
             }
             for day in snapshot.days(partition.id, cover.days())? {
                 let mut of_row = |item: &str, row: StoredRow| {
+                    ahead.note(&row, || (item.to_owned(), RowOf::Day(day)));
                     add(&mut counts, item, placed(day.minute(), row.summary().count));
                 };
                 snapshot.scan_day(partition.id, day, event_type, &mut of_row)?;
                 if counts.len() > ITEMS_AT_A_TIME {
                     return Ok(None);
+                }
+            }
+            for (item, from, slot, count) in memory {
+                if ahead.lacks(*from, || (item.clone(), RowOf::from(*slot))) {
+                    add(&mut counts, item, placed(slot.start(), *count));
                 }
             }
         }

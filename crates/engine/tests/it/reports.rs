@@ -2,23 +2,24 @@
 //! folded meanwhile and however little is still kept.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use engine::admission::Admission;
-use engine::conformance::mem_store::MemStore;
-use engine::ports::{AppendPart, Clock, EventLog, LogBounds, PartResult, PortError};
+use engine::conformance::mem_store::{FlushFailure, MemStore};
+use engine::ports::{AppendPart, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError};
 use engine::processor::{ProcessorSettings, Stepped};
-use engine::query::Query;
+use engine::query::{CounterPart, CounterScope, Query};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::append_time::{ClockReading, ImplausibleClock};
 use model::bucket::{DAY_MS, HOUR_MS, MINUTE_MS};
 use model::control::Control;
 use model::{
-    Batch, Event, Horizons, Minute, Offset, PartitionId, RecordBuf, Retention, RoutingTable,
-    Summary, TimeRange, TimestampMs, Value,
+    Batch, Event, Granularity, Horizons, Minute, Offset, PartitionId, RecordBuf, Retention,
+    RoutingTable, Summary, TimeRange, TimestampMs, Value,
 };
 use proptest::prelude::*;
 
@@ -94,6 +95,8 @@ pub(super) enum Step {
     /// Minutes, and hours beyond them, are kept for so long.
     Retention(u32, u32),
     Flush(u16),
+    /// A flush that fails when some rows are written.
+    FlushPartly(u16, u8),
     Fold(u16),
 }
 
@@ -142,6 +145,13 @@ impl World {
                 }
             }
             Step::Flush(partition) => self.stepped.flush(PartitionId(partition)).expect("a flush"),
+            Step::FlushPartly(partition, which) => {
+                if self.stepped.freeze(PartitionId(partition)).is_some() {
+                    self.store.fail_flush(0, FlushFailure::Partly(which));
+                    let failed = self.stepped.flush(PartitionId(partition));
+                    assert_eq!(failed.expect_err("as ordered").kind, ErrorKind::Unavailable);
+                }
+            }
             Step::Fold(partition) => self.stepped.fold(PartitionId(partition)).expect("folding"),
             Step::Count(events) => self.count(events),
         }
@@ -300,6 +310,47 @@ impl World {
         Ok(())
     }
 
+    /// Counts, series, their parts and what is scanned, of each item alone.
+    fn check_items(&self, minutes: u32) -> Result<(), TestCaseError> {
+        let end = Minute(self.now() + 1);
+        let range = TimeRange { start: Minute(end.0 - minutes), end };
+        for (at, item) in ITEMS.iter().enumerate() {
+            let of = |range: Option<TimeRange>| {
+                let is_in = |minute: u32| range.is_none_or(|range| range.contains(Minute(minute)));
+                self.sum(|other, kind, minute| other == at && kind == 1 && is_in(minute))
+            };
+            for asked in [None, Some(range)] {
+                let counted = self.query.count(item, "view", asked).expect("an answer");
+                prop_assert_eq!(counted.summary, of(counted.range));
+                let explained = self.query.explain(item, "view", asked).expect("an answer");
+                let parts = explained.partitions.iter().flat_map(|partition| {
+                    let rows = partition.rows.iter().map(|part| &part.summary);
+                    rows.chain(partition.memory.iter().map(|part| &part.summary))
+                });
+                prop_assert_eq!(parts.sum::<Summary>(), of(counted.range));
+            }
+            let step = Granularity::Hour;
+            let series = self.query.series(item, "view", range, step).expect("an answer");
+            prop_assert_eq!(series.total, of(Some(series.range)));
+            let points: Vec<Summary> = series.points.iter().map(|(_, summary)| *summary).collect();
+            prop_assert_eq!(points.iter().sum::<Summary>(), series.total);
+            for item in [Some((*item).to_owned()), None] {
+                let event_type = Some("view".to_owned());
+                let scope = CounterScope { range: TimeRange::ALL, event_type, item };
+                let mut scanned = Summary::EMPTY;
+                let mut each = |part: &CounterPart<'_>| {
+                    if part.item == ITEMS[at] {
+                        scanned.add(part.summary);
+                    }
+                    ControlFlow::Continue(())
+                };
+                self.query.scan(&scope, &mut |_| (), &mut each).expect("a scan");
+                prop_assert_eq!(scanned, of(None));
+            }
+        }
+        Ok(())
+    }
+
     fn check_top(&self, minutes: u32) -> Result<(), TestCaseError> {
         let end = Minute(self.now() + 1);
         let range = TimeRange { start: Minute(end.0 - minutes), end };
@@ -328,6 +379,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_000u32..3_000).prop_map(Step::Wait),
         1 => (0u32..300, 0u32..4_000).prop_map(|(minutes, more)| Step::Retention(minutes, more)),
         3 => (0..PARTITIONS).prop_map(Step::Flush),
+        2 => (0..PARTITIONS, any::<u8>()).prop_map(|(p, which)| Step::FlushPartly(p, which)),
         1 => (0..PARTITIONS).prop_map(Step::Fold),
     ]
 }
@@ -350,6 +402,7 @@ proptest! {
             world.check_trending(minutes, limit)?;
             world.check_top(minutes)?;
             world.check_totals()?;
+            world.check_items(minutes)?;
         }
     }
 }

@@ -25,6 +25,7 @@ mod server;
 mod signals;
 mod sql;
 mod stats;
+mod store;
 mod top;
 mod watch;
 
@@ -71,6 +72,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Backup(Box<backup::BackupArgs>),
     Restore(restore::RestoreArgs),
+    Store(store::StoreArgs),
     Config(Box<config::ConfigArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -111,6 +113,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

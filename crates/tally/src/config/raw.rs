@@ -75,6 +75,12 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) query_cache: Option<String>,
+    /// Where counters are: embedded, or cassandra://node:port,node:port/keyspace [default: embedded]
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    /// Where answers are kept that are asked for again: memory, or redis://host:port [default: memory]
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache: Option<String>,
     /// File of the keys that open this server [default: keys.json in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<String>,
@@ -133,7 +139,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 30] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 32] {
         [
             ("listen", &self.listen),
             ("drain_delay", &self.drain_delay),
@@ -154,6 +160,8 @@ impl Raw {
             ("audit_interval", &self.audit_interval),
             ("recount_interval", &self.recount_interval),
             ("query_cache", &self.query_cache),
+            ("store", &self.store),
+            ("cache", &self.cache),
             ("keys_file", &self.keys_file),
             ("allow_anonymous", &self.allow_anonymous),
             ("rate_limit_events", &self.rate_limit_events),

@@ -145,6 +145,10 @@ pub(crate) struct Resolved {
     pub(crate) recount_interval_ms: Option<u64>,
     /// None where every answer is made.
     pub(crate) query_cache_bytes: Option<u64>,
+    /// The URL of the cluster that counters are in; none keeps them in the data folder.
+    pub(crate) store: Option<String>,
+    /// The URL of the cache of answers; none keeps them in this process.
+    pub(crate) cache: Option<String>,
     /// The keys that open the server.
     pub(crate) keys_file: PathBuf,
     /// Whether addresses beyond this machine are served without any key.
@@ -174,6 +178,7 @@ impl Setting {
             Origin::File(path) => format!("the file {}", path.display()),
             Origin::Default => "the default".into(),
         };
+        let text = without_password(text);
         SettingError(format!("the setting `{name}` is `{text}` (from {origin}); {allowed}"))
     }
 
@@ -229,8 +234,9 @@ impl Resolved {
         }
         place_in_data_dir(&mut settings, "archive", "archive");
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
-        let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 30] =
+        let shown = |s: &Setting| (s.name, without_password(&s.text), s.origin.clone());
+        let shown = settings.iter().map(shown).collect();
+        let settings: [Setting; 32] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -252,6 +258,8 @@ impl Resolved {
             audit_interval,
             recount_interval,
             query_cache,
+            store,
+            cache,
             keys_file,
             allow_anonymous,
             rate_limit_events,
@@ -308,6 +316,8 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
             },
+            store: engine_url(&store, "embedded", "cassandra://host:port/keyspace")?,
+            cache: engine_url(&cache, "memory", "redis://host:port")?,
             keys_file: door::file(&keys_file)?,
             is_anonymous_allowed: door::switch(&allow_anonymous)?,
             door: DoorSettings {
@@ -359,6 +369,8 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         audit_interval: get("audit_interval"),
         recount_interval: get("recount_interval"),
         query_cache: get("query_cache"),
+        store: get("store"),
+        cache: get("cache"),
         keys_file: get("keys_file"),
         allow_anonymous: get("allow_anonymous"),
         rate_limit_events: get("rate_limit_events"),
@@ -373,7 +385,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 30] {
+fn defaults(machine: Machine) -> [(&'static str, String); 32] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -395,6 +407,8 @@ fn defaults(machine: Machine) -> [(&'static str, String); 30] {
         ("audit_interval", "60s".into()),
         ("recount_interval", "24h".into()),
         ("query_cache", "32MiB".into()),
+        ("store", "embedded".into()),
+        ("cache", "memory".into()),
         ("keys_file", String::new()), // see `place_in_data_dir`
         ("allow_anonymous", "false".into()),
         ("rate_limit_events", "none".into()),
@@ -441,6 +455,34 @@ fn archive_place(setting: &Setting) -> Result<Option<String>, SettingError> {
         );
     }
     Ok((text != "none").then(|| text.clone()))
+}
+
+/// The URL of an engine, whose scheme is that of the example; none where it is what is built in. What else
+/// it says is read by who knows the engine.
+fn engine_url(
+    setting: &Setting,
+    built_in: &str,
+    example: &str,
+) -> Result<Option<String>, SettingError> {
+    if setting.text == built_in {
+        return Ok(None);
+    }
+    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
+    let is_known = scheme(&setting.text).is_some_and(|given| Some(given) == scheme(example));
+    match is_known {
+        true => Ok(Some(setting.text.clone())),
+        false => Err(setting.refuse(&format!("it must be {built_in}, or {example}"))),
+    }
+}
+
+/// A URL without what is secret in it; any other text as it is.
+fn without_password(text: &str) -> String {
+    let hidden = text.split_once("://").and_then(|(scheme, rest)| {
+        let (user, after) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***@{after}"))
+    });
+    hidden.unwrap_or_else(|| text.to_owned())
 }
 
 fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
@@ -516,7 +558,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 36] = [
+        let cases: [(&str, Change); 38] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -540,6 +582,8 @@ mod tests {
             ("recount_interval", |raw| raw.recount_interval = Some("10ms".into())),
             ("query_cache", |raw| raw.query_cache = Some("1KiB".into())),
             ("query_cache", |raw| raw.query_cache = Some("some".into())),
+            ("store", |raw| raw.store = Some("scylla://a/k".into())),
+            ("cache", |raw| raw.cache = Some("none".into())),
             ("keys_file", |raw| raw.keys_file = Some(String::new())),
             ("allow_anonymous", |raw| raw.allow_anonymous = Some("maybe".into())),
             ("rate_limit_events", |raw| raw.rate_limit_events = Some("0".into())),
@@ -592,6 +636,25 @@ mod tests {
         };
         assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().query_cache_bytes, Some(32 << 20));
         assert_eq!((bytes("0"), bytes("off"), bytes("1GiB")), (None, None, Some(1 << 30)));
+    }
+
+    #[test]
+    fn engines_are_chosen_by_url_and_passwords_are_not_shown() {
+        let default = Resolved::resolve(&[], MACHINE).unwrap();
+        assert_eq!((default.store, default.cache), (None, None));
+        let layers = [layer(Origin::Flag, |raw| {
+            raw.store = Some("cassandra://me:s3:cret@a:1,b:2/k?x=y".into());
+            raw.cache = Some("redis://:s3cret@c:6379/1".into());
+        })];
+        let chosen = Resolved::resolve(&layers, MACHINE).unwrap();
+        assert_eq!(chosen.store.as_deref(), Some("cassandra://me:s3:cret@a:1,b:2/k?x=y"));
+        assert_eq!(chosen.cache.as_deref(), Some("redis://:s3cret@c:6379/1"));
+        let shown = |name| chosen.shown.iter().find(|s| s.0 == name).unwrap().1.clone();
+        assert_eq!(shown("store"), "cassandra://me:***@a:1,b:2/k?x=y");
+        assert_eq!(shown("cache"), "redis://:***@c:6379/1");
+        let layers = [layer(Origin::Flag, |raw| raw.store = Some("pg://me:s3cret@a/k".into()))];
+        let error = Resolved::resolve(&layers, MACHINE).unwrap_err().to_string();
+        assert!(!error.contains("s3cret"), "{error}");
     }
 
     #[test]

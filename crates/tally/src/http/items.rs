@@ -60,7 +60,7 @@ pub(super) async fn ask<T: Send + 'static>(
     is_long: bool,
     question: impl FnOnce(&Query) -> Result<T, QueryError> + Send + 'static,
 ) -> Result<T, Failure> {
-    if !is_long {
+    if !is_long && !query.reads_afar() {
         return question(query).map_err(Failure::from);
     }
     let query = query.clone();

@@ -156,7 +156,7 @@ impl Recounts {
                     || !snapshot.days(partition, 0..u32::MAX)?.is_empty();
                 let totals = match has_days {
                     true => Vec::new(),
-                    false => totals::check(&*snapshot, partition, to, &scope, &cells)?,
+                    false => totals::check(&*snapshot, partition, &checkpoint, &scope, &cells)?,
                 };
                 job.checks_totals(!has_days);
                 found.extend(cells.into_iter().chain(totals));
@@ -206,6 +206,12 @@ impl Recounts {
     }
 }
 
+/// Whether a row has counted more than a checkpoint says, as on a store that writes row by row.
+pub(super) fn is_ahead(row: &StoredRow, checkpoint: &Checkpoint) -> bool {
+    let row = (row.stamp.log_epoch, row.stamp.next_offset);
+    row > (checkpoint.log_epoch, checkpoint.next_offset)
+}
+
 /// Compares the hour rows of a range with what was counted again.
 fn compare(
     snapshot: &dyn CounterSnapshot,
@@ -213,12 +219,14 @@ fn compare(
     checkpoint: &Checkpoint,
     recount: &mut Recount,
     scope: &Scope,
-) -> Result<Vec<Found>, PortError> {
+) -> anyhow::Result<Vec<Found>> {
     let known = checkpoint.next_offset;
     recount.settle(checkpoint.horizons.minute().start().0);
     let hour = |ms: i64| u32::try_from(ms / HOUR_MS).unwrap_or(u32::MAX);
     let mut found = Vec::new();
+    let mut are_ahead = false;
     let mut each = |hour: Hour, event_type: &str, item: &str, row: StoredRow| {
+        are_ahead |= is_ahead(&row, checkpoint);
         let mut compare = |start: TimestampMs, summary: &Summary| {
             let numbers = numbers(summary);
             let cell = StoredCell { start_ms: start.0, item, event_type, numbers };
@@ -233,6 +241,10 @@ fn compare(
         }
     };
     snapshot.scan_hours(partition, hour(scope.start_ms)..hour(scope.end_ms), &mut each)?;
+    anyhow::ensure!(
+        !are_ahead,
+        "events of these hours were counted while they were compared: ask again, or for hours that are over"
+    );
     found.extend(recount.missing().into_iter().map(|difference| Found::of(difference, known)));
     Ok(found)
 }

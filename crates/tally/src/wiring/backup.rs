@@ -12,7 +12,7 @@ use adapters::embedded::store::EmbeddedStore;
 use anyhow::ensure;
 use engine::ports::{Clock, ErrorKind, PortError};
 
-use super::{FolderLock, SystemClock, open_details, open_log, open_store};
+use super::{FolderLock, SystemClock, open_details, open_embedded_store, open_log};
 use crate::backups::{BackupSource, Heard};
 use crate::config::Resolved;
 
@@ -55,6 +55,42 @@ impl BackupSource for Embedded {
     }
 }
 
+/// What writes backups of a running server. Where counters are in a cluster nothing does: a backup is of one
+/// moment, and the cluster has its own.
+pub(super) fn source(
+    store: Option<&Arc<EmbeddedStore>>,
+    log: &Arc<EmbeddedLog>,
+    details: &Arc<EmbeddedDetails>,
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Box<dyn BackupSource> {
+    match store {
+        Some(store) => Box::new(Embedded::new(store, log, details, data_dir, clock)),
+        None => Box::new(Elsewhere),
+    }
+}
+
+/// Counters that are not in the data folder.
+struct Elsewhere;
+
+impl Elsewhere {
+    fn refuse(&self) -> Result<(), PortError> {
+        let context = "the counters are in a cluster: back it up with its own tools, and the data \
+                       folder after it, while the server is stopped";
+        Err(PortError::new(ErrorKind::Invalid, context))
+    }
+}
+
+impl BackupSource for Elsewhere {
+    fn prepare(&self, _folder: &Path) -> Result<(), PortError> {
+        self.refuse()
+    }
+
+    fn take(&self, _folder: &Path, _heard: &mut Heard<'_>) -> Result<(), PortError> {
+        self.refuse()
+    }
+}
+
 /// Writes a backup of a data folder that no server runs on. The log is opened as a start does it: what
 /// a crash left is repaired first.
 ///
@@ -75,7 +111,13 @@ pub(crate) fn of_stopped(
     refuse_inside(folder, dir)?;
     backup::make_folder(folder)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let store = open_store(dir)?;
+    ensure!(
+        settings.store.is_none(),
+        "the counters are not in {}, but in a cluster: back it up with its own tools, and the data \
+         folder after it",
+        dir.display()
+    );
+    let store = open_embedded_store(dir)?;
     let log = open_log(settings, &clock, &*store)?;
     let details = open_details(dir)?;
     Ok(Embedded::new(&store, &log, &details, dir, &clock).manifest(folder, heard)?)

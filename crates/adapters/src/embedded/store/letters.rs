@@ -105,7 +105,7 @@ fn state(
 }
 
 /// The bytes of a state; none for an open letter.
-pub(super) fn write_state(state: &LetterState) -> Option<Vec<u8>> {
+pub(crate) fn write_state(state: &LetterState) -> Option<Vec<u8>> {
     let replay = |tag: u8, replay: &Replay| {
         let mut out = vec![tag];
         out.extend_from_slice(&replay.at.0.to_be_bytes());
@@ -123,7 +123,7 @@ pub(super) fn write_state(state: &LetterState) -> Option<Vec<u8>> {
     }
 }
 
-pub(super) fn read_state(bytes: &[u8]) -> Result<LetterState, Damage> {
+pub(crate) fn read_state(bytes: &[u8]) -> Result<LetterState, Damage> {
     let mut reader = Reader(bytes);
     let tag = reader.byte()?;
     let at = TimestampMs(i64::from_be_bytes(reader.chunk()?));

@@ -12,10 +12,10 @@ mod fold;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 mod keys;
-mod letters;
+pub(crate) mod letters;
 mod partitions;
-mod repairs;
-mod row;
+pub(crate) mod repairs;
+pub(crate) mod row;
 mod snapshot;
 mod tuning;
 
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::ports::{
-    CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
+    Claim, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
 };
 use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
 use model::{Day, Offset, PartitionId, RowKey};
@@ -176,6 +176,12 @@ impl EmbeddedStore {
 }
 
 impl CounterStore for EmbeddedStore {
+    fn claim(&self, partition: PartitionId) -> Result<Claim, PortError> {
+        // The folder's lock keeps other processes out, and a flush is one batch.
+        let checkpoint = *self.partitions.get(partition)?.checkpoint.lock();
+        Ok(Claim { checkpoint, begun: None })
+    }
+
     fn flush(&self, flush: &Flush<'_>, rows: &mut Rows<'_>) -> Result<(), PortError> {
         let partition = self.partitions.get(flush.partition)?;
         let mut stored = partition.checkpoint.lock();

@@ -32,13 +32,10 @@ pub(super) fn write(
         batch.remove(rows, keys::repair(partition, gone.offset));
     }
     for new in after.kept.iter().filter(|repair| !before.kept.contains(repair)) {
-        let mut value = new.refused.to_be_bytes().to_vec();
-        value.extend_from_slice(&new.corrections.body());
-        batch.insert(rows, keys::repair(partition, new.offset), value);
+        batch.insert(rows, keys::repair(partition, new.offset), write_repair(new));
     }
     if let Some((offset, generation)) = after.newest {
-        let value = [offset.0.to_be_bytes(), generation.to_be_bytes()].concat();
-        batch.insert(rows, keys::repairs(partition), value);
+        batch.insert(rows, keys::repairs(partition), write_newest(offset, generation));
     }
     Ok(())
 }
@@ -66,14 +63,27 @@ pub(super) fn read(
     Ok(repairs)
 }
 
-fn read_newest(value: &[u8]) -> Result<(Offset, u64), Damage> {
+/// The value that says where the newest corrections stood, and their generation.
+pub(crate) fn write_newest(offset: Offset, generation: u64) -> Vec<u8> {
+    [offset.0.to_be_bytes(), generation.to_be_bytes()].concat()
+}
+
+/// The value of a repair; its offset is in the key.
+pub(crate) fn write_repair(repair: &Repair) -> Vec<u8> {
+    let mut value = repair.refused.to_be_bytes().to_vec();
+    value.extend_from_slice(&repair.corrections.body());
+    value
+}
+
+/// Reads what [`write_newest`] wrote.
+pub(crate) fn read_newest(value: &[u8]) -> Result<(Offset, u64), Damage> {
     let (offset, generation) = value.split_first_chunk().ok_or(Damage::Length)?;
     let generation = generation.try_into().map_err(|_| Damage::Length)?;
     Ok((Offset(u64::from_be_bytes(*offset)), u64::from_be_bytes(generation)))
 }
 
 /// Reads the value of a repair.
-pub(super) fn read_repair(offset: Offset, value: &[u8]) -> Result<Repair, Damage> {
+pub(crate) fn read_repair(offset: Offset, value: &[u8]) -> Result<Repair, Damage> {
     let (refused, body) = value.split_first_chunk().ok_or(Damage::Length)?;
     let corrections = Corrections::read(body).map_err(|_| Damage::Marks)?;
     Ok(Repair { offset, refused: u64::from_be_bytes(*refused), corrections })

@@ -38,7 +38,7 @@ use model::{
 };
 
 /// What this program writes and the only thing it reads.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const ONE: u8 = 0;
 const COUNT: u8 = 1;
@@ -50,7 +50,7 @@ const ALL_VALUES_EQUAL: u8 = 2;
 
 /// Why bytes are not what the store wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     #[error("the bytes end too early or too late")]
     Length,
     #[error("a number does not fit its type")]
@@ -64,7 +64,7 @@ pub(super) enum Damage {
 }
 
 /// Appends a row's bytes.
-pub(super) fn write_row(out: &mut Vec<u8>, row: &StoredRow) {
+pub(crate) fn write_row(out: &mut Vec<u8>, row: &StoredRow) {
     let Stamp { log_epoch, base_offset, next_offset } = row.stamp;
     let has_base = base_offset != Offset(0);
     let has_hour = row.newest_hour.is_some();
@@ -119,7 +119,7 @@ fn write_cell(out: &mut Vec<u8>, cell: &Cell) {
 }
 
 /// Reads a row.
-pub(super) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
+pub(crate) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
     let mut reader = Reader(bytes);
     let head = reader.varint()?;
     let log_epoch = u32::try_from(reader.varint()?).map_err(|_| Damage::Number)?;
@@ -149,7 +149,7 @@ pub(super) fn read_row(bytes: &[u8]) -> Result<StoredRow, Damage> {
 }
 
 /// The bytes of a checkpoint.
-pub(super) fn write_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+pub(crate) fn write_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = Vec::with_capacity(60);
     out.extend_from_slice(&checkpoint.log_epoch.to_be_bytes());
     out.extend_from_slice(&checkpoint.next_offset.0.to_be_bytes());
@@ -165,7 +165,7 @@ pub(super) fn write_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
 }
 
 /// Reads a checkpoint.
-pub(super) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
+pub(crate) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
     let mut reader = Reader(bytes);
     let mut checkpoint = Checkpoint {
         log_epoch: u32::from_be_bytes(reader.chunk()?),
@@ -191,7 +191,7 @@ pub(super) fn read_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Damage> {
 }
 
 /// The bytes of a source; its name is in the key.
-pub(super) fn write_source(state: &SourceState) -> Vec<u8> {
+pub(crate) fn write_source(state: &SourceState) -> Vec<u8> {
     let append_time = state.append_time.0.to_be_bytes();
     let mut out = [state.sequence.to_be_bytes(), append_time, state.since.0.to_be_bytes()].concat();
     state.refused.write(&mut out);
@@ -199,7 +199,7 @@ pub(super) fn write_source(state: &SourceState) -> Vec<u8> {
 }
 
 /// Reads a source.
-pub(super) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
+pub(crate) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
     let mut reader = Reader(bytes);
     let state = SourceState {
         sequence: i64::from_be_bytes(reader.chunk()?),
@@ -211,13 +211,13 @@ pub(super) fn read_source(bytes: &[u8]) -> Result<SourceState, Damage> {
 }
 
 /// The bytes of a bulk object.
-pub(super) fn write_bulk(entry: &BulkEntry) -> Vec<u8> {
+pub(crate) fn write_bulk(entry: &BulkEntry) -> Vec<u8> {
     let append_time = entry.append_time.0.to_be_bytes();
     [&entry.offset.0.to_be_bytes()[..], &append_time, &entry.object.body()].concat()
 }
 
 /// Reads a bulk object.
-pub(super) fn read_bulk(bytes: &[u8]) -> Result<BulkEntry, Damage> {
+pub(crate) fn read_bulk(bytes: &[u8]) -> Result<BulkEntry, Damage> {
     let mut reader = Reader(bytes);
     let offset = Offset(u64::from_be_bytes(reader.chunk()?));
     let append_time = TimestampMs(i64::from_be_bytes(reader.chunk()?));
@@ -226,7 +226,7 @@ pub(super) fn read_bulk(bytes: &[u8]) -> Result<BulkEntry, Damage> {
 }
 
 /// The bytes of a dead letter; its offset is in the key.
-pub(super) fn write_dead_letter(letter: &DeadLetter) -> Vec<u8> {
+pub(crate) fn write_dead_letter(letter: &DeadLetter) -> Vec<u8> {
     let reason = letter.reason.to_string();
     let mut out = letter.append_time.0.to_be_bytes().to_vec();
     varint(&mut out, reason.len() as u64);
@@ -236,7 +236,7 @@ pub(super) fn write_dead_letter(letter: &DeadLetter) -> Vec<u8> {
 }
 
 /// Reads a dead letter: append time, reason, record.
-pub(super) fn read_dead_letter(bytes: &[u8]) -> Result<(TimestampMs, &str, &[u8]), Damage> {
+pub(crate) fn read_dead_letter(bytes: &[u8]) -> Result<(TimestampMs, &str, &[u8]), Damage> {
     let mut reader = Reader(bytes);
     let append_time = TimestampMs(i64::from_be_bytes(reader.chunk()?));
     let len = usize::try_from(reader.varint()?).map_err(|_| Damage::Length)?;
@@ -262,16 +262,16 @@ fn zigzag(out: &mut Vec<u8>, number: i128) {
 }
 
 /// Reads from the front of a value.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl Reader<'_> {
-    pub(super) fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+    pub(crate) fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (chunk, rest) = self.0.split_first_chunk().ok_or(Damage::Length)?;
         self.0 = rest;
         Ok(*chunk)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Damage> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Damage> {
         self.chunk().map(|[byte]| byte)
     }
 
@@ -343,7 +343,7 @@ impl Reader<'_> {
         Ok(Summary { count, value_count, sum, min, max })
     }
 
-    pub(super) fn end(&self) -> Result<(), Damage> {
+    pub(crate) fn end(&self) -> Result<(), Damage> {
         if self.0.is_empty() { Ok(()) } else { Err(Damage::Length) }
     }
 }

@@ -1,0 +1,16 @@
+//! The promises of ports on real engines, which `scripts/test-cassandra` starts and names.
+
+mod cassandra;
+mod redis;
+
+/// What the script names.
+fn named(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
+}
+
+/// Sends a signal to a process that the script started.
+fn signal(variable: &str, signal: rustix::process::Signal) {
+    let pid = named(variable).parse().ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process"), signal).expect("it can be signalled");
+}

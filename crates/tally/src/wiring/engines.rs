@@ -1,0 +1,109 @@
+//! The engines that settings choose by URL: where counters are, and where answers are kept.
+
+use std::sync::Arc;
+
+use adapters::embedded::cache::MemoryCache;
+use adapters::embedded::store::EmbeddedStore;
+use engine::ports::{Clock, CounterStore, QueryCache};
+
+#[cfg(any(feature = "cassandra", feature = "redis"))]
+use super::archive_owner;
+use super::open_embedded_store;
+use crate::config::Resolved;
+
+/// The counter store.
+pub(super) struct Store {
+    pub(super) port: Arc<dyn CounterStore>,
+    /// The same, where it is in the data folder.
+    pub(super) embedded: Option<Arc<EmbeddedStore>>,
+    /// Whether reading it takes milliseconds and not microseconds.
+    pub(super) is_afar: bool,
+}
+
+/// Opens the counter store that is chosen.
+pub(super) fn open_store(settings: &Resolved) -> anyhow::Result<Store> {
+    match &settings.store {
+        None => {
+            let store = open_embedded_store(&settings.data_dir)?;
+            Ok(Store { port: store.clone(), embedded: Some(store), is_afar: false })
+        }
+        Some(url) => {
+            let port = open_cassandra(settings, url)?;
+            Ok(Store { port, embedded: None, is_afar: true })
+        }
+    }
+}
+
+#[cfg(feature = "cassandra")]
+fn open_cassandra(settings: &Resolved, url: &str) -> anyhow::Result<Arc<dyn CounterStore>> {
+    use adapters::cassandra::CassandraStore;
+
+    let store = CassandraStore::open(cassandra_place(url)?, rand::random())?;
+    // Counters of another log would be added to.
+    store.bind_log(&archive_owner(&settings.data_dir)?)?;
+    Ok(Arc::new(store))
+}
+
+/// The keyspace that a URL names.
+#[cfg(feature = "cassandra")]
+pub(crate) fn cassandra_place(url: &str) -> anyhow::Result<adapters::cassandra::Place> {
+    use anyhow::Context;
+
+    url.parse().context("the setting `store` is no URL of Cassandra")
+}
+
+#[cfg(not(feature = "cassandra"))]
+fn open_cassandra(_settings: &Resolved, _url: &str) -> anyhow::Result<Arc<dyn CounterStore>> {
+    anyhow::bail!("this program was built without Cassandra: build it with --features cassandra")
+}
+
+/// Makes the tables that a store of this URL needs.
+///
+/// # Errors
+/// When the cluster does not answer or refuses, or has tables of another version.
+#[cfg(feature = "cassandra")]
+pub(crate) fn init_store(url: &str, replication: &[(Option<String>, u8)]) -> anyhow::Result<()> {
+    use adapters::cassandra::{CassandraStore, Replication};
+
+    let replication = match replication {
+        [(None, factor)] => Replication::Anywhere(*factor),
+        named => {
+            let named = named.iter().map(|(name, n)| (name.clone().unwrap_or_default(), *n));
+            Replication::Datacenters(named.collect())
+        }
+    };
+    Ok(CassandraStore::init(cassandra_place(url)?, &replication)?)
+}
+
+/// See the other one.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "cassandra"))]
+pub(crate) fn init_store(_url: &str, _replication: &[(Option<String>, u8)]) -> anyhow::Result<()> {
+    anyhow::bail!("this program was built without Cassandra: build it with --features cassandra")
+}
+
+/// Opens the cache of answers that is chosen; none where every answer is made.
+pub(super) fn open_cache(
+    settings: &Resolved,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<Arc<dyn QueryCache>>> {
+    let Some(bytes) = settings.query_cache_bytes else { return Ok(None) };
+    match &settings.cache {
+        None => Ok(Some(Arc::new(MemoryCache::new(bytes, clock.clone())))),
+        Some(url) => open_redis(settings, url).map(Some),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn open_redis(settings: &Resolved, url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
+    // Answers about other data are others.
+    let namespace = archive_owner(&settings.data_dir)?;
+    Ok(Arc::new(adapters::redis::RedisCache::new(url, &namespace)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_redis(_settings: &Resolved, _url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
+    anyhow::bail!("this program was built without Redis: build it with --features redis")
+}
