@@ -9,12 +9,14 @@ mod config;
 mod count;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod drill;
 mod glyphs;
 mod items;
 mod keys;
 mod load;
 mod log;
+mod man;
 mod output;
 mod recount;
 mod report;
@@ -72,7 +74,9 @@ enum Command {
     Backup(Box<backup::BackupArgs>),
     Restore(restore::RestoreArgs),
     Config(Box<config::ConfigArgs>),
+    Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// How a command ended that did what it could.
@@ -112,7 +116,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
