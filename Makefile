@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-cassandra screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-cassandra test-alerts screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -12,7 +12,7 @@ dashboard: ## the pages at /, built for the program to embed
 
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy
+	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-alerts
 	@$(MAKE) -s test-sql test-cassandra
 
 test-fast: ## the embedded part, in minutes
@@ -39,8 +39,11 @@ test-cassandra: ## counters in Cassandra and answers in Redis, on servers that t
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored
 
-check: ## format, lints and tests
-	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && cargo test -q --locked --workspace
+test-alerts: ## alerts, by promtool, which this installs; metrics of a running server
+	@scripts/test-alerts
+
+check: ## format, lints, licences of dependencies, tests
+	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && scripts/deny && cargo test -q --locked --workspace
 
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench

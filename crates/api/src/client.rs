@@ -17,6 +17,7 @@ mod error;
 mod items;
 mod keys;
 mod lines;
+mod log_level;
 mod path;
 mod recounts;
 pub mod retry;

@@ -22,6 +22,7 @@ mod dead_letters;
 mod explain;
 mod items;
 mod keys;
+mod log_level;
 mod problem;
 mod recounts;
 mod wire;
@@ -41,6 +42,7 @@ pub use items::{
     TrendingItem, TypeTotal, ViewsReport,
 };
 pub use keys::{CreatedKeyAnswer, KeyAnswer, KeyRequest, KeyState, KeysAnswer};
+pub use log_level::LogLevel;
 pub use problem::{Problem, ProblemCode};
 pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,

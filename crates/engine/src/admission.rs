@@ -111,12 +111,23 @@ impl Admission {
             NONE => {}
             partition => return Err(Refusal::PartitionStopped(partition as u16)),
         }
-        // An eighth is left for requests that are under way.
         let bytes = self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add);
-        if bytes > self.dedup_bytes_max / 8 * 7 {
+        if bytes > self.dedup_bytes_bound() {
             return Err(Refusal::DedupFull);
         }
         Ok(())
+    }
+
+    /// How full the dedup windows are, as they will be once all that is appended is counted: at 1 no
+    /// event is accepted.
+    pub fn dedup_fill(&self) -> f64 {
+        let bytes = self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add);
+        bytes as f64 / self.dedup_bytes_bound() as f64
+    }
+
+    /// An eighth is left for requests that are under way.
+    fn dedup_bytes_bound(&self) -> u64 {
+        (self.dedup_bytes_max / 8 * 7).max(1)
     }
 
     /// Memory of all dedup windows, in bytes.

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod archiver;
 pub mod cold;
 pub mod dead_letters;
+pub mod durations;
 pub mod gateway;
 pub mod ports;
 pub mod processor;

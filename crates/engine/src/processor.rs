@@ -24,6 +24,7 @@ pub use partition::PartitionStatus;
 pub use stepped::Stepped;
 
 use crate::admission::Admission;
+use crate::durations::{DurationFigures, Durations};
 use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 pub(crate) use partition::Partition;
 
@@ -49,6 +50,21 @@ pub(crate) struct Ports {
     pub(crate) settings: ProcessorSettings,
     /// Held by a flush that has time: one partition after the other leaves a core to questions.
     pub(crate) unhurried: Mutex<()>,
+    /// Of flushes that were done.
+    pub(crate) flush_durations: Durations,
+}
+
+impl Ports {
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn CounterStore>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+        settings: ProcessorSettings,
+    ) -> Self {
+        let (unhurried, flush_durations) = (Mutex::new(()), Durations::default());
+        Self { log, store, clock, admission, settings, unhurried, flush_durations }
+    }
 }
 
 /// The processors of all partitions, each on threads of its own.
@@ -71,8 +87,7 @@ impl Processors {
         admission: Arc<Admission>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let unhurried = Mutex::new(());
-        let processors = Self::open(Ports { log, store, clock, admission, settings, unhurried })?;
+        let processors = Self::open(Ports::new(log, store, clock, admission, settings))?;
         let mut threads = Vec::new();
         for partition in &processors.partitions {
             for (name, body) in
@@ -110,6 +125,11 @@ impl Processors {
     /// How far each partition is.
     pub fn status(&self) -> Vec<PartitionStatus> {
         self.partitions.iter().map(|partition| partition.status()).collect()
+    }
+
+    /// How long flushes took, of all partitions together.
+    pub fn flush_durations(&self) -> DurationFigures {
+        self.ports.flush_durations.figures()
     }
 
     /// The files that the counted part of the log names, oldest first.

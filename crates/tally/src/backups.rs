@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 
 use api::{BackupAnswer, BackupState};
@@ -51,12 +51,15 @@ struct Shared {
     /// Newest first.
     recent: Mutex<VecDeque<BackupAnswer>>,
     is_stopping: AtomicBool,
+    /// When the newest backup was done, in ms since 1970; 0 where none was since the start.
+    last_done_ms: AtomicI64,
 }
 
 impl Backups {
     pub(crate) fn new(source: Box<dyn BackupSource>, clock: Arc<dyn Clock>) -> Self {
         let (recent, is_stopping) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { source, clock, recent, is_stopping });
+        let last_done_ms = AtomicI64::new(0);
+        let shared = Arc::new(Shared { source, clock, recent, is_stopping, last_done_ms });
         Self { shared, worker: Mutex::default() }
     }
 
@@ -108,6 +111,11 @@ impl Backups {
         self.shared.recent.lock().iter().cloned().collect()
     }
 
+    /// When the newest backup was done, in ms since 1970; none where there was none since the start.
+    pub(crate) fn last_done_ms(&self) -> Option<i64> {
+        Some(self.shared.last_done_ms.load(Ordering::Relaxed)).filter(|&done| done > 0)
+    }
+
     /// Ends a backup that is under way; it is none then.
     pub(crate) fn stop(&self) {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
@@ -153,7 +161,11 @@ impl Shared {
     }
 
     fn end(&self, result: Result<(), String>) {
-        let ended = self.now();
+        let now = self.clock.now().wall;
+        if result.is_ok() {
+            self.last_done_ms.store(now.0, Ordering::Relaxed);
+        }
+        let ended = now.to_string();
         if let Some(newest) = self.recent.lock().front_mut() {
             newest.state = if result.is_ok() { BackupState::Done } else { BackupState::Failed };
             newest.ended = Some(ended);
@@ -222,6 +234,7 @@ mod tests {
             assert!(matches!(backups.begin(folder), Err(Refused::Folder(_))), "{folder}");
         }
         assert!(backups.recent().is_empty());
+        assert_eq!(backups.last_done_ms(), None);
         let newest = |wanted| loop {
             let newest = backups.recent().remove(0);
             if newest.state == wanted {
@@ -236,6 +249,7 @@ mod tests {
         sender.send(Ok(())).unwrap();
         let done = newest(BackupState::Done);
         assert_eq!((done.bytes_done, done.bytes_total, done.detail), (3, 4, None));
+        assert_eq!(backups.last_done_ms(), Some(1_795_255_200_000));
         backups.begin("/two").unwrap();
         sender.send(Err(PortError::new(ErrorKind::Corrupt, "the disk is gone"))).unwrap();
         assert_eq!(newest(BackupState::Failed).detail.as_deref(), Some("the disk is gone"));

@@ -7,6 +7,7 @@ mod bulk;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

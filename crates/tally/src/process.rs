@@ -9,16 +9,27 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) open_files: Option<u64>,
+    /// None where there is no bound.
+    pub(crate) open_files_max: Option<u64>,
+    /// In seconds since 1970.
+    pub(crate) started_seconds: Option<f64>,
 }
 
 /// What this process uses now.
 pub(crate) fn usage() -> Usage {
     let stat = fs::read_to_string("/proc/self/stat").ok();
     let ticks = stat.as_deref().and_then(cpu_ticks);
+    let machine = fs::read_to_string("/proc/stat").ok();
+    let start_ticks = stat.as_deref().and_then(start_ticks);
+    let boot = machine.as_deref().and_then(boot_seconds);
+    let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
     let statm = fs::read_to_string("/proc/self/statm").ok();
     Usage {
-        cpu_seconds: ticks
-            .map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
+        cpu_seconds: ticks.map(|ticks| ticks as f64 / ticks_per_second),
+        open_files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+        started_seconds: start_ticks
+            .zip(boot)
+            .map(|(ticks, boot)| boot as f64 + ticks as f64 / ticks_per_second),
         resident_bytes: statm
             .as_deref()
             .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
@@ -54,6 +65,16 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     user.checked_add(system)
 }
 
+/// When the process started, in ticks since the machine did.
+fn start_ticks(stat: &str) -> Option<u64> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// When the machine started, in seconds since 1970, as `/proc/stat` tells it.
+fn boot_seconds(machine: &str) -> Option<u64> {
+    machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
 fn total_micros(pressure: &str) -> Option<u64> {
     let line = pressure.lines().find(|line| line.starts_with("some "))?;
     line.rsplit_once("total=")?.1.parse().ok()
@@ -67,7 +88,9 @@ mod tests {
     fn lines_of_the_kernel_are_read() {
         let stat = "7 (a) b) R 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0 5 0 99";
         assert_eq!(cpu_ticks(stat), Some(150));
-        assert_eq!(cpu_ticks("7 (a"), None);
+        assert_eq!((cpu_ticks("7 (a"), start_ticks("7 (a")), (None, None));
+        assert_eq!(start_ticks(stat), Some(99));
+        assert_eq!(boot_seconds("cpu 1 2\nbtime 1795255200\nprocesses 3\n"), Some(1_795_255_200));
         let pressure =
             "some avg10=0.90 avg60=3.37 avg300=4.21 total=957580898\nfull avg10=0 total=2";
         assert_eq!(total_micros(pressure), Some(957_580_898));
@@ -80,5 +103,6 @@ mod tests {
         assert!(usage.resident_bytes.is_some_and(|bytes| bytes > 1 << 20), "{usage:?}");
         assert!(usage.open_files.is_some_and(|files| (1..100_000).contains(&files)), "{usage:?}");
         assert!(usage.cpu_seconds.is_some(), "{usage:?}");
+        assert!(usage.started_seconds.is_some_and(|seconds| seconds > 1.7e9), "{usage:?}");
     }
 }

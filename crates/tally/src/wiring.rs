@@ -48,7 +48,7 @@ const TABLE_CELLS_MAX: usize = 80_000;
 
 /// Room that the log leaves free on the disk: what is accepted can then be counted and written down
 /// even when nothing more can be accepted.
-const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
+pub(crate) const LOG_RESERVE_BYTES: u64 = FREE_BYTES_MIN + (128 << 20);
 
 /// Room that an archive in a folder leaves free: the log goes before it.
 const ARCHIVE_RESERVE_BYTES: u64 = LOG_RESERVE_BYTES + (128 << 20);
@@ -411,6 +411,14 @@ impl FolderLock {
         writeln!(file, "{}", std::process::id())?;
         Ok(Self { _file: file })
     }
+}
+
+/// How many partitions the log of a data folder has; none where there is no log.
+///
+/// # Errors
+/// Where it is of a format that this program does not know, or damaged.
+pub(crate) fn stored_partitions_of(dir: &Path) -> Result<Option<u16>, PortError> {
+    stored_partitions(&RealDisk, &dir.join("log"))
 }
 
 /// Whether another process has a data folder open. Never keeps one out: the lock is tried shared,

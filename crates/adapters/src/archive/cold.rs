@@ -73,10 +73,13 @@ impl ColdFiles {
         }
         let manifest = match self.objects.get(manifest::NAME)? {
             None => Manifest::default(),
-            Some(bytes) => std::str::from_utf8(&bytes)
-                .ok()
-                .and_then(Manifest::read)
-                .ok_or_else(|| self.damaged(manifest::NAME, "it is not what was written"))?,
+            Some(bytes) => {
+                let text = std::str::from_utf8(&bytes).unwrap_or_default();
+                Manifest::read(text).ok_or_else(|| match Manifest::unknown_version(text) {
+                    Some(version) => self.of_later(manifest::NAME, version),
+                    None => self.damaged(manifest::NAME, "it is not what was written"),
+                })?
+            }
         };
         let manifest = Arc::new(manifest);
         *known = Some(manifest.clone());
@@ -199,6 +202,15 @@ impl ColdFiles {
             }
             error => error,
         }
+    }
+
+    fn of_later(&self, name: &str, version: &str) -> PortError {
+        let context = format!(
+            "{}/{name} has format {version}, this program knows only 1: use the program that wrote it, \
+             or a newer one",
+            self.objects.place()
+        );
+        PortError::new(ErrorKind::Invalid, context)
     }
 
     fn damaged(&self, name: &str, what: &str) -> PortError {

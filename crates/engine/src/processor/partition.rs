@@ -55,6 +55,7 @@ struct Figures {
     dedup_ids: AtomicU64,
     dedup_bytes: AtomicU64,
     folded_rows: AtomicU64,
+    flush_errors: AtomicU64,
     /// Rises before rows are corrected and again when they are: odd in between.
     corrections: AtomicU64,
     is_stopped: AtomicBool,
@@ -95,6 +96,8 @@ pub struct PartitionStatus {
     pub horizons: Horizons,
     /// Rows whose minutes were made one cell since the process started.
     pub folded_rows: u64,
+    /// Flushes that failed and are tried again, since the process started.
+    pub flush_errors: u64,
     /// Whether it stopped on an error.
     pub is_stopped: bool,
 }
@@ -294,14 +297,18 @@ impl Partition {
     /// Flushes, again and again while the store is away; false when that is no use any more.
     fn flush_until_done(&self, frozen: &Frozen) -> bool {
         loop {
+            let begun = self.ports.clock.now().monotonic_ms;
             match self.flush(frozen) {
                 Ok(()) => {
+                    let took = self.ports.clock.now().monotonic_ms.saturating_sub(begun);
+                    self.ports.flush_durations.observe_ms(u64::try_from(took).unwrap_or(0));
                     self.flushed(&frozen.checkpoint);
                     return true;
                 }
                 Err(error)
                     if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded) =>
                 {
+                    self.figures.flush_errors.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(
                         partition = self.id.0,
                         error = &error as &dyn std::error::Error,
@@ -394,6 +401,7 @@ impl Partition {
             dedup_bytes: figures.dedup_bytes.load(Ordering::Relaxed),
             horizons: self.memory.look(|tables| tables.horizons()),
             folded_rows: figures.folded_rows.load(Ordering::Relaxed),
+            flush_errors: figures.flush_errors.load(Ordering::Relaxed),
             is_stopped: figures.is_stopped.load(Ordering::Relaxed),
         }
     }

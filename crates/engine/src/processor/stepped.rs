@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{Batch, Offset, PartitionId};
-use parking_lot::Mutex;
 
 use super::{Counting, Frozen, Ports, ProcessorSettings, Processors};
 use crate::admission::Admission;
@@ -29,8 +28,7 @@ impl Stepped {
         admission: Arc<Admission>,
         settings: ProcessorSettings,
     ) -> Result<Self, PortError> {
-        let unhurried = Mutex::new(());
-        let ports = Ports { log, store, clock, admission, settings, unhurried };
+        let ports = Ports::new(log, store, clock, admission, settings);
         let processors = Arc::new(Processors::open(ports)?);
         let countings = processors.partitions.iter().map(|partition| partition.recover());
         let countings = countings.collect::<Result<_, _>>()?;

@@ -1,16 +1,22 @@
-//! `tally config`: the settings in effect and where each came from.
+//! `tally config`: the settings in effect and where each came from; what a running server logs.
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use api::LogLevel;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Outcome, UsageError};
+use super::server::{ServerArgs, runtime};
+use super::{Outcome, UsageError, output};
 use crate::config::{Layer, Machine, Origin, Raw, Resolved, SettingError, environment, read_file};
 
 /// Show the settings in effect and where each came from
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  TALLY_MAX_EVENT_AGE=40y tally config --partitions 4")]
+#[command(
+    after_help = "Examples:\n  TALLY_MAX_EVENT_AGE=40y tally config --partitions 4\n  \
+                  tally config log info,tally_engine=debug",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct ConfigArgs {
     /// Settings file [default: ./tally.toml, where it exists]
     #[arg(long, value_name = "FILE", env = "TALLY_CONFIG")]
@@ -20,6 +26,46 @@ pub(crate) struct ConfigArgs {
     json: bool,
     #[command(flatten)]
     settings: Raw,
+    #[command(subcommand)]
+    command: Option<ConfigCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    Log(LogArgs),
+}
+
+/// Show what a running server logs, or change it until it ends
+///
+/// A filter is a level (error, warn, info, debug, trace, off), and modules with levels of their own, with
+/// commas. `info,tally::access=debug` logs every request.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tally config log\n  tally config log info,tally_engine=debug")]
+struct LogArgs {
+    /// What to log from now on
+    filter: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl LogArgs {
+    fn run(&self) -> anyhow::Result<Outcome> {
+        let client = self.server.client()?;
+        let answer = runtime()?.block_on(async {
+            match &self.filter {
+                None => client.log_level().await,
+                Some(filter) => client.set_log_level(&LogLevel { filter: filter.clone() }).await,
+            }
+        })?;
+        match self.json {
+            true => output::print(&serde_json::to_string(&answer)?)?,
+            false => output::print(&output::visible(&answer.filter))?,
+        }
+        Ok(Outcome::Good)
+    }
 }
 
 #[derive(Serialize)]
@@ -43,6 +89,9 @@ pub(super) fn resolve(file: Option<&Path>, flags: &Raw) -> Result<Resolved, Sett
 }
 
 pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
+    if let Some(ConfigCommand::Log(log)) = &args.command {
+        return log.run();
+    }
     let settings = resolve(args.config.as_deref(), &args.settings)
         .map_err(|error| UsageError(error.to_string()))?;
     let shown = settings.shown.iter().map(|(name, value, origin)| Shown {

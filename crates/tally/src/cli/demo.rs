@@ -68,7 +68,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
         return Err(UsageError(text).into());
     }
     // The line of events a second is not to drown.
-    telemetry::start("warn");
+    telemetry::start("warn", telemetry::LogFormat::Text);
     Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // From here on a signal leaves nothing behind.

@@ -9,12 +9,14 @@ mod config;
 mod count;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod drill;
 mod glyphs;
 mod items;
 mod keys;
 mod load;
 mod log;
+mod man;
 mod output;
 mod recount;
 mod report;
@@ -74,7 +76,9 @@ enum Command {
     Restore(restore::RestoreArgs),
     Store(store::StoreArgs),
     Config(Box<config::ConfigArgs>),
+    Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// How a command ended that did what it could.
@@ -115,7 +119,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -44,7 +44,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     let settings = resolve(args.config.as_deref(), &args.settings)
         .map_err(|error| UsageError(error.to_string()))?;
-    telemetry::start(&settings.log_level);
+    telemetry::start(&settings.log_level, settings.log_format);
     Duty::Answer.take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tally = Tally::open(&settings, args.drill_clock.as_deref())?;
@@ -120,7 +120,7 @@ pub(super) async fn answer(
     audit_url: Option<&str>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let router = http::router(tally.parts.clone())?;
+    let router = http::router(tally.parts.clone(), tls.clone())?;
     let audit = tally.parts.audit.clone();
     let keys = tally.parts.door.keys().clone();
     // The audit does not look through the certificate of a public name at an address of this machine:

@@ -119,6 +119,9 @@ pub(crate) struct Raw {
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
 }
 
 /// Takes a number where a file writes one without quotes.
@@ -139,7 +142,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 32] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 33] {
         [
             ("listen", &self.listen),
             ("drain_delay", &self.drain_delay),
@@ -173,6 +176,7 @@ impl Raw {
             ("connections_max", &self.connections_max),
             ("connections_per_address", &self.connections_per_address),
             ("log_level", &self.log_level),
+            ("log_format", &self.log_format),
         ]
     }
 }

@@ -11,6 +11,7 @@ use super::door;
 use super::raw::Raw;
 use super::units::{format_duration_ms, format_size, parse_duration_ms, parse_size};
 use crate::http::DoorSettings;
+use crate::telemetry::LogFormat;
 
 /// Least size of a log file: it must hold the largest batch of records.
 const SEGMENT_BYTES_MIN: u64 = 8 << 20;
@@ -40,6 +41,13 @@ pub(crate) enum Origin {
     File(PathBuf),
     /// Nobody set it.
     Default,
+}
+
+impl Origin {
+    /// Whether somebody set it.
+    pub(crate) fn is_set(&self) -> bool {
+        *self != Self::Default
+    }
 }
 
 impl fmt::Display for Origin {
@@ -158,6 +166,7 @@ pub(crate) struct Resolved {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) connections: ConnectionLimits,
     pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
     /// Name, effective value and origin of every setting.
     pub(crate) shown: Vec<(&'static str, String, Origin)>,
 }
@@ -236,7 +245,7 @@ impl Resolved {
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = |s: &Setting| (s.name, without_password(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();
-        let settings: [Setting; 32] =
+        let settings: [Setting; 33] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -271,6 +280,7 @@ impl Resolved {
             connections_max,
             connections_per_address,
             log_level,
+            log_format,
         ] = settings;
         let fixed = partitions.origin != Origin::Default;
         Ok(Self {
@@ -341,6 +351,11 @@ impl Resolved {
                                info,tally=debug";
                 return Err(log_level.refuse(allowed));
             },
+            log_format: match log_format.text.as_str() {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(log_format.refuse("it must be text or json")),
+            },
             shown,
         })
     }
@@ -382,10 +397,11 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         connections_max: get("connections_max"),
         connections_per_address: get("connections_per_address"),
         log_level: get("log_level"),
+        log_format: get("log_format"),
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 32] {
+fn defaults(machine: Machine) -> [(&'static str, String); 33] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -420,6 +436,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 32] {
         ("connections_max", "10000".into()),
         ("connections_per_address", "none".into()),
         ("log_level", "info".into()),
+        ("log_format", "text".into()),
     ]
 }
 
@@ -558,7 +575,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 38] = [
+        let cases: [(&str, Change); 39] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -597,6 +614,7 @@ mod tests {
             ("connections_max", |raw| raw.connections_max = Some("0".into())),
             ("connections_per_address", |raw| raw.connections_per_address = Some("x".into())),
             ("log_level", |raw| raw.log_level = Some("a=b=c".into())),
+            ("log_format", |raw| raw.log_format = Some("xml".into())),
         ];
         for (name, change) in cases {
             let layers = [layer(Origin::Environment, change)];

@@ -20,6 +20,15 @@ pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
 }
 
 async fn ready(State(parts): State<Parts>) -> Result<impl IntoResponse, Failure> {
+    readiness(&parts)?;
+    Ok("ready\n")
+}
+
+/// Whether events are accepted and questions answered now.
+///
+/// # Errors
+/// Why not.
+pub(super) fn readiness(parts: &Parts) -> Result<(), Failure> {
     if parts.draining.load(Ordering::Relaxed) {
         let detail = "the server is stopping; what is sent to it now is still taken";
         return Err(Failure::new(ProblemCode::NotReady, detail));
@@ -27,5 +36,5 @@ async fn ready(State(parts): State<Parts>) -> Result<impl IntoResponse, Failure>
     parts.query.ready()?;
     // Whether a batch may begin is whether one does; an empty one costs nothing.
     drop(parts.gateway.begin()?);
-    Ok("ready\n")
+    Ok(())
 }

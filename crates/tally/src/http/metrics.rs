@@ -1,25 +1,29 @@
-//! `GET /metrics`: what the server does and how it is, as OpenMetrics text.
+//! `GET /metrics`: what the server does and how it is, as text for Prometheus. `docs/metrics.md` lists
+//! all of it, and a test compares.
+
+mod classic;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::ProblemCode;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::answers::CacheFigures;
 use engine::archiver::{ArchiveStatus, ArchiveTotals};
+use engine::durations::DurationFigures;
 use engine::gateway::{Fate, Outcome};
 use engine::processor::PartitionStatus;
 use model::TimestampMs;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -33,6 +37,10 @@ const DURATION_BUCKETS: [f64; 15] = [
     10.0,
 ];
 
+/// Bounds of the histogram of events a request, up to the greatest batch.
+const BATCH_BUCKETS: [f64; 9] =
+    [1.0, 3.0, 10.0, 30.0, 100.0, 1_000.0, 10_000.0, 30_000.0, 100_000.0];
+
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, metrics: &Arc<Metrics>) -> Routes {
     routes.add("/metrics", &["GET"], get(scrape).with_state(metrics.clone()))
@@ -40,19 +48,34 @@ pub(super) fn routes(routes: Routes, metrics: &Arc<Metrics>) -> Routes {
 
 /// How the server is at the moment of a scrape.
 pub(super) struct Vitals {
+    pub(super) is_ready: bool,
+    pub(super) flush_durations: DurationFigures,
+    /// In ms since 1970; none where no backup was made since the start.
+    pub(super) last_backup_ms: Option<i64>,
+    /// None where HTTPS is not served.
+    pub(super) certificate_ends: Option<TimestampMs>,
     pub(super) partitions: Vec<PartitionStatus>,
     /// None where no raw events are kept.
     pub(super) archive: Option<(Vec<ArchiveStatus>, ArchiveTotals)>,
     pub(super) now: TimestampMs,
     /// Share of the body memory that is in use, 0 to 1.
     pub(super) body_memory_used: f64,
-    pub(super) disk_free_bytes: Option<u64>,
+    /// None where the system does not tell.
+    pub(super) disk: Option<Disk>,
     pub(super) dedup_bytes: u64,
+    /// Share of the memory for the dedup window that is in use or bespoken, 0 to 1.
+    pub(super) dedup_fill: f64,
     pub(super) query_cache: CacheFigures,
     /// Clients that hear live counts.
     pub(super) live_listeners: usize,
     /// By kind.
     pub(super) audits: Vec<(String, Figures)>,
+}
+
+/// The file system of the data folder.
+pub(super) struct Disk {
+    pub(super) free_bytes: u64,
+    pub(super) size_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,6 +102,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     requests: Family<RequestLabels, Counter>,
+    in_flight: Gauge,
+    appends: Histogram,
+    batches: Histogram,
     accepted: Counter,
     rejected: Family<CodeLabel, Counter>,
     errors: Family<CodeLabel, Counter>,
@@ -92,14 +118,52 @@ impl Metrics {
         let requests = Family::default();
         let (accepted, rejected, errors) =
             (Counter::default(), Family::default(), Family::default());
+        let in_flight = Gauge::default();
+        let (appends, batches) = (new_histogram(), Histogram::new(BATCH_BUCKETS));
         let name = "tally_http_request_duration_seconds";
         registry.register(name, "Time from a request's head to its answer", durations.clone());
         registry.register("tally_http_requests", "Requests answered", requests.clone());
+        let help = "Requests whose answer is not ready";
+        registry.register("tally_http_requests_in_flight", help, in_flight.clone());
+        let help = "Time until the events of a request are durable";
+        registry.register("tally_append_duration_seconds", help, appends.clone());
+        registry.register("tally_batch_events", "Events accepted of a request", batches.clone());
         registry.register("tally_events_accepted", "Events made durable", accepted.clone());
         registry.register("tally_events_rejected", "Events refused, by code", rejected.clone());
         registry.register("tally_errors", "Answers with a status of 500 or more", errors.clone());
         registry.register_collector(Box::new(VitalsCollector(Box::new(vitals))));
-        Self { registry, durations, requests, accepted, rejected, errors }
+        let metrics = Self {
+            registry,
+            durations,
+            requests,
+            in_flight,
+            appends,
+            batches,
+            accepted,
+            rejected,
+            errors,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// What has not happened yet is 0, not absent: a rate sees the first error then.
+    fn begin_at_zero(&self) {
+        for code in ProblemCode::ALL {
+            let label = CodeLabel { code: code.as_str() };
+            if code.status() >= 500 {
+                drop(self.errors.get_or_create(&label));
+            }
+            if is_of_an_event(*code) {
+                drop(self.rejected.get_or_create(&label));
+            }
+        }
+    }
+
+    /// Takes how long the events of a request took to be durable, and how many were.
+    pub(super) fn made_durable(&self, took: Duration, outcome: &Outcome) {
+        self.appends.observe(took.as_secs_f64());
+        self.batches.observe(outcome.accepted as f64);
     }
 
     /// Counts the verdicts on the events of a request.
@@ -126,11 +190,46 @@ impl Metrics {
     }
 }
 
+/// Whether an event may be refused with this code.
+fn is_of_an_event(code: ProblemCode) -> bool {
+    matches!(
+        code,
+        ProblemCode::InvalidJson
+            | ProblemCode::InvalidItem
+            | ProblemCode::InvalidType
+            | ProblemCode::InvalidId
+            | ProblemCode::InvalidTime
+            | ProblemCode::InvalidValue
+            | ProblemCode::InvalidAttributes
+            | ProblemCode::EventTooOld
+            | ProblemCode::EventInFuture
+            | ProblemCode::Unavailable
+            | ProblemCode::OutcomeUnknown
+    )
+}
+
+/// Counts itself as long as it lives, also where the client leaves before the answer.
+struct InFlight(Gauge);
+
+impl InFlight {
+    fn begin(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A request that is being measured.
 pub(super) struct Measured {
     started: Instant,
     method: String,
     route: String,
+    _in_flight: InFlight,
 }
 
 impl Metrics {
@@ -144,14 +243,15 @@ impl Metrics {
         };
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-        Measured { started, method: method.to_owned(), route }
+        let _in_flight = InFlight::begin(&self.in_flight);
+        Measured { started, method: method.to_owned(), route, _in_flight }
     }
 }
 
 impl Measured {
     /// Counts the request and its answer.
     pub(super) fn end(self, metrics: &Metrics, response: &Response) {
-        let Self { started, method, route } = self;
+        let Self { started, method, route, _in_flight } = self;
         let status = u32::from(response.status().as_u16());
         if status >= 500 {
             let code = response.extensions().get::<ProblemCode>();
@@ -159,16 +259,30 @@ impl Measured {
             metrics.errors.get_or_create(&CodeLabel { code }).inc();
         }
         let labels = RouteLabels { method: method.clone(), route: route.clone() };
-        metrics.durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed().as_secs_f64();
+        // One line a request, for who asks for `tally::access=debug`.
+        tracing::debug!(target: "tally::access", method, route, status, seconds = took, "answered");
+        metrics.durations.get_or_create(&labels).observe(took);
         metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     }
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+/// OpenMetrics for who asks for it, as Prometheus does; else the older text that every tool reads.
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &metrics.registry)
         .expect("writing to a string does not fail");
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    let is_open = accepted.any(|kinds| {
+        kinds.to_str().is_ok_and(|kinds| kinds.contains("application/openmetrics-text"))
+    });
+    let kind = match is_open {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => {
+            text = classic::of_open_metrics(&text);
+            "text/plain; version=0.0.4; charset=utf-8"
+        }
+    };
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
@@ -195,12 +309,17 @@ impl Collector for VitalsCollector {
         each.gauge("tally_dedup_ids", help, |p| p.dedup_ids as f64)?;
         let help = "From when on counts by the minute are kept, in Unix seconds";
         let start = |p: &PartitionStatus| p.horizons.minute().start().0 as f64 / 1e3;
-        each.gauge("tally_minute_horizon_seconds", help, start)?;
+        each.gauge("tally_minute_horizon_timestamp_seconds", help, start)?;
         let help = "From when on counts by the hour are kept, in Unix seconds";
         let start = |p: &PartitionStatus| p.horizons.hour().start().0 as f64 / 1e3;
-        each.gauge("tally_hour_horizon_seconds", help, start)?;
+        each.gauge("tally_hour_horizon_timestamp_seconds", help, start)?;
         let help = "Rows whose minutes were made one cell behind the horizon";
         each.counter("tally_folded_rows", help, |p| p.folded_rows)?;
+        let help = "1 where counting stopped on an error";
+        each.gauge("tally_partition_stopped", help, |p| f64::from(u8::from(p.is_stopped)))?;
+        let help = "Writes of counters to disk that failed and are tried again";
+        each.counter("tally_flush_errors", help, |p| p.flush_errors)?;
+        encode_flushes(&mut encoder, &vitals.flush_durations)?;
         if let Some((partitions, totals)) = &vitals.archive {
             encode_archive(&mut encoder, partitions, totals)?;
         }
@@ -213,10 +332,23 @@ impl Collector for VitalsCollector {
         let help = "Share of the memory for bodies that is in use";
         gauge("tally_queue_fill_ratio", help, vitals.body_memory_used)?;
         gauge("tally_dedup_bytes", "Memory of the dedup window", vitals.dedup_bytes as f64)?;
+        let help = "Share of the memory for the dedup window that is in use or bespoken";
+        gauge("tally_dedup_fill_ratio", help, vitals.dedup_fill)?;
+        let help = "1 where events are accepted and questions answered";
+        gauge("tally_ready", help, f64::from(u8::from(vitals.is_ready)))?;
+        let help = "When the newest backup since the start was done, 0 without one";
+        let done = vitals.last_backup_ms.unwrap_or(0) as f64 / 1e3;
+        gauge("tally_backup_last_success_timestamp_seconds", help, done)?;
         let help = "Clients that hear live counts";
         gauge("tally_live_listeners", help, vitals.live_listeners as f64)?;
-        if let Some(free) = vitals.disk_free_bytes {
-            gauge("tally_disk_free_bytes", "Room in the data folder", free as f64)?;
+        if let Some(ends) = vitals.certificate_ends {
+            let help = "When the certificate of the server ends, in Unix seconds";
+            gauge("tally_certificate_expiry_timestamp_seconds", help, ends.0 as f64 / 1e3)?;
+        }
+        if let Some(Disk { free_bytes, size_bytes }) = vitals.disk {
+            gauge("tally_disk_free_bytes", "Room in the data folder", free_bytes as f64)?;
+            let help = "Size of the file system of the data folder";
+            gauge("tally_disk_size_bytes", help, size_bytes as f64)?;
         }
         let CacheFigures { hits, misses } = vitals.query_cache;
         for (name, help, total) in [
@@ -233,6 +365,18 @@ impl Collector for VitalsCollector {
         super::process::encode(&mut encoder)?;
         super::audits::encode(&mut encoder, &vitals.audits)
     }
+}
+
+fn encode_flushes(encoder: &mut DescriptorEncoder<'_>, flushes: &DurationFigures) -> fmt::Result {
+    let help = "Time of a write of counters to disk";
+    let mut histogram = encoder.encode_descriptor(
+        "tally_flush_duration_seconds",
+        help,
+        None,
+        MetricType::Histogram,
+    )?;
+    let DurationFigures { buckets, sum_seconds } = flushes;
+    histogram.encode_histogram::<NoLabelSet>(*sum_seconds, flushes.count(), buckets, None)
 }
 
 fn encode_archive(

@@ -25,6 +25,7 @@ mod items;
 mod keys;
 mod lines;
 mod live;
+mod log_level;
 mod metrics;
 mod openapi;
 mod params;
@@ -33,6 +34,7 @@ mod process;
 mod ranges;
 mod recounts;
 mod reports;
+mod request_ids;
 mod schemas;
 mod server;
 mod top;
@@ -64,10 +66,11 @@ use crate::bulk::BulkLane;
 use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
-use metrics::{Metrics, Vitals};
+use metrics::{Disk, Metrics, Vitals};
 use problem::Failure;
 
 use crate::recount::Recounts;
+use crate::telemetry;
 
 pub(crate) use door::{Door, DoorSettings};
 pub(crate) use live::Live;
@@ -97,10 +100,10 @@ pub(crate) struct Parts {
     pub(crate) draining: Arc<AtomicBool>,
 }
 
-/// Every path, over the parts.
-pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
+/// Every path, over the parts; with the certificate, where HTTPS is served.
+pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Router> {
     let budget = BodyBudget::new();
-    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget)));
+    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget, tls)));
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let gateway = parts.gateway.clone();
     let letters = Arc::new(dead_letters::Letters {
@@ -109,6 +112,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         metrics: metrics.clone(),
     });
     let keys_budget = budget.clone();
+    let level_budget = budget.clone();
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
@@ -137,6 +141,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = backups::routes(routes, &Arc::new(taking));
     let keys = keys::KeyPaths { keys: parts.door.keys().clone(), budget: keys_budget };
     let routes = keys::routes(routes, &Arc::new(keys));
+    let routes = log_level::routes(routes, &level_budget);
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(Front { metrics, door: parts.door }))
@@ -174,16 +179,26 @@ fn activity_sample(
 }
 
 /// What the metrics read at every scrape.
-fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sync + use<> {
+fn vitals(
+    parts: &Parts,
+    budget: &BodyBudget,
+    tls: Option<Arc<Tls>>,
+) -> impl Fn() -> Vitals + Send + Sync + use<> {
     let (parts, budget) = (parts.clone(), budget.clone());
     move || Vitals {
+        is_ready: health::readiness(&parts).is_ok(),
+        flush_durations: parts.processors.flush_durations(),
+        last_backup_ms: parts.backups.last_done_ms(),
+        certificate_ends: tls.as_ref().and_then(|tls| tls.ends()),
+        dedup_fill: parts.admission.dedup_fill(),
         partitions: parts.processors.status(),
         archive: parts.archiver.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
         now: parts.query.now(),
         body_memory_used: budget.used(),
-        disk_free_bytes: rustix::fs::statvfs(&parts.data_dir)
-            .ok()
-            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        disk: rustix::fs::statvfs(&parts.data_dir).ok().map(|disk| Disk {
+            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+            size_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+        }),
         live_listeners: parts.live.listeners(),
         query_cache: parts.answers.figures(),
         dedup_bytes: parts.admission.dedup_bytes(),
@@ -226,11 +241,19 @@ struct Front {
     door: Arc<Door>,
 }
 
-/// Measures a request, also one that is turned away.
+/// Names and measures a request, also one that is turned away.
 async fn measure(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let ids = Arc::new(request_ids::of(request.headers()));
     let measured = front.metrics.measure(&request);
-    let response = front.pass(request, next).await;
-    measured.end(&front.metrics, &response);
+    let answering = async {
+        let response = front.pass(request, next).await;
+        measured.end(&front.metrics, &response);
+        response
+    };
+    let mut response = telemetry::request::within(ids.clone(), answering).await;
+    if let Some(id) = request_ids::header(&ids) {
+        response.headers_mut().insert(request_ids::HEADER, id);
+    }
     response
 }
 

@@ -29,6 +29,14 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let counter = ConstCounter::new(value);
         counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
+    let mut family = encoder.encode_descriptor(
+        "tally_build_info",
+        "The program, 1 for each version",
+        None,
+        MetricType::Gauge,
+    )?;
+    let labels = [("version", env!("CARGO_PKG_VERSION"))];
+    ConstGauge::new(1.0).encode(family.encode_family(&labels)?)?;
     let cores = std::thread::available_parallelism().ok().map(|cores| cores.get() as f64);
     let gauges = [
         (
@@ -37,6 +45,12 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
             usage.resident_bytes.map(|n| n as f64),
         ),
         ("process_open_fds", "Open files and sockets", usage.open_files.map(|n| n as f64)),
+        ("process_max_fds", "Most open files and sockets", usage.open_files_max.map(|n| n as f64)),
+        (
+            "process_start_time_seconds",
+            "When the process started, in Unix seconds",
+            usage.started_seconds,
+        ),
         ("tally_cores", "Processors that the server may use", cores),
     ];
     for (name, help, value) in gauges {

@@ -4,6 +4,8 @@
 mod connection;
 mod crowd;
 mod guarded;
+#[cfg(feature = "tls")]
+mod not_after;
 #[cfg(not(feature = "tls"))]
 #[path = "server/no_tls.rs"]
 mod tls;

@@ -9,13 +9,17 @@ mod counters;
 mod counting;
 mod dead_letters;
 mod demo;
+mod doctor;
+mod documents;
 mod drill;
+mod golden;
 mod items;
 mod keys;
 mod listing;
 mod live;
 mod load_profiles;
 mod log_tool;
+mod operations;
 mod query_cache;
 mod recount;
 mod retention;
@@ -26,6 +30,8 @@ mod terminal;
 mod tracker;
 mod watch;
 
+#[path = "../docs/mod.rs"]
+mod docs;
 #[path = "../proxy/mod.rs"]
 mod proxy;
 #[cfg(feature = "tls")]

@@ -119,8 +119,11 @@ fn what_is_old_is_told_by_the_hour_and_by_the_day() {
     let sent = Sent::to(&tally);
     check(&tally, &sent);
     let metrics = String::from_utf8(tally.get("/metrics").body).expect("text");
-    for name in ["tally_minute_horizon_seconds", "tally_hour_horizon_seconds", "tally_folded_rows"]
-    {
+    for name in [
+        "tally_minute_horizon_timestamp_seconds",
+        "tally_hour_horizon_timestamp_seconds",
+        "tally_folded_rows",
+    ] {
         assert!(metrics.contains(name), "{name}");
     }
     assert_eq!(tally.stop(), Some(0));

@@ -15,5 +15,7 @@ mod server;
 mod small_disk;
 mod tracker;
 
+#[path = "../docs/mod.rs"]
+mod docs;
 #[path = "../proxy/mod.rs"]
 mod proxy;

@@ -13,6 +13,8 @@ use model::{Day, TimestampMs};
 pub(in super::super) const NAME: &str = "counters/manifest";
 
 const HEAD: &str = "tally counters 1";
+/// What it begins with in every version.
+const ANY_HEAD: &str = "tally counters ";
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,14 @@ impl Manifest {
             text += &format!("file {name} {} {} {bytes}\n", date(*first), date(*end));
         }
         text + "end\n"
+    }
+
+    /// The version that a whole one says, where it is not known here.
+    pub(in super::super) fn unknown_version(text: &str) -> Option<&str> {
+        let mut lines = text.strip_suffix("end\n")?.lines();
+        let version = lines.next()?.strip_prefix(ANY_HEAD)?;
+        let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && version != "1").then_some(version)
     }
 
     /// None where it is not what was written.
@@ -132,6 +142,9 @@ mod tests {
     fn anything_else_is_refused() {
         let whole = "tally counters 1\nuntil 2026-05-03\nfile a 2026-05-01 2026-05-02 7\nend\n";
         assert!(Manifest::read(whole).is_some());
+        assert_eq!(Manifest::unknown_version(whole), None);
+        let later = whole.replacen(" 1\n", " 2\n", 1);
+        assert_eq!(Manifest::unknown_version(&later), Some("2"));
         for end in 0..whole.len() {
             assert_eq!(Manifest::read(&whole[..end]), None, "{end}");
         }

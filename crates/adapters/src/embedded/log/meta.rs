@@ -34,15 +34,21 @@ pub(super) fn to_bytes(partitions: u16) -> [u8; META_BYTES] {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Option<u16> {
-    let is_whole = bytes.len() == META_BYTES && crc32c::crc32c(&bytes[..12]) == u32_at(bytes, 12);
-    let is_known = is_whole && &bytes[..8] == MAGIC && bytes[8..10] == VERSION.to_le_bytes();
+    let is_known = version(bytes) == Some(VERSION);
     is_known.then(|| u16::from_le_bytes([bytes[10], bytes[11]]))
+}
+
+/// The version that sound bytes say they have, known or not.
+fn version(bytes: &[u8]) -> Option<u16> {
+    let is_whole = bytes.len() == META_BYTES && crc32c::crc32c(&bytes[..12]) == u32_at(bytes, 12);
+    (is_whole && &bytes[..8] == MAGIC).then(|| u16::from_le_bytes([bytes[8], bytes[9]]))
 }
 
 /// The number of partitions that a log folder has; none before the first start.
 ///
 /// # Errors
-/// `Corrupt` where the file is damaged or of another version, `Unavailable` where it cannot be read.
+/// `Invalid` where another version wrote the file, `Corrupt` where it is damaged, `Unavailable` where it
+/// cannot be read.
 pub fn stored_partitions(disk: &dyn Disk, dir: &Path) -> Result<Option<u16>, PortError> {
     let path = dir.join(NAME);
     let file = match disk.open(&path) {
@@ -52,13 +58,23 @@ pub fn stored_partitions(disk: &dyn Disk, dir: &Path) -> Result<Option<u16>, Por
     };
     let mut bytes = vec![0; file.size().map_err(unavailable("read", &path))?.min(64) as usize];
     file.read_at(0, &mut bytes).map_err(unavailable("read", &path))?;
-    read(&bytes).map(Some).ok_or_else(|| {
-        let context = format!(
-            "{} is damaged or of another version: restore the data folder from a backup",
-            path.display()
-        );
-        PortError::new(ErrorKind::Corrupt, context)
+    read(&bytes).map(Some).ok_or_else(|| match version(&bytes) {
+        Some(version) => unknown_version(&path, version),
+        None => {
+            let damaged = "is damaged: restore the data folder from a backup";
+            PortError::new(ErrorKind::Corrupt, format!("{} {damaged}", path.display()))
+        }
     })
+}
+
+/// The error for a sound file whose format this program does not know.
+pub(super) fn unknown_version(path: &Path, version: u16) -> PortError {
+    let context = format!(
+        "{} has format {version}, this program knows only {VERSION}: use the program that wrote it, or \
+         a newer one; nothing was changed",
+        path.display()
+    );
+    PortError::new(ErrorKind::Invalid, context)
 }
 
 /// Writes the number of partitions, whole or not at all.
@@ -93,6 +109,16 @@ mod tests {
         let hex: String = to_bytes(2).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "54414c4c594c4f470100020002ce5711");
         assert_eq!(read(&to_bytes(1024)), Some(1024));
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        let mut later = to_bytes(2);
+        later[8] = 2;
+        assert_eq!((read(&later), version(&later)), (None, None), "the checksum is of version 1");
+        let crc = crc32c::crc32c(&later[..12]);
+        later[12..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!((read(&later), version(&later)), (None, Some(2)));
     }
 
     #[test]

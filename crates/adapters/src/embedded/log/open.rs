@@ -8,7 +8,7 @@ use model::{Offset, TimestampMs};
 use parking_lot::Mutex;
 
 use super::append::{Active, Appender, Place};
-use super::meta::unavailable;
+use super::meta::{unavailable, unknown_version};
 use super::published::Published;
 use super::recover::{self, BadChain, Damage, Repair, Scan};
 use super::segment::{REMEDY, Segment, SegmentHeader, corrupt, file_name, parse_file_name};
@@ -102,6 +102,12 @@ fn read_segments(place: &Place) -> Result<Vec<Arc<Segment>>, PortError> {
         let path = dir.join(file_name(base_offset));
         let file = disk.open(&path).map_err(unavailable("open", &path))?;
         let header = SegmentHeader::load(&*file).map_err(unavailable("read", &path))?;
+        if header.is_none() {
+            let version = SegmentHeader::load_version(&*file);
+            if let Some(version) = version.map_err(unavailable("read", &path))? {
+                return Err(unknown_version(&path, version));
+            }
+        }
         headers.push((base_offset, header));
         sizes.push(file.size().map_err(unavailable("read", &path))?);
     }

@@ -3,7 +3,8 @@
 //!
 //! Bad bytes at or above the highest durable offset found anywhere are a tail: no acknowledged
 //! record can be in them. Below it they are damage. Durable offsets are found in the segment's
-//! header, in valid batches before and after the bad place, and in the caller's checkpoint.
+//! header, in valid batches before and after the bad place, and in the caller's checkpoint. A batch
+//! whose checksum is right is no torn one: what this program does not know of it is never cut.
 
 use model::{Offset, PartitionId, TimestampMs};
 
@@ -207,7 +208,8 @@ pub(super) struct Damage {
 /// Tells a torn tail from damage.
 pub(super) fn decide(scan: &Scan, known_durable: Option<Offset>) -> Result<Repair, Damage> {
     let durable_offset = scan.durable_offset.max(known_durable.unwrap_or_default());
-    if scan.next_offset < durable_offset {
+    let is_later_format = scan.bad.is_some_and(|bad| bad.reason == BadBatch::Header);
+    if scan.next_offset < durable_offset || is_later_format {
         let reason = scan.bad.map_or(BadBatch::Magic, |bad| bad.reason);
         let (position, offset) = (scan.end, scan.next_offset);
         return Err(Damage { position, offset, durable_offset, reason });

@@ -43,6 +43,10 @@ const READ_BYTES: usize = 256 << 10;
 pub(super) const REMEDY: &str = "acknowledged records are damaged: check the disk, and restore the \
      data folder from a backup; nothing was changed";
 
+/// What an operator can do about bytes of a later version.
+const NEWER: &str =
+    "a newer program wrote this: use that one, or one newer still; nothing was changed";
+
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
@@ -77,11 +81,25 @@ impl SegmentHeader {
         Ok(Self::read(&bytes))
     }
 
+    /// The version that a file's sound header says, known or not.
+    pub(super) fn load_version(file: &dyn DiskFile) -> io::Result<Option<u16>> {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let len = file.size()?.min(SEGMENT_HEADER_BYTES as u64) as usize;
+        file.read_at(0, &mut bytes[..len])?;
+        Ok(Self::version(&bytes))
+    }
+
+    fn version(bytes: &[u8]) -> Option<u16> {
+        let bytes = bytes.get(..SEGMENT_HEADER_BYTES)?;
+        let is_whole = crc32c::crc32c(&bytes[..44]) == u32_at(bytes, 44);
+        let is_ours = is_whole && &bytes[..8] == MAGIC;
+        is_ours.then(|| u16::from_le_bytes([bytes[8], bytes[9]]))
+    }
+
     /// The header in front of a segment; none where the bytes are not one.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..SEGMENT_HEADER_BYTES)?;
-        let is_whole = crc32c::crc32c(&bytes[..44]) == u32_at(bytes, 44);
-        if !is_whole || &bytes[..8] != MAGIC || bytes[8..10] != VERSION.to_le_bytes() {
+        if Self::version(bytes) != Some(VERSION) {
             return None;
         }
         let previous = u64_at(bytes, 24);
@@ -265,7 +283,11 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> PortError {
 /// The error that names damage to the operator.
 pub(super) fn corrupt(path: &Path, position: u64, offset: Offset, bad: BadBatch) -> PortError {
     let place = format!("{} at byte {position} (offset {offset})", path.display());
-    PortError::caused(ErrorKind::Corrupt, format!("{place}: {REMEDY}"), bad)
+    let (kind, remedy) = match bad {
+        BadBatch::Header => (ErrorKind::Invalid, NEWER),
+        _ => (ErrorKind::Corrupt, REMEDY),
+    };
+    PortError::caused(kind, format!("{place}: {remedy}"), bad)
 }
 
 /// A part of a file in memory that moves forward with whoever reads batches.

@@ -15,10 +15,11 @@ use axum::response::Response;
 const REMEMBERED: HeaderValue = HeaderValue::from_static("3600");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, content-encoding, idempotency-key, tally-source, tally-sequence",
+    "authorization, content-type, content-encoding, idempotency-key, tally-source, tally-sequence, \
+     x-request-id, traceparent, tracestate",
 );
 const EXPOSED: HeaderValue =
-    HeaderValue::from_static("retry-after, tally-durability, www-authenticate, etag");
+    HeaderValue::from_static("retry-after, tally-durability, www-authenticate, etag, x-request-id");
 
 /// `https://example.org`, as browsers write it, or `*` for all.
 #[derive(Clone, Debug, PartialEq, Eq)]

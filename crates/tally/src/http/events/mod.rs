@@ -9,13 +9,15 @@ pub(crate) mod single;
 pub(crate) mod stamp;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api::{AcceptedAnswer, Durability, ProblemCode, RejectedEvent};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use engine::gateway::{Fate, Gateway, Outcome, SourceStamp};
+use engine::gateway::{EventBatch, Fate, Gateway, Outcome, SourceStamp};
+use engine::ports::PortError;
 
 use super::Routes;
 use super::body::{self, BodyBudget, Encoding, ReadBody};
@@ -185,8 +187,16 @@ impl Ingest {
         }
         drop(body);
         charge(admitted.as_ref(), u64::from(verdicts.events))?;
-        let outcome = batch.commit().await?;
+        let outcome = self.commit(batch).await?;
         self.answer(verdicts, &outcome, None)
+    }
+
+    /// Makes a batch durable, and measures how long that takes.
+    async fn commit(&self, batch: EventBatch<'_>) -> Result<Outcome, PortError> {
+        let begun = Instant::now();
+        let outcome = batch.commit().await?;
+        self.metrics.made_durable(begun.elapsed(), &outcome);
+        Ok(outcome)
     }
 
     /// Puts verdicts and outcome together. Where every event was refused the problem has the code

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::http::problem::Failure;
+use crate::telemetry::request;
 use crate::threads::Duty;
 
 /// Bodies that may wait for a thread. Their memory is bounded by the body budget before.
@@ -40,8 +41,13 @@ impl IngestPool {
     /// rest of it here.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        mut future: BoxFuture<'static, T>,
+        future: BoxFuture<'static, T>,
     ) -> Result<T, Failure> {
+        // What is logged over there is about the same request.
+        let mut future = match request::current() {
+            Some(request) => Box::pin(request::within(request, future)),
+            None => future,
+        };
         let (sender, receiver) = oneshot::channel();
         let job = move || {
             // Whoever awaits the rest registers its own waker when it polls.

@@ -64,6 +64,6 @@ pub(super) async fn post_event(
     let verdicts = intake.finish();
     let code = verdicts.rejections.first().map(|rejection| rejection.fault.code);
     charge(admitted.as_ref(), 1)?;
-    let outcome = batch.commit().await?;
+    let outcome = ingest.commit(batch).await?;
     ingest.answer(verdicts, &outcome, code)
 }

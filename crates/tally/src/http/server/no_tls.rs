@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
+use model::TimestampMs;
+
 use super::guarded::Guarded;
 use crate::config::TlsFiles;
 
@@ -27,6 +29,11 @@ impl Tls {
     }
 
     pub(super) fn acceptor(&self) -> Acceptor {
+        match self.0 {}
+    }
+
+    /// Never asked.
+    pub(crate) fn ends(&self) -> Option<TimestampMs> {
         match self.0 {}
     }
 

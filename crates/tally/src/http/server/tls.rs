@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use model::TimestampMs;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -18,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::guarded::Guarded;
+use super::not_after::not_after;
 use crate::config::TlsFiles;
 
 /// How often it is looked whether the files have changed.
@@ -47,8 +49,15 @@ pub(crate) enum TlsError {
 /// See the module.
 pub(crate) struct Tls {
     files: TlsFiles,
-    config: ArcSwap<ServerConfig>,
+    loaded: ArcSwap<Loaded>,
     seen: Mutex<Option<Fingerprint>>,
+}
+
+/// A certificate that is in use.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// None where that cannot be told.
+    ends: Option<TimestampMs>,
 }
 
 /// A connection's bytes, as they were before they were encrypted.
@@ -75,13 +84,18 @@ impl Tls {
     /// When they cannot be read or used.
     pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let seen = Mutex::new(fingerprint(&files));
-        let config = ArcSwap::new(load(&files)?);
-        Ok(Self { files, config, seen })
+        let loaded = ArcSwap::from_pointee(load(&files)?);
+        Ok(Self { files, loaded, seen })
     }
 
     /// Takes connections with the certificate as it is now.
     pub(super) fn acceptor(&self) -> Acceptor {
-        Acceptor(self.config.load_full().into())
+        Acceptor(self.loaded.load().config.clone().into())
+    }
+
+    /// When the certificate ends that is in use.
+    pub(crate) fn ends(&self) -> Option<TimestampMs> {
+        self.loaded.load().ends
     }
 
     /// Reads the files again if they have changed. Blocks.
@@ -95,8 +109,8 @@ impl Tls {
         *seen = fingerprint;
         let file = self.files.cert.display();
         match load(&self.files) {
-            Ok(config) => {
-                self.config.store(config);
+            Ok(loaded) => {
+                self.loaded.store(Arc::new(loaded));
                 tracing::info!(%file, "the certificate was read again");
             }
             Err(error) => {
@@ -117,7 +131,7 @@ impl Tls {
     }
 }
 
-fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let failed = |path: &Path, what| {
         let path = path.to_owned();
         move |source| TlsError::File { path, what, source }
@@ -125,9 +139,10 @@ fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed(&files.cert, "certificate"))?;
-    if chain.is_empty() {
+    let Some(own) = chain.first() else {
         return Err(TlsError::Empty(files.cert.clone()));
-    }
+    };
+    let ends = not_after(own);
     let key = PrivateKeyDer::from_pem_file(&files.key);
     let key = key.map_err(failed(&files.key, "private key"))?;
     // Named, as another library in the same program may bring another one.
@@ -136,7 +151,7 @@ fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), ends })
 }
 
 fn fingerprint(files: &TlsFiles) -> Option<Fingerprint> {

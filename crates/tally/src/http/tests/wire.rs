@@ -26,6 +26,7 @@ fn files(dir: &Path) -> TlsFiles {
 
 fn start_tls(files: &TlsFiles) -> (Server, Arc<Tls>) {
     let tls = Arc::new(Tls::open(files.clone()).unwrap());
+    assert!(tls.ends().is_some_and(|ends| ends > NOW), "its operator can be warned");
     let (keys_dir, clock, door) = Server::door(&DoorSettings::default());
     (Server::over(keys_dir, clock, door, Some(tls.clone()), |routes| routes), tls)
 }

@@ -68,6 +68,22 @@ fn flipped(mut batches: Vec<Vec<u8>>, n: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_sound_batch_of_a_later_format_is_never_cut() {
+    let mut later = three();
+    // A codec that this program does not know, under a checksum that is right.
+    later[2][50] = 9;
+    let crc = crc32c::crc32c(&later[2][8..]);
+    later[2][4..8].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(verdict(&segment(&later), None), Verdict::Damaged(103));
+    let scanned = scan(&SEGMENT, &segment(&later));
+    let damage = decide(&scanned, None).expect_err("it stops the start");
+    assert_eq!(damage.reason, BadBatch::Header);
+    // The same bytes with a wrong checksum are a torn write.
+    later[2][50] = 8;
+    assert_eq!(verdict(&segment(&later), None), Verdict::Kept(103, 1, true));
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_damage_is_not() {
     use Verdict::{Damaged, Kept};
     let without = |n: usize| {
