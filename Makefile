@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-kafka screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -12,7 +12,7 @@ dashboard: ## the pages at /, built for the program to embed
 
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy
+	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-kafka
 	@$(MAKE) -s test-sql
 
 test-fast: ## the embedded part, in minutes
@@ -32,6 +32,9 @@ screenshots: ## the pictures in docs/images, made anew
 
 test-sql: ## SQL over raw events and counters; its build takes long
 	@scripts/test-sql
+
+test-kafka: ## the log in Kafka, on a broker that this installs
+	@scripts/test-kafka
 
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored

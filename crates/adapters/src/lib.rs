@@ -4,3 +4,5 @@
 pub mod archive;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;

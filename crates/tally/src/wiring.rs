@@ -1,6 +1,10 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
 pub(crate) mod backup;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kafka")]
+pub(crate) mod roles;
 #[cfg(feature = "sql")]
 pub(crate) mod sql;
 
@@ -17,6 +21,7 @@ use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail, ensure};
+use api::Durability;
 use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
@@ -34,7 +39,7 @@ use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::audit::{Audits, LiveAudit};
-use crate::backups::Backups;
+use crate::backups::{BackupSource, Backups};
 use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
@@ -85,11 +90,17 @@ impl Tally {
         let keys = Arc::new(open_keys(settings, &clock)?);
         let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
         let store = open_store(dir)?;
-        let log = open_log(settings, &clock, &*store)?;
         let details = open_details(dir)?;
-        let backups = backup::Embedded::new(&store, &log, &details, dir, &clock);
-        let backups = Arc::new(Backups::new(Box::new(backups), clock.clone()));
-        let (store, log): (Arc<dyn CounterStore>, Arc<dyn EventLog>) = (store, log);
+        let OpenLog { log, backups, durability } = match &settings.log {
+            Some(place) => open_log_elsewhere(place, settings, &clock, &*store)?,
+            None => {
+                let log = open_log(settings, &clock, &*store)?;
+                let backups = backup::Embedded::new(&store, &log, &details, dir, &clock);
+                OpenLog { log, backups: Box::new(backups), durability: Durability::FSYNC }
+            }
+        };
+        let backups = Arc::new(Backups::new(backups, clock.clone()));
+        let store: Arc<dyn CounterStore> = store;
         let audits = Arc::new(Audits::open(dir));
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
@@ -151,6 +162,7 @@ impl Tally {
             bulk,
             door,
             data_dir,
+            durability,
         };
         Ok(Self { parts, cold_days, _lock: lock })
     }
@@ -179,6 +191,38 @@ impl Tally {
     }
 }
 
+/// A log, and what goes with where it is.
+struct OpenLog {
+    log: Arc<dyn EventLog>,
+    backups: Box<dyn BackupSource>,
+    /// What an acknowledged event is.
+    durability: &'static str,
+}
+
+/// The name in a data folder of what says which log its counters are of, where that lies elsewhere.
+const LOG_SOURCE: &str = "log-source";
+
+#[cfg(feature = "kafka")]
+fn open_log_elsewhere(
+    place: &str,
+    settings: &Resolved,
+    clock: &Arc<dyn Clock>,
+    store: &dyn CounterStore,
+) -> anyhow::Result<OpenLog> {
+    let log = kafka::open(place, settings, clock, store)?;
+    Ok(OpenLog { log, backups: Box::new(backup::Elsewhere), durability: Durability::REPLICATED })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn open_log_elsewhere(
+    _: &str,
+    _: &Resolved,
+    _: &Arc<dyn Clock>,
+    _: &dyn CounterStore,
+) -> anyhow::Result<OpenLog> {
+    bail!("this build of tally knows no log in Kafka; build it with --features kafka")
+}
+
 /// Opens the counter store of a data folder.
 fn open_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
     let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
@@ -197,6 +241,14 @@ fn open_log(
     clock: &Arc<dyn Clock>,
     store: &dyn CounterStore,
 ) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let source = settings.data_dir.join(LOG_SOURCE);
+    if source.exists() {
+        bail!(
+            "the counters in {} are of a log elsewhere, see {}; start with the setting `log` as it was",
+            settings.data_dir.display(),
+            source.display()
+        );
+    }
     let dir = settings.data_dir.join("log");
     let disk = Arc::new(RealDisk);
     let partitions = match stored_partitions(&*disk, &dir)? {

@@ -33,6 +33,8 @@ mod process;
 mod ranges;
 mod recounts;
 mod reports;
+#[cfg(feature = "kafka")]
+pub(crate) mod roles;
 mod schemas;
 mod server;
 mod top;
@@ -93,6 +95,8 @@ pub(crate) struct Parts {
     pub(crate) audit: Arc<LiveAudit>,
     pub(crate) door: Arc<Door>,
     pub(crate) data_dir: PathBuf,
+    /// What an acknowledged event is, as the header says it.
+    pub(crate) durability: &'static str,
     /// Set when the server is about to stop: not ready any more, though it still serves.
     pub(crate) draining: Arc<AtomicBool>,
 }
@@ -107,11 +111,18 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         dead_letters: parts.dead_letters.clone(),
         budget: budget.clone(),
         metrics: metrics.clone(),
+        durability: parts.durability,
     });
     let keys_budget = budget.clone();
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
-    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
+    let ingest = Arc::new(Ingest {
+        gateway,
+        budget,
+        pool,
+        metrics: metrics.clone(),
+        durability: parts.durability,
+    });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
     let routes = bulk::routes(routes, &parts.bulk);

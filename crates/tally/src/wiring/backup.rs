@@ -55,6 +55,21 @@ impl BackupSource for Embedded {
     }
 }
 
+/// A server whose log lies elsewhere: its data folder alone is no backup.
+pub(super) struct Elsewhere;
+
+impl BackupSource for Elsewhere {
+    fn prepare(&self, _: &Path) -> Result<(), PortError> {
+        let context = "the log of this server lies elsewhere and is kept there: a backup of the data \
+                       folder would not hold what was acknowledged";
+        Err(PortError::new(ErrorKind::Invalid, context))
+    }
+
+    fn take(&self, folder: &Path, _: &mut Heard<'_>) -> Result<(), PortError> {
+        self.prepare(folder)
+    }
+}
+
 /// Writes a backup of a data folder that no server runs on. The log is opened as a start does it: what
 /// a crash left is repaired first.
 ///
