@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::ports::{Clock, ErrorKind, LogBounds, PortError};
 use model::{Offset, PartitionId, TimestampMs};
@@ -18,6 +18,8 @@ use super::LOG_EPOCH;
 const PAUSE: Duration = Duration::from_millis(250);
 /// A broker has so long to say where a partition ends.
 const ANSWER: Duration = Duration::from_secs(3);
+/// At start the partitions have so long to get leaders.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The bounds of all partitions.
 pub(super) struct Ends {
@@ -88,7 +90,7 @@ impl Watch {
         each_look: impl Fn() + Send + 'static,
     ) -> Result<Self, PortError> {
         let asking = Arc::new(Asking { consumer, topic, ends, clock });
-        asking.look()?;
+        asking.first_look()?;
         let is_ending = Arc::new(AtomicBool::new(false));
         let (asked, ending) = (asking.clone(), is_ending.clone());
         let run = move || {
@@ -128,6 +130,19 @@ impl Watch {
 }
 
 impl Asking {
+    /// The first look has patience: a topic that was just made, or a broker that just came back, may
+    /// have no leaders yet.
+    fn first_look(&self) -> Result<(), PortError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.look() {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(PAUSE),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
     fn look(&self) -> Result<(), PortError> {
         let before = self.clock.now().wall;
         // One that has no leader now does not hide where the others end.

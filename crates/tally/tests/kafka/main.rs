@@ -1,6 +1,8 @@
 //! The program with its log in Kafka, on a real broker: `make test-kafka` starts one, and says where
 //! it is and what produces messages as others do.
 
+mod roles;
+
 #[path = "../real/server.rs"]
 #[expect(dead_code, reason = "these tests need less of a server than others do")]
 mod server;
@@ -144,7 +146,8 @@ fn killed_under_load_counts_every_event_once() {
     let port = free_port();
     let data_dir = scratch.path().join("data");
     let mut server = Server::start_on(port, &data_dir, &flags);
-    let mut client = send(&events_file(scratch.path(), EVENTS, ITEMS), &server.url, scratch.path());
+    let mut client =
+        send(&events_file(scratch.path(), "e", EVENTS, ITEMS), &server.url, scratch.path());
     for kill in 1..=KILLS {
         let accepted = || {
             let top = server.get("/v1/top?window=7d&limit=1000").unwrap_or_default();
@@ -175,13 +178,13 @@ fn killed_under_load_counts_every_event_once() {
     check(&Server::start_on(port, &data_dir, &flags));
 }
 
-/// NDJSON with so many events over so many items.
-fn events_file(dir: &Path, events: u64, items: u64) -> std::path::PathBuf {
+/// NDJSON with so many events over so many items, whose ids begin so.
+fn events_file(dir: &Path, prefix: &str, events: u64, items: u64) -> std::path::PathBuf {
     let mut text = String::new();
     for n in 0..events {
-        writeln!(text, r#"{{"item":"item-{}","id":"event-{n}"}}"#, n % items).expect("a string");
+        writeln!(text, r#"{{"item":"item-{}","id":"{prefix}-{n}"}}"#, n % items).expect("a string");
     }
-    let file = dir.join("events.ndjson");
+    let file = dir.join(format!("{prefix}.ndjson"));
     std::fs::write(&file, text).expect("written");
     file
 }
