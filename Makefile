@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-cassandra test-alerts screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-cassandra test-kafka test-alerts screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -13,7 +13,7 @@ dashboard: ## the pages at /, built for the program to embed
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
 	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-alerts
-	@$(MAKE) -s test-sql test-cassandra
+	@$(MAKE) -s test-kafka test-cassandra test-sql
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -35,6 +35,9 @@ test-sql: ## SQL over raw events and counters; its build takes long
 
 test-cassandra: ## counters in Cassandra and answers in Redis, on servers that this installs
 	@scripts/test-cassandra
+
+test-kafka: ## the log in Kafka, on a broker that this installs
+	@scripts/test-kafka
 
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored

@@ -6,5 +6,7 @@ pub mod archive;
 pub mod cassandra;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "redis")]
 pub mod redis;

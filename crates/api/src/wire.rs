@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The header that says what durable means: `fsync` on one machine.
+/// The header that says what durable means: `fsync` on one machine, `replicated` on a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durability;
 
@@ -12,6 +12,8 @@ impl Durability {
     pub const HEADER: &'static str = "tally-durability";
     /// Written and fsynced by this machine.
     pub const FSYNC: &'static str = "fsync";
+    /// Confirmed by all in-sync replicas.
+    pub const REPLICATED: &'static str = "replicated";
 }
 
 /// The answer to accepted events.

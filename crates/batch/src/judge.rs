@@ -94,6 +94,8 @@ impl Judge {
                 Some((source, ranges)) => self.refuse(source, &ranges, control.append_ms),
                 None => return Err(unknown()),
             },
+            // A place of the log without a record.
+            [7] => {}
             _ => return Err(unknown()),
         }
         Ok(())

@@ -102,6 +102,15 @@ impl Admission {
         }
     }
 
+    /// For a process that only accepts events, of a log that others count. What they have counted is
+    /// not known here: their memory is bounded by what they are given, and of sources as many are let
+    /// in as one process may know, counted from its start.
+    pub fn without_processors(partitions: u16) -> Self {
+        let admission = Self::new(partitions, u64::MAX);
+        (0..partitions).for_each(|partition| admission.know_sources(partition, Arc::default()));
+        admission
+    }
+
     /// Whether events may be accepted.
     pub fn check(&self) -> Result<(), Refusal> {
         if self.stopping.load(Ordering::Relaxed) {

@@ -207,9 +207,9 @@ impl EventBatch<'_> {
         let mut first_error = None;
         for ((result, indexes), are_events) in results.into_iter().zip(indexes).zip(are_events) {
             match result {
-                Ok(Appended { partition, base_offset, .. }) if are_events => {
+                Ok(Appended { partition, next_offset, .. }) if are_events => {
                     let events = indexes.len() as u64;
-                    self.gateway.admission.note_appended(partition.0, base_offset.plus(events));
+                    self.gateway.admission.note_appended(partition.0, next_offset);
                     outcome.accepted += events;
                 }
                 Ok(_) => {}

@@ -4,10 +4,12 @@ mod correct;
 mod counting;
 mod flush;
 mod folding;
+mod group;
 mod memory;
 mod partition;
 #[cfg(feature = "conformance")]
 mod stepped;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +20,12 @@ use parking_lot::Mutex;
 
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
+pub use group::Group;
 pub use memory::{Beside, Frozen, Memory, SourceMarks, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;
+pub use tell::tell_settings;
 
 use crate::admission::Admission;
 use crate::durations::{DurationFigures, Durations};
@@ -90,19 +94,7 @@ impl Processors {
         let processors = Self::open(Ports::new(log, store, clock, admission, settings))?;
         let mut threads = Vec::new();
         for partition in &processors.partitions {
-            for (name, body) in
-                [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)]
-            {
-                let owned = Arc::clone(partition);
-                let thread = std::thread::Builder::new()
-                    .name(format!("{name}-{}", partition.id))
-                    .spawn(move || body(&owned))
-                    .map_err(|error| {
-                        let context = "a processor thread cannot be started";
-                        PortError::caused(ErrorKind::Unavailable, context, error)
-                    })?;
-                threads.push(thread);
-            }
+            threads.extend(spawn(partition)?);
         }
         *processors.threads.lock() = threads;
         Ok(Arc::new(processors))
@@ -170,4 +162,18 @@ impl Processors {
             }
         }
     }
+}
+
+/// Starts the threads of a partition.
+fn spawn(partition: &Arc<Partition>) -> Result<Vec<JoinHandle<()>>, PortError> {
+    let bodies = [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)];
+    let start = |(name, body): (&str, fn(&Partition))| {
+        let owned = Arc::clone(partition);
+        let thread = std::thread::Builder::new().name(format!("{name}-{}", partition.id));
+        thread.spawn(move || body(&owned)).map_err(|error| {
+            let context = "a processor thread cannot be started";
+            PortError::caused(ErrorKind::Unavailable, context, error)
+        })
+    };
+    bodies.into_iter().map(start).collect()
 }

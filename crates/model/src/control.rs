@@ -8,6 +8,7 @@
 //! kind 4 (bulk object): body see `bulk`
 //! kind 5 (confirmation): body = generation, u64 little-endian
 //! kind 6 (refused): body see `refused`
+//! kind 7 (vacant): no body
 //! ```
 
 use crate::bulk::BulkObject;
@@ -38,6 +39,10 @@ pub enum Control {
     },
     /// Places of a source that were refused for their time.
     Refused(Refused),
+    /// A place of the log that holds nothing of ours and never will, as the markers of
+    /// transactions in Kafka are: it judges nothing. Never appended; a log gives it out where its
+    /// offsets would have a gap.
+    Vacant,
 }
 
 impl Control {
@@ -82,6 +87,7 @@ impl Control {
                 record.push(6);
                 record.extend_from_slice(&refused.body());
             }
+            Self::Vacant => record.push(7),
         }
         records.push_encoded(&record);
     }
@@ -98,6 +104,7 @@ impl Control {
                 Ok(Self::Confirmed { generation: u64::from_le_bytes(body) })
             }
             [6, body @ ..] => Refused::read(body).map(Self::Refused),
+            [7] => Ok(Self::Vacant),
             _ => Err(RecordError::Branch),
         })
     }
@@ -137,6 +144,8 @@ mod tests {
         let retention = Control::Retention(Retention::new(1, 258).unwrap());
         let expected = [17, 2, 1, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(retention.payload(), expected);
+        assert_eq!(Control::Vacant.payload(), [1, 7]);
+        assert_eq!(Control::read_all(&[1, 7]).collect::<Vec<_>>(), [Ok(Control::Vacant)]);
         let both = [settings.payload(), retention.payload()].concat();
         assert_eq!(Control::read_all(&both).collect::<Vec<_>>(), [Ok(settings), Ok(retention)]);
     }
@@ -145,6 +154,7 @@ mod tests {
     fn unknown_kinds_and_wild_settings_are_refused() {
         for payload in [
             &[1, 9][..],
+            &[2, 7, 0],
             &[5, 1, 0, 0, 0, 0],
             &[5, 1, 121, 0, 0, 0],
             &[3, 1, 1, 1],

@@ -14,7 +14,11 @@
 //!             | attributes  (count (zigzag) | (string string)*)* | 00
 //!             | source      01 zigzag string long | 00
 //! ```
+//!
+//! What others produced and nobody can read as an event stands in `ff zigzag` as the branch of the
+//! id, with the reason behind it; see [`Unreadable`].
 
+mod foreign;
 mod glimpse;
 
 use crate::bucket::TimestampMs;
@@ -23,7 +27,10 @@ use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
+pub use foreign::{Unreadable, item_of};
 pub use glimpse::Glimpse;
+
+use foreign::UNREADABLE_BRANCH;
 
 /// The Avro schema of a record, as JSON.
 pub const EVENT_SCHEMA: &str = include_str!("event.avsc");
@@ -82,6 +89,9 @@ pub enum RecordError {
     /// The item, type, id, time or value breaks a rule of the contract.
     #[error("the record breaks a rule of events: {0}")]
     Rule(&'static str),
+    /// Somebody else's message that is no event.
+    #[error("what others produced is no event: {0}")]
+    Foreign(Unreadable),
 }
 
 /// An event's id as the log keeps it: a UUID in its usual form shrinks to 16 bytes.
@@ -216,6 +226,7 @@ impl<'a> Record<'a> {
             1 => RecordId::Uuid(reader.take(16)?.try_into().expect("16 bytes were taken")),
             2 => RecordId::Text(reader.text()?),
             0 => return Err(RecordError::Rule("the id is missing")),
+            UNREADABLE_BRANCH => return Err(Unreadable::read(&mut reader)),
             _ => return Err(RecordError::Branch),
         };
         let item = reader.text()?;

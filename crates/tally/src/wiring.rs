@@ -3,6 +3,10 @@
 pub(crate) mod backup;
 mod engines;
 pub(crate) use engines::init_store;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kafka")]
+pub(crate) mod roles;
 #[cfg(feature = "sql")]
 pub(crate) mod sql;
 
@@ -18,6 +22,7 @@ use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail, ensure};
+use api::Durability;
 use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
@@ -33,7 +38,7 @@ use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::audit::{Audits, LiveAudit};
-use crate::backups::Backups;
+use crate::backups::{BackupSource, Backups};
 use crate::bulk::BulkLane;
 use crate::config::{Compression, Resolved};
 use crate::drill::ShiftedClock;
@@ -83,12 +88,20 @@ impl Tally {
         };
         let keys = Arc::new(open_keys(settings, &clock)?);
         let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
-        let engines::Store { port: store, embedded, is_afar } = engines::open_store(settings)?;
-        let log = open_log(settings, &clock, &*store)?;
+        let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
-        let backups = backup::source(embedded.as_ref(), &log, &details, dir, &clock);
+        let OpenLog { log, backups, durability } = match &settings.log {
+            Some(place) => open_log_elsewhere(place, settings, &clock, &counters)?,
+            None => {
+                counters.bind_log(&archive_owner(dir)?)?;
+                let log = open_log(settings, &clock, &*counters.port)?;
+                let embedded = counters.embedded.as_ref();
+                let backups = backup::source(embedded, &log, &details, dir, &clock);
+                OpenLog { log, backups, durability: Durability::FSYNC }
+            }
+        };
+        let engines::Store { port: store, embedded, .. } = counters;
         let backups = Arc::new(Backups::new(backups, clock.clone()));
-        let log: Arc<dyn EventLog> = log;
         let audits = Arc::new(Audits::open(dir));
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), log.partitions()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
@@ -122,7 +135,8 @@ impl Tally {
             Duty::Merge.call(start)
         });
         let cold_days = cold_days.transpose()?;
-        let query = Query::new(processors.clone(), age).with_cold(cold).reading_afar(is_afar);
+        let query =
+            Query::new(processors.clone(), age).with_cold(cold).reading_afar(embedded.is_none());
         let query = Arc::new(query);
         let cache = engines::open_cache(settings, &clock)?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
@@ -149,6 +163,7 @@ impl Tally {
             bulk,
             door,
             data_dir,
+            durability,
         };
         Ok(Self { parts, cold_days, _lock: lock })
     }
@@ -177,6 +192,42 @@ impl Tally {
     }
 }
 
+/// A log, and what goes with where it is.
+struct OpenLog {
+    log: Arc<dyn EventLog>,
+    backups: Box<dyn BackupSource>,
+    /// What an acknowledged event is.
+    durability: &'static str,
+}
+
+/// The name in a data folder of what says which log its counters are of, where that lies elsewhere.
+const LOG_SOURCE: &str = "log-source";
+
+#[cfg(feature = "kafka")]
+fn open_log_elsewhere(
+    place: &str,
+    settings: &Resolved,
+    clock: &Arc<dyn Clock>,
+    counters: &engines::Store,
+) -> anyhow::Result<OpenLog> {
+    let log = kafka::open(place, settings, clock, counters)?;
+    Ok(OpenLog {
+        log,
+        backups: Box::new(backup::Elsewhere::Log),
+        durability: Durability::REPLICATED,
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn open_log_elsewhere(
+    _: &str,
+    _: &Resolved,
+    _: &Arc<dyn Clock>,
+    _: &engines::Store,
+) -> anyhow::Result<OpenLog> {
+    bail!("this build of tally knows no log in Kafka; build it with --features kafka")
+}
+
 /// Opens the counter store of a data folder.
 fn open_embedded_store(dir: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
     let open = || EmbeddedStore::open(&dir.join("store"), StoreSettings::default());
@@ -195,6 +246,14 @@ fn open_log(
     clock: &Arc<dyn Clock>,
     store: &dyn CounterStore,
 ) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let source = settings.data_dir.join(LOG_SOURCE);
+    if source.exists() {
+        bail!(
+            "the counters in {} are of a log elsewhere, see {}; start with the setting `log` as it was",
+            settings.data_dir.display(),
+            source.display()
+        );
+    }
     let dir = settings.data_dir.join("log");
     let disk = Arc::new(RealDisk);
     let partitions = match stored_partitions(&*disk, &dir)? {

@@ -379,7 +379,7 @@ fn tls(place: &Place) -> Result<Option<Arc<ClientConfig>>, PortError> {
         }
         // One among them that cannot be read trusts nobody; the others do.
         None => {
-            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+            let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
     if roots.is_empty() {

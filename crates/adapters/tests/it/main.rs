@@ -2,4 +2,5 @@
 
 mod crash;
 mod dead_letters;
+mod group;
 mod raw_files;

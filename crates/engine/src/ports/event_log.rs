@@ -23,22 +23,28 @@ pub struct AppendPart {
 pub struct Appended {
     /// Which partition.
     pub partition: PartitionId,
-    /// Offset of the part's first record; the others follow it without a gap.
+    /// Offset of the part's first record.
     pub base_offset: Offset,
-    /// Their append time.
+    /// The first offset after the part's last record. Records of the part lie between the two in
+    /// their order; in a log that others write to, theirs may lie between them.
+    pub next_offset: Offset,
+    /// The append time of the part's last record.
     pub append_time: TimestampMs,
 }
 
 /// What became of one part.
 ///
 /// An error of kind `Unavailable` or `Overloaded` says that nothing of the part was written and
-/// nothing of it will ever be read. Any other kind says that it may or may not have been written.
+/// nothing of it will ever be read. Any other kind says that it may or may not have been written, as
+/// a whole or in part, and that may even be decided later; what is appended afterwards then still
+/// stands behind it.
 pub type PartResult = Result<Appended, PortError>;
 
 /// What a partition's log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBounds {
-    /// Identity of the log now; it rises with every start.
+    /// Identity of the log now. It rises with every start of a log that has one writer, and stays
+    /// where many processes write and read the same log.
     pub log_epoch: u32,
     /// The first offset still kept.
     pub start_offset: Offset,
@@ -50,12 +56,20 @@ pub struct LogBounds {
 ///
 /// - **Durability.** `append`'s future is ready only when the part is durable, fsynced or
 ///   replicated. What was not confirmed durable is never given out by `read`.
-/// - **Ordering.** Records of one partition have gapless rising offsets and append times that
-///   never go back. Parts of one partition become durable in the order `append` was called.
+/// - **Ordering.** Records of one partition have gapless rising offsets: a place that holds no record
+///   is given out as [`model::control::Control::Vacant`]. Append times never go back in a log with a
+///   clock of its own; where brokers stamp them they can, after a change of leaders, and whoever
+///   judges by them keeps the running maximum. Parts of one partition become durable in the order
+///   `append` was called.
 /// - **Repeats.** The log does not look into records; a part appended twice is there twice.
 /// - **Cancellation.** Dropping the future of `append` does not take the records back.
-/// - **Failure.** After a failed fsync the partition refuses every append until a restart, and what
-///   was uncertain then is made durable or cut before it is read.
+/// - **Failure.** No record of a part is readable without those before it in the part, and none of a
+///   later part without those of an earlier one that failed after it was taken: so an embedded log
+///   refuses every append to a partition after a failed fsync, until a restart has made durable or
+///   cut what was uncertain, and Kafka's client never gives up a message while others wait behind it.
+/// - **Bounds.** What this process appended is below `durable_offset` as soon as it is told so; what
+///   others appended may be a moment late. `append_time` is never ahead of that: whatever was durable
+///   before it is below the durable offsets that are read after it.
 pub trait EventLog: Send + Sync {
     /// Number of partitions, 1 to [`model::limits::PARTITIONS_MAX`], the same for the life of the
     /// data.

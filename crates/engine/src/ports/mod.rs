@@ -8,6 +8,7 @@ mod error;
 mod event_log;
 mod item_details;
 mod letter_state;
+mod membership;
 mod objects;
 mod query_cache;
 
@@ -22,5 +23,6 @@ pub use error::{ErrorKind, PortError};
 pub use event_log::{AppendPart, Appended, EventLog, LogBounds, PartResult};
 pub use item_details::{DetailsChange, EachItem, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
+pub use membership::{Membership, Owner};
 pub use objects::{ObjectStore, ObjectUpload};
 pub use query_cache::QueryCache;

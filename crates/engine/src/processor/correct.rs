@@ -71,7 +71,8 @@ pub(super) fn corrected<'a>(
             Control::Settings { .. }
             | Control::Retention(_)
             | Control::BulkObject(_)
-            | Control::Refused(_) => {}
+            | Control::Refused(_)
+            | Control::Vacant => {}
         }
     }
     corrected.rows = rows.into_iter().map(|(key, row)| CounterRow { key, row }).collect();

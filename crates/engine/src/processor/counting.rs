@@ -35,6 +35,8 @@ pub struct Counting {
     sources_swept: i64,
     retention: Retention,
     horizons: Horizons,
+    /// The newest append time of the records that the dedup window was rebuilt from.
+    rebuilt_until: TimestampMs,
     tally: Tally,
 }
 
@@ -138,6 +140,7 @@ impl Counting {
             sources_swept: i64::MIN,
             retention: from.retention,
             horizons: from.horizons,
+            rebuilt_until: TimestampMs(0),
             tally: Tally::default(),
         }
     }
@@ -150,11 +153,15 @@ impl Counting {
 
     /// Notes the ids of records below the checkpoint, without counting them again.
     pub fn rebuild(&mut self, batch: &Batch<impl AsRef<[u8]>>, from: Offset) {
-        let is_too_old = minute_of(batch.append_time) < self.dedup.start_minute();
+        // The running maximum, as it was when they were counted: it begins anew with the first record
+        // of the window, which is one that had raised it.
+        self.rebuilt_until = self.rebuilt_until.max(batch.append_time);
+        let append_time = self.rebuilt_until;
+        let is_too_old = minute_of(append_time) < self.dedup.start_minute();
         if batch.is_control || is_too_old || batch.base_offset >= self.next_offset {
             return;
         }
-        self.enter_minute(batch.append_time, batch.base_offset.max(from));
+        self.enter_minute(append_time, batch.base_offset.max(from));
         let mut offset = batch.base_offset;
         let mut hashes = Vec::with_capacity(CHUNK_RECORDS);
         for record in split(batch.payload.as_ref()) {
@@ -199,7 +206,7 @@ impl Counting {
         self.log_epoch = batch.log_epoch;
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
-        let mut chunk = Chunk::new(batch.append_time);
+        let mut chunk = Chunk::new(self.append_time);
         self.sweep_sources(&mut chunk.beside);
         self.horizons.advance(self.append_time, self.retention);
         if batch.is_control {
@@ -259,6 +266,7 @@ impl Counting {
                     self.retention = retention;
                     self.horizons.advance(self.append_time, retention);
                 }
+                Ok(Control::Vacant) => {}
                 Ok(Control::BulkObject(object)) if offset >= self.next_offset => {
                     let append_time = self.append_time;
                     beside.bulk.push(BulkEntry { offset, append_time, object });

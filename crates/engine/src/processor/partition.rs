@@ -39,6 +39,10 @@ pub(crate) struct Partition {
     stop: Mutex<Option<oneshot::Sender<()>>>,
     stopped: Shared<futures::future::BoxFuture<'static, ()>>,
     is_stopping: AtomicBool,
+    /// Whether it stops where it is, and not at the end of the log.
+    is_leaving: AtomicBool,
+    /// Whether somebody else counts it already, so that nothing is to be flushed.
+    is_lost: AtomicBool,
 }
 
 /// What is told of a partition, updated once a batch.
@@ -150,12 +154,21 @@ impl Partition {
             stop: Mutex::new(Some(stop)),
             stopped: stopped.unwrap_or_else(|_| ()).boxed().shared(),
             is_stopping: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn ask_to_stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.stop.lock().take();
+    }
+
+    /// Stops where it is: what is counted is flushed once, unless it is lost to somebody else.
+    pub(super) fn leave(&self, is_lost: bool) {
+        self.is_lost.fetch_or(is_lost, Ordering::Relaxed);
+        self.is_leaving.store(true, Ordering::Relaxed);
+        self.ask_to_stop();
     }
 
     /// The counting thread.
@@ -206,6 +219,10 @@ impl Partition {
         let mut from = self.resume.window_from;
         counting.expect_ids(self.resume.count_from.0.saturating_sub(from.0));
         while from < self.resume.count_from {
+            if self.is_leaving.load(Ordering::Relaxed) {
+                let context = format!("partition {} is given up", self.id);
+                return Err(PortError::new(ErrorKind::Unavailable, context));
+            }
             for batch in block_on(self.ports.log.read(self.id, from, READ_BYTES))? {
                 counting.rebuild(&batch, from);
                 from = from.max(batch.next_offset());
@@ -222,7 +239,8 @@ impl Partition {
     ) -> Result<Option<Vec<model::Batch<bytes::Bytes>>>, PortError> {
         let is_at_end = || from >= self.ports.log.bounds(self.id).durable_offset;
         let is_stopping = self.is_stopping.load(Ordering::Relaxed);
-        if self.memory.is_closed() || (is_stopping && is_at_end()) {
+        let is_leaving = self.is_leaving.load(Ordering::Relaxed);
+        if self.memory.is_closed() || is_leaving || (is_stopping && is_at_end()) {
             return Ok(None);
         }
         let read = self.ports.log.read(self.id, from, READ_BYTES);
@@ -257,6 +275,9 @@ impl Partition {
         let (mut wait, mut may_fold) = (interval, true);
         loop {
             let (full, is_closed) = self.memory.wait_frozen(wait);
+            if self.is_lost.load(Ordering::Relaxed) {
+                return self.memory.close();
+            }
             // A full table holds up counting; one that is merely due can wait for its turn.
             let turn = full.is_none().then(|| self.ports.unhurried.lock());
             match full.or_else(|| self.memory.freeze_now()) {
@@ -346,6 +367,14 @@ impl Partition {
     }
 
     fn give_up(&self, error: &PortError) {
+        if self.is_leaving.load(Ordering::Relaxed) {
+            tracing::warn!(
+                partition = self.id.0,
+                error = error as &dyn std::error::Error,
+                "the partition was left with something unflushed; whoever has it now counts it again"
+            );
+            return;
+        }
         tracing::error!(
             partition = self.id.0,
             error = error as &dyn std::error::Error,

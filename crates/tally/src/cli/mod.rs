@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup;
+mod cluster;
 mod completions;
 mod config;
 mod count;
@@ -56,6 +57,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::ServeArgs>),
+    Gateway(Box<cluster::GatewayArgs>),
+    Processor(Box<cluster::ProcessorArgs>),
     Send(send::SendArgs),
     Count(count::CountArgs),
     Stats(stats::StatsArgs),
@@ -99,6 +102,8 @@ pub(crate) struct UsageError(pub(crate) String);
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Gateway(args) => cluster::run_gateway(&args),
+        Command::Processor(args) => cluster::run_processor(&args),
         Command::Send(args) => send::run(&args),
         Command::Count(args) => count::run(&args),
         Command::Stats(args) => stats::run(&args),

@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::resolve;
 use super::{Outcome, UsageError};
@@ -83,21 +83,42 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
     let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", listener.local_addr()?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let drain_delay = settings.drain_delay_ms.map(Duration::from_millis);
+    let mut signals = Signals::new(settings.drain_delay_ms)?;
     println!("listening on {url}");
     eprintln!(
         "\n  data in {}, try it:\n\n    curl -X POST {url}/v1/items/hello/events\n    \
          curl {url}/v1/items/hello/count\n\n  stop with Ctrl-C\n",
         settings.data_dir.display()
     );
-    let until = async {
+    let until = signals.wait(&tally.parts.draining);
+    answer((listener, tls), settings, tally, audit_url, until).await
+}
+
+/// The signals that stop a server.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    drain_delay: Option<Duration>,
+}
+
+impl Signals {
+    /// Hears them from now on.
+    pub(super) fn new(drain_delay_ms: Option<u64>) -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            drain_delay: drain_delay_ms.map(Duration::from_millis),
+        })
+    }
+
+    /// Waits until one says to stop, and drains before where that is wanted.
+    pub(super) async fn wait(&mut self, draining: &AtomicBool) {
+        let Self { terminate, interrupt, drain_delay } = self;
         tokio::select! {
             _ = terminate.recv() => {
-                if let Some(delay) = drain_delay {
+                if let Some(delay) = *drain_delay {
                     // Load balancers ask whether it is ready, and send new requests elsewhere.
-                    tally.parts.draining.store(true, Ordering::Relaxed);
+                    draining.store(true, Ordering::Relaxed);
                     eprintln!("draining: not ready any more; a second signal stops at once");
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
@@ -108,8 +129,7 @@ async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> a
             }
             _ = interrupt.recv() => {}
         }
-    };
-    answer((listener, tls), settings, tally, audit_url, until).await
+    }
 }
 
 /// Answers requests, audits and recounts until something is ready; then accepts no event any more.

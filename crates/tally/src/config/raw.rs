@@ -21,6 +21,9 @@ pub(crate) struct Raw {
     /// Folder for all data; created if missing [default: ./tally-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
+    /// Where events become durable: embedded, or kafka://host:port/topic [default: embedded]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) log: Option<String>,
     /// Number of partitions, fixed at the first start [default: one per core]
     #[arg(long, value_name = "N")]
     #[serde(deserialize_with = "text", default)]
@@ -142,11 +145,12 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 33] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 34] {
         [
             ("listen", &self.listen),
             ("drain_delay", &self.drain_delay),
             ("data_dir", &self.data_dir),
+            ("log", &self.log),
             ("partitions", &self.partitions),
             ("max_event_age", &self.max_event_age),
             ("dedup_window", &self.dedup_window),

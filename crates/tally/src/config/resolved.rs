@@ -131,7 +131,9 @@ pub(crate) struct Resolved {
     /// How long readiness is refused before connections are, after SIGTERM.
     pub(crate) drain_delay_ms: Option<u64>,
     pub(crate) data_dir: PathBuf,
-    /// None leaves it to what the data folder has, or at the first start to the machine.
+    /// None keeps the log in the data folder; else the place of another.
+    pub(crate) log: Option<String>,
+    /// None leaves it to what the log has, or at the first start to the machine.
     pub(crate) partitions: Option<u16>,
     pub(crate) partitions_default: u16,
     pub(crate) max_event_age_ms: i64,
@@ -245,12 +247,13 @@ impl Resolved {
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = |s: &Setting| (s.name, without_password(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();
-        let settings: [Setting; 33] =
+        let settings: [Setting; 34] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
             drain_delay,
             data_dir,
+            log,
             partitions,
             max_event_age,
             dedup_window,
@@ -293,6 +296,7 @@ impl Resolved {
                 _ => Some(drain_delay.duration_ms(DRAIN_DELAY_MAX_MS)?),
             },
             data_dir: folder(&data_dir)?,
+            log: log_place(&log)?,
             partitions: if fixed { Some(partition_count(&partitions)?) } else { None },
             partitions_default: machine.cores,
             max_event_age_ms: max_event_age.duration_ms(i64::MAX as u64)? as i64,
@@ -368,6 +372,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         listen: get("listen"),
         drain_delay: get("drain_delay"),
         data_dir: get("data_dir"),
+        log: get("log"),
         partitions: get("partitions"),
         max_event_age: get("max_event_age"),
         dedup_window: get("dedup_window"),
@@ -401,12 +406,13 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 33] {
+fn defaults(machine: Machine) -> [(&'static str, String); 34] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
         ("drain_delay", "off".into()),
         ("data_dir", "./tally-data".into()),
+        ("log", "embedded".into()),
         ("partitions", machine.cores.to_string()),
         ("max_event_age", "7d".into()),
         ("dedup_window", "10m".into()),
@@ -502,6 +508,15 @@ fn without_password(text: &str) -> String {
     hidden.unwrap_or_else(|| text.to_owned())
 }
 
+/// The place of a log elsewhere, as text whose scheme is known.
+fn log_place(setting: &Setting) -> Result<Option<String>, SettingError> {
+    match setting.text.as_str() {
+        "embedded" => Ok(None),
+        text if text.starts_with("kafka://") => Ok(Some(text.to_owned())),
+        _ => Err(setting.refuse("it must be embedded, or kafka://host:port,host:port/topic")),
+    }
+}
+
 fn partition_count(setting: &Setting) -> Result<u16, SettingError> {
     match setting.text.parse() {
         Ok(count @ 1..=PARTITIONS_MAX) => Ok(count),
@@ -575,9 +590,10 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 39] = [
+        let cases: [(&str, Change); 40] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
+            ("log", |raw| raw.log = Some("pulsar://a".into())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
             ("max_event_age", |raw| raw.max_event_age = Some("old".into())),
             ("drain_delay", |raw| raw.drain_delay = Some("soon".into())),
@@ -644,6 +660,17 @@ mod tests {
             assert_eq!(resolved("d", Some(place)).archive.as_deref(), Some(place));
         }
         assert_eq!(default.raw_retention_ms, 14 * 86_400_000);
+    }
+
+    #[test]
+    fn the_log_is_embedded_unless_it_is_placed() {
+        let log = |text: &str| {
+            let layers = [layer(Origin::Flag, |raw| raw.log = Some(text.into()))];
+            Resolved::resolve(&layers, MACHINE).unwrap().log
+        };
+        assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().log, None);
+        assert_eq!(log("embedded"), None);
+        assert_eq!(log("kafka://a:1/t").as_deref(), Some("kafka://a:1/t"));
     }
 
     #[test]

@@ -18,8 +18,16 @@ pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
 }
 
 #[derive(Serialize)]
-struct PartitionsAnswer {
+pub(super) struct PartitionsAnswer {
     partitions: Vec<PartitionAnswer>,
+}
+
+impl PartitionsAnswer {
+    pub(super) fn of(statuses: &[PartitionStatus], archive: &[ArchiveStatus]) -> Self {
+        let rows = statuses.iter().enumerate();
+        let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at)));
+        Self { partitions: rows.collect() }
+    }
 }
 
 #[derive(Serialize)]
@@ -79,7 +87,5 @@ async fn partitions(
     Params::of(params.as_deref(), &[])?;
     let statuses = parts.processors.status();
     let archive = parts.archiver.as_ref().map(|archiver| archiver.status()).unwrap_or_default();
-    let rows = statuses.iter().enumerate();
-    let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at)));
-    Ok(json(StatusCode::OK, &PartitionsAnswer { partitions: rows.collect() }))
+    Ok(json(StatusCode::OK, &PartitionsAnswer::of(&statuses, &archive)))
 }

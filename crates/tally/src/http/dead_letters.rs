@@ -34,6 +34,8 @@ pub(super) struct Letters {
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) budget: BodyBudget,
     pub(super) metrics: Arc<Metrics>,
+    /// What an acknowledged event is.
+    pub(super) durability: &'static str,
 }
 
 /// Adds the paths of this resource.
@@ -137,7 +139,7 @@ async fn replay(
     let mut response = json(StatusCode::ACCEPTED, &describe(place.0, &letter));
     response.headers_mut().insert(
         HeaderName::from_static(Durability::HEADER),
-        HeaderValue::from_static(Durability::FSYNC),
+        HeaderValue::from_static(letters.durability),
     );
     Ok(response)
 }

@@ -78,6 +78,17 @@ pub(super) struct Disk {
     pub(super) size_bytes: u64,
 }
 
+impl Disk {
+    /// That of a folder; none where the system does not tell.
+    pub(super) fn of(folder: &std::path::Path) -> Option<Self> {
+        let disk = rustix::fs::statvfs(folder).ok()?;
+        Some(Self {
+            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+            size_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+        })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     method: String,

@@ -35,6 +35,8 @@ mod ranges;
 mod recounts;
 mod reports;
 mod request_ids;
+#[cfg(feature = "kafka")]
+pub(crate) mod roles;
 mod schemas;
 mod server;
 mod top;
@@ -96,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) audit: Arc<LiveAudit>,
     pub(crate) door: Arc<Door>,
     pub(crate) data_dir: PathBuf,
+    /// What an acknowledged event is, as the header says it.
+    pub(crate) durability: &'static str,
     /// Set when the server is about to stop: not ready any more, though it still serves.
     pub(crate) draining: Arc<AtomicBool>,
 }
@@ -110,12 +114,19 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
         dead_letters: parts.dead_letters.clone(),
         budget: budget.clone(),
         metrics: metrics.clone(),
+        durability: parts.durability,
     });
     let keys_budget = budget.clone();
     let level_budget = budget.clone();
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
-    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
+    let ingest = Arc::new(Ingest {
+        gateway,
+        budget,
+        pool,
+        metrics: metrics.clone(),
+        durability: parts.durability,
+    });
     let routes = Routes::default();
     let routes = events::routes(routes, &ingest);
     let routes = bulk::routes(routes, &parts.bulk);
@@ -195,10 +206,7 @@ fn vitals(
         archive: parts.archiver.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
         now: parts.query.now(),
         body_memory_used: budget.used(),
-        disk: rustix::fs::statvfs(&parts.data_dir).ok().map(|disk| Disk {
-            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-            size_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
-        }),
+        disk: Disk::of(&parts.data_dir),
         live_listeners: parts.live.listeners(),
         query_cache: parts.answers.figures(),
         dedup_bytes: parts.admission.dedup_bytes(),

@@ -72,7 +72,8 @@ impl EventLog for MemoryLog {
                 _ => {
                     *self.records.lock() += u64::from(part.records.record_count());
                     let partition = part.partition;
-                    Ok(Appended { partition, base_offset: Offset(0), append_time: NOW })
+                    let (base_offset, next_offset) = (Offset(0), Offset(1));
+                    Ok(Appended { partition, base_offset, next_offset, append_time: NOW })
                 }
             })
             .collect();
@@ -150,7 +151,8 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
     let gateway = Arc::new(Gateway::new(log, Arc::new(StillClock), admission, 7 * 86_400_000));
     let pool = IngestPool::start(2).unwrap();
     let budget = BodyBudget::new();
-    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
+    let durability = api::Durability::FSYNC;
+    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone(), durability });
     let routes = static_routes(events::routes(Routes::default(), &ingest));
     (metrics::routes(routes, &metrics), metrics)
 }

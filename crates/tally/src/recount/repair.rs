@@ -135,7 +135,7 @@ impl Recounts {
         let part = AppendPart { partition, records: control.records(), is_control: true };
         let mut results = block_on(self.log.append(vec![part])?);
         let gone = || PortError::new(ErrorKind::Conflict, "the log gave no result");
-        Ok(results.pop().ok_or_else(gone)??.base_offset.plus(1))
+        Ok(results.pop().ok_or_else(gone)??.next_offset)
     }
 
     fn wait_flushed(&self, partition: PartitionId, end: Offset) -> Result<(), RepairError> {

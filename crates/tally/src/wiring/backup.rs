@@ -66,28 +66,34 @@ pub(super) fn source(
 ) -> Box<dyn BackupSource> {
     match store {
         Some(store) => Box::new(Embedded::new(store, log, details, data_dir, clock)),
-        None => Box::new(Elsewhere),
+        None => Box::new(Elsewhere::Counters),
     }
 }
 
-/// Counters that are not in the data folder.
-struct Elsewhere;
-
-impl Elsewhere {
-    fn refuse(&self) -> Result<(), PortError> {
-        let context = "the counters are in a cluster: back it up with its own tools, and the data \
-                       folder after it, while the server is stopped";
-        Err(PortError::new(ErrorKind::Invalid, context))
-    }
+/// A server with a part of its data elsewhere: its data folder alone is no backup.
+pub(super) enum Elsewhere {
+    Counters,
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "no log is elsewhere"))]
+    Log,
 }
 
 impl BackupSource for Elsewhere {
-    fn prepare(&self, _folder: &Path) -> Result<(), PortError> {
-        self.refuse()
+    fn prepare(&self, _: &Path) -> Result<(), PortError> {
+        let context = match self {
+            Self::Counters => {
+                "the counters are in a cluster: back it up with its own tools, and the data folder \
+                 after it, while the server is stopped"
+            }
+            Self::Log => {
+                "the log of this server lies elsewhere and is kept there: a backup of the data \
+                 folder would not hold what was acknowledged"
+            }
+        };
+        Err(PortError::new(ErrorKind::Invalid, context))
     }
 
-    fn take(&self, _folder: &Path, _heard: &mut Heard<'_>) -> Result<(), PortError> {
-        self.refuse()
+    fn take(&self, folder: &Path, _: &mut Heard<'_>) -> Result<(), PortError> {
+        self.prepare(folder)
     }
 }
 

@@ -4,20 +4,33 @@ use std::sync::Arc;
 
 use adapters::embedded::cache::MemoryCache;
 use adapters::embedded::store::EmbeddedStore;
-use engine::ports::{Clock, CounterStore, QueryCache};
+use engine::ports::{Clock, CounterStore, PortError, QueryCache};
 
-#[cfg(any(feature = "cassandra", feature = "redis"))]
+#[cfg(feature = "redis")]
 use super::archive_owner;
 use super::open_embedded_store;
 use crate::config::Resolved;
 
+/// Says which log counters elsewhere are of; whoever says it first decides.
+type Binding = Box<dyn Fn(&str) -> Result<(), PortError>>;
+
 /// The counter store.
 pub(super) struct Store {
     pub(super) port: Arc<dyn CounterStore>,
-    /// The same, where it is in the data folder.
+    /// The same, where it is in the data folder; else reading it takes milliseconds and not
+    /// microseconds.
     pub(super) embedded: Option<Arc<EmbeddedStore>>,
-    /// Whether reading it takes milliseconds and not microseconds.
-    pub(super) is_afar: bool,
+    binding: Option<Binding>,
+}
+
+impl Store {
+    /// Says which log the counters are of, where they are not in the data folder.
+    ///
+    /// # Errors
+    /// Where they are of another one: that one's counts would be added to.
+    pub(super) fn bind_log(&self, log: &str) -> Result<(), PortError> {
+        self.binding.as_ref().map_or(Ok(()), |bind| bind(log))
+    }
 }
 
 /// Opens the counter store that is chosen.
@@ -25,23 +38,20 @@ pub(super) fn open_store(settings: &Resolved) -> anyhow::Result<Store> {
     match &settings.store {
         None => {
             let store = open_embedded_store(&settings.data_dir)?;
-            Ok(Store { port: store.clone(), embedded: Some(store), is_afar: false })
+            Ok(Store { port: store.clone(), embedded: Some(store), binding: None })
         }
-        Some(url) => {
-            let port = open_cassandra(settings, url)?;
-            Ok(Store { port, embedded: None, is_afar: true })
-        }
+        Some(url) => open_cassandra(url),
     }
 }
 
 #[cfg(feature = "cassandra")]
-fn open_cassandra(settings: &Resolved, url: &str) -> anyhow::Result<Arc<dyn CounterStore>> {
+fn open_cassandra(url: &str) -> anyhow::Result<Store> {
     use adapters::cassandra::CassandraStore;
 
-    let store = CassandraStore::open(cassandra_place(url)?, rand::random())?;
-    // Counters of another log would be added to.
-    store.bind_log(&archive_owner(&settings.data_dir)?)?;
-    Ok(Arc::new(store))
+    let store = Arc::new(CassandraStore::open(cassandra_place(url)?, rand::random())?);
+    let bound = store.clone();
+    let binding: Binding = Box::new(move |log| bound.bind_log(log));
+    Ok(Store { port: store, embedded: None, binding: Some(binding) })
 }
 
 /// The keyspace that a URL names.
@@ -53,7 +63,7 @@ pub(crate) fn cassandra_place(url: &str) -> anyhow::Result<adapters::cassandra::
 }
 
 #[cfg(not(feature = "cassandra"))]
-fn open_cassandra(_settings: &Resolved, _url: &str) -> anyhow::Result<Arc<dyn CounterStore>> {
+fn open_cassandra(_url: &str) -> anyhow::Result<Store> {
     anyhow::bail!("this program was built without Cassandra: build it with --features cassandra")
 }
 

@@ -161,7 +161,10 @@ impl PartitionWriter {
                         ),
                     })
                 }
-                _ => Ok(Appended { partition: place.partition, base_offset, append_time }),
+                _ => {
+                    let partition = place.partition;
+                    Ok(Appended { partition, base_offset, next_offset, append_time })
+                }
             };
             part.reply.send(result);
             base_offset = next_offset;

@@ -211,6 +211,7 @@ fn control(control: &Control) -> serde_json::Value {
         Control::Refused(refused) => json!({ "refused": {
             "source": refused.source, "sequences": refused.ranges.iter().collect::<Vec<_>>(),
         } }),
+        Control::Vacant => json!({ "vacant": true }),
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Ingest {
     pub(crate) budget: BodyBudget,
     pub(crate) pool: IngestPool,
     pub(crate) metrics: Arc<Metrics>,
+    /// What an acknowledged event is.
+    pub(crate) durability: &'static str,
 }
 
 /// Adds the paths of this resource.
@@ -214,7 +216,7 @@ impl Ingest {
             let mut response = json(StatusCode::ACCEPTED, &answer);
             response.headers_mut().insert(
                 HeaderName::from_static(Durability::HEADER),
-                HeaderValue::from_static(Durability::FSYNC),
+                HeaderValue::from_static(self.durability),
             );
             return Ok(response);
         }

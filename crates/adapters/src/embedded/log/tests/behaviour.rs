@@ -8,13 +8,14 @@ use super::*;
 
 #[test]
 fn conforms() {
-    let behaviours: [fn(&dyn EventLog); 8] = [
+    let behaviours: [fn(&dyn EventLog); 9] = [
         |log| conformance::gives_back_what_was_appended(log),
         |log| conformance::keeps_the_order_of_calls(log),
         |log| conformance::takes_parts_for_several_partitions(log),
         |log| conformance::keeps_repeats(log),
         |log| conformance::writes_what_nobody_waits_for(log),
         |log| conformance::wakes_readers_at_the_end(log),
+        |log| conformance::gives_readers_at_once_what_is_durable(log),
         |log| conformance::refuses_what_is_invalid(log),
         |log| conformance::trims_only_below(log),
     ];
@@ -45,6 +46,10 @@ fn conforms_on_a_real_disk() {
     let settings =
         LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 64 << 10, ..LogSettings::new(2) };
     conformance::survives_reopening(|| {
+        let disk = Arc::new(crate::embedded::disk::RealDisk);
+        Box::new(EmbeddedLog::open(disk, dir.path(), &settings, clock.clone(), &[]).unwrap())
+    });
+    conformance::rises_in_epoch_with_every_start(|| {
         let disk = Arc::new(crate::embedded::disk::RealDisk);
         Box::new(EmbeddedLog::open(disk, dir.path(), &settings, clock.clone(), &[]).unwrap())
     });

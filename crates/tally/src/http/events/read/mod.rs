@@ -5,6 +5,8 @@
 
 pub(crate) mod avro;
 pub(crate) mod cloud_events;
+#[cfg(feature = "kafka")]
+pub(crate) mod foreign;
 pub(crate) mod json;
 pub(crate) mod ndjson;
 

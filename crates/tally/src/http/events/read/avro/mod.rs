@@ -37,6 +37,39 @@ impl From<AvroError> for BodyFault {
     }
 }
 
+/// A writer's schema that resolves to ours.
+#[cfg(feature = "kafka")]
+#[derive(Debug)]
+pub(crate) struct WriterSchema(Plan);
+
+#[cfg(feature = "kafka")]
+impl WriterSchema {
+    /// Most values in one datum, see [`datum::STEPS_MAX`].
+    const STEPS_MAX: u64 = 1_000_000;
+
+    /// Parses a schema, JSON.
+    ///
+    /// # Errors
+    /// Where it does not resolve to ours.
+    pub(crate) fn resolve(schema_json: &str) -> Result<Self, AvroError> {
+        Plan::resolve(schema_json).map(Self)
+    }
+
+    /// The event of a datum that follows the schema, or which field of it is wrong.
+    ///
+    /// # Errors
+    /// Bytes that do not follow the schema to their end.
+    pub(crate) fn read<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> Result<Result<super::Draft<'a>, Fault>, AvroError> {
+        let mut datum = Datum::new(bytes, &self.0, Self::STEPS_MAX);
+        let event = datum.event()?;
+        datum.finish()?;
+        Ok(event)
+    }
+}
+
 /// Offers every event of the file.
 ///
 /// # Errors

@@ -1,0 +1,178 @@
+//! Partitions that wander between two processors while events come: each is counted once, by
+//! whoever has its partition, and both dedup windows and checkpoints go with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use adapters::embedded::log::{EmbeddedLog, LogSettings};
+use adapters::embedded::mem_disk::MemDisk;
+use engine::admission::Admission;
+use engine::conformance::mem_store::MemStore;
+use engine::ports::{AppendPart, Clock, CounterStore, EventLog, Owner};
+use engine::processor::{Group, ProcessorSettings};
+use futures::executor::block_on;
+use model::append_time::ClockReading;
+use model::counter::RowKey;
+use model::{
+    Event, Offset, PartitionId, RecordBuf, Retention, RoutingTable, StoredRow, TimestampMs,
+};
+
+const PARTITIONS: u16 = 5;
+const BEGIN_MS: i64 = 1_795_255_200_000;
+const ITEMS: u64 = 40;
+
+#[derive(Default)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> ClockReading {
+        let passed = self.0.load(Ordering::Relaxed);
+        ClockReading { wall: TimestampMs(BEGIN_MS + passed), monotonic_ms: passed }
+    }
+}
+
+struct World {
+    log: Arc<dyn EventLog>,
+    store: Arc<MemStore>,
+    clock: Arc<TestClock>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock: Arc<TestClock> = Arc::default();
+        let settings = LogSettings::new(PARTITIONS);
+        let disk = Arc::new(MemDisk::new(1));
+        let log = EmbeddedLog::open(disk, "log".as_ref(), &settings, clock.clone(), &[]);
+        Self { log: Arc::new(log.expect("a log")), store: Arc::new(MemStore::new()), clock }
+    }
+
+    /// A processor that flushes only when something is taken from it, or often.
+    fn processor(&self, flush_interval_ms: u64) -> Group {
+        let settings = ProcessorSettings {
+            flush_interval_ms,
+            table_cells_max: 10_000,
+            hash_keys: (1, 2),
+            dedup_minutes: 10,
+        };
+        let admission = Arc::new(Admission::new(PARTITIONS, u64::MAX));
+        let (log, store, clock) = (self.log.clone(), self.store.clone(), self.clock.clone());
+        Group::new(log, store, clock, admission, settings, Retention::FOREVER)
+    }
+
+    fn append(&self, n: u64) {
+        let item = format!("item-{}", n % ITEMS);
+        let event = Event {
+            id: format!("event-{n}").into(),
+            item: item.as_str().into(),
+            event_type: "view".into(),
+            time: TimestampMs(BEGIN_MS),
+            value: None,
+            attributes: Vec::new(),
+        };
+        let mut records = RecordBuf::new();
+        records.push(&event);
+        let partition = RoutingTable { partitions: PARTITIONS }.route(&item);
+        let part = AppendPart { partition, records, is_control: false };
+        block_on(self.log.append(vec![part]).expect("taken")).pop().expect("one").expect("durable");
+    }
+
+    fn stored(&self, item: &str) -> u64 {
+        let partition = RoutingTable { partitions: PARTITIONS }.route(item);
+        let snapshot = self.store.snapshot().expect("a snapshot");
+        let key = RowKey::Total { item, event_type: "view" };
+        let rows = snapshot.get(partition, &[key]).expect("read");
+        rows[0].as_ref().map_or(0, |row: &StoredRow| row.summary().count)
+    }
+
+    fn stored_until(&self, partition: PartitionId) -> Offset {
+        let snapshot = self.store.snapshot().expect("a snapshot");
+        let checkpoint = snapshot.checkpoint(partition).expect("read");
+        checkpoint.map_or(Offset(0), |checkpoint| checkpoint.next_offset)
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Numbers that look random, the same with every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+#[test]
+fn partitions_that_wander_are_counted_once() {
+    let world = World::new();
+    let groups = [world.processor(600_000), world.processor(1)];
+    let mut owners = [0_usize; PARTITIONS as usize];
+    let all: Vec<_> = (0..PARTITIONS).map(PartitionId).collect();
+    groups[0].assigned(&all);
+    let mut random = Random(20_261_122);
+    let (mut next, mut sent) = (0_u64, 0_u64);
+    for _ in 0..120 {
+        for _ in 0..random.below(30) {
+            // Every third one was sent before: a repeat counts nothing, whoever meets it.
+            let is_repeat = next > 0 && random.below(3) == 0;
+            world.append(if is_repeat { random.below(next) } else { next });
+            next += u64::from(!is_repeat);
+            sent += 1;
+        }
+        let partition = PartitionId(random.below(u64::from(PARTITIONS)) as u16);
+        let owner = &mut owners[usize::from(partition.0)];
+        let is_lost = random.below(4) == 0;
+        match is_lost {
+            true => groups[*owner].lost(&[partition]),
+            false => groups[*owner].revoked(&[partition]),
+        }
+        assert!(!groups[*owner].partitions().contains(&partition), "it is given up");
+        *owner = 1 - *owner;
+        groups[*owner].assigned(&[partition]);
+        world.clock.0.fetch_add(random.below(2_000) as i64, Ordering::Relaxed);
+    }
+    assert!(sent > next + 100, "there are repeats");
+    let is_done = || {
+        let statuses = groups.iter().flat_map(Group::status).collect::<Vec<_>>();
+        assert!(statuses.iter().all(|status| !status.is_stopped), "nobody has stopped");
+        statuses.len() == usize::from(PARTITIONS) && statuses.iter().all(|status| status.lag == 0)
+    };
+    until("everything is counted", is_done);
+    for (partition, owner) in all.iter().zip(owners) {
+        groups[owner].revoked(&[*partition]);
+        let end = world.log.bounds(*partition).durable_offset;
+        assert_eq!(world.stored_until(*partition), end, "what was counted is flushed");
+    }
+    for n in 0..ITEMS {
+        assert_eq!(world.stored(&format!("item-{n}")), (next - n).div_ceil(ITEMS), "item-{n}");
+    }
+}
+
+#[test]
+fn a_processor_that_goes_flushes_what_it_has() {
+    let world = World::new();
+    let group = world.processor(600_000);
+    group.assigned(&[PartitionId(0), PartitionId(1)]);
+    // What is assigned twice is counted once.
+    group.assigned(&[PartitionId(1)]);
+    (0..200).for_each(|n| world.append(n));
+    until("both are counted", || {
+        let statuses = group.status();
+        statuses.len() == 2 && statuses.iter().all(|status| status.lag == 0)
+    });
+    assert_eq!(world.stored_until(PartitionId(0)), Offset(0));
+    drop(group);
+    for partition in [PartitionId(0), PartitionId(1)] {
+        assert_eq!(world.stored_until(partition), world.log.bounds(partition).durable_offset);
+    }
+    assert_eq!(world.stored_until(PartitionId(2)), Offset(0), "it was nobody's");
+}

@@ -1,0 +1,159 @@
+//! `tally gateway` and `tally processor`: the parts of `tally serve` as processes of their own, on a
+//! log that they share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Outcome;
+use crate::config::Raw;
+
+/// Accept events into a log that processors count
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  tally gateway --log kafka://127.0.0.1:9092/events --listen 0.0.0.0:8080\n\n\
+                  A gateway keeps nothing: run as many as you like behind a load balancer. \
+                  `tally serve` with the same log, or processors, count what they accept."
+)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    common: RoleArgs,
+}
+
+/// Count a share of a log's partitions
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  tally processor --log kafka://127.0.0.1:9092/events --data-dir ./counters\n\n\
+                  Processors of one log share its partitions as a consumer group. With the counters in \
+                  a data folder there is one processor."
+)]
+pub(crate) struct ProcessorArgs {
+    #[command(flatten)]
+    common: RoleArgs,
+}
+
+#[derive(Args, Debug)]
+struct RoleArgs {
+    /// Settings file [default: ./tally.toml, where it exists]
+    #[arg(long, value_name = "FILE", env = "TALLY_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Raw,
+}
+
+pub(crate) fn run_gateway(args: &GatewayArgs) -> anyhow::Result<Outcome> {
+    roles::run_gateway(&args.common)
+}
+
+pub(crate) fn run_processor(args: &ProcessorArgs) -> anyhow::Result<Outcome> {
+    roles::run_processor(&args.common)
+}
+
+#[cfg(not(feature = "kafka"))]
+mod roles {
+    use super::{Outcome, RoleArgs};
+    use crate::cli::UsageError;
+    use crate::cli::config::resolve;
+
+    pub(super) fn run_gateway(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        resolve(args.config.as_deref(), &args.settings)
+            .map_err(|error| UsageError(error.to_string()))?;
+        anyhow::bail!(
+            "this build of tally has no log that processes share; build it with --features kafka"
+        )
+    }
+
+    pub(super) fn run_processor(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        run_gateway(args)
+    }
+}
+
+#[cfg(feature = "kafka")]
+mod roles {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use anyhow::Context;
+    use axum::Router;
+    use tokio::runtime::Runtime;
+
+    use super::{Outcome, RoleArgs};
+    use crate::cli::UsageError;
+    use crate::cli::config::resolve;
+    use crate::cli::serve::{Signals, listen};
+    use crate::config::Resolved;
+    use crate::http::Service;
+    use crate::http::roles::{self, Role};
+    use crate::threads::Duty;
+    use crate::wiring::roles::{Processor, open_gateway};
+    use crate::{http, telemetry};
+
+    /// How often lag tools hear of progress.
+    const PROGRESS: Duration = Duration::from_secs(5);
+
+    pub(super) fn run_gateway(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        let (settings, runtime) = begin(args)?;
+        let parts = open_gateway(&settings)?;
+        let role = parts.role.clone();
+        let router = roles::gateway_router(parts)?;
+        runtime.block_on(serve(&settings, &role, router))?;
+        eprintln!("the gateway has stopped; everything that was accepted is in the log");
+        Ok(Outcome::Good)
+    }
+
+    pub(super) fn run_processor(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        let (settings, runtime) = begin(args)?;
+        let processor = Arc::new(Processor::open(&settings)?);
+        let router = roles::processor_router(processor.parts.clone());
+        let noting = processor.clone();
+        let served = runtime.block_on(async {
+            let noted = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(PROGRESS).await;
+                    let noting = noting.clone();
+                    drop(tokio::task::spawn_blocking(move || noting.note_progress()).await);
+                }
+            });
+            let served = serve(&settings, &processor.parts.role, router).await;
+            noted.abort();
+            served
+        });
+        drop(runtime);
+        processor.stop();
+        eprintln!("the processor has stopped; what it had counted is flushed");
+        served.map(|()| Outcome::Good)
+    }
+
+    fn begin(args: &RoleArgs) -> anyhow::Result<(Resolved, Runtime)> {
+        let settings = resolve(args.config.as_deref(), &args.settings)
+            .map_err(|error| UsageError(error.to_string()))?;
+        telemetry::start(&settings.log_level, settings.log_format);
+        Duty::Answer.take();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        Ok((settings, runtime))
+    }
+
+    /// Answers requests until a signal says to stop.
+    async fn serve(settings: &Resolved, role: &Role, router: Router) -> anyhow::Result<()> {
+        let listener = listen(settings.listen).with_context(|| {
+            format!("cannot listen on {}; choose another address with --listen", settings.listen)
+        })?;
+        let tls = role.tls.clone();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut signals = Signals::new(settings.drain_delay_ms)?;
+        println!("listening on {scheme}://{}", listener.local_addr()?);
+        let keys = tokio::spawn(role.door.keys().clone().follow());
+        let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
+        let service = Service {
+            router,
+            tells_peers: role.door.wants_address(),
+            limits: settings.connections,
+            trusted_proxies: settings.door.trusted_proxies.clone(),
+            tls,
+        };
+        http::serve(listener, service, signals.wait(&role.draining)).await;
+        [&keys].into_iter().chain(&certificate).for_each(|task| task.abort());
+        role.admission.stop();
+        Ok(())
+    }
+}

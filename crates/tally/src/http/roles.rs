@@ -1,0 +1,156 @@
+//! The paths of a process that is one role of a cluster, and not all of Tally.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api::ProblemCode;
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use engine::admission::Admission;
+use engine::durations::DurationFigures;
+use engine::gateway::Gateway;
+use engine::ports::Clock;
+use engine::processor::{Group, PartitionStatus};
+
+use super::body::BodyBudget;
+use super::door::Door;
+use super::events::pool::IngestPool;
+use super::events::{self, Ingest};
+use super::metrics::{self, Disk, Metrics, Vitals};
+use super::params::Params;
+use super::problem::{Failure, json};
+use super::{Front, Routes, Tls, admin, beacon, openapi, schemas};
+
+/// What every role has.
+#[derive(Clone)]
+pub(crate) struct Role {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) data_dir: PathBuf,
+    /// None where HTTPS is not served.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Set when the process is about to stop: not ready any more, though it still serves.
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+/// A gateway without processors: it accepts events.
+pub(crate) struct GatewayParts {
+    pub(crate) role: Role,
+    pub(crate) gateway: Arc<Gateway>,
+    /// What an acknowledged event is.
+    pub(crate) durability: &'static str,
+}
+
+/// A processor without a gateway: it counts its share.
+#[derive(Clone)]
+pub(crate) struct ProcessorParts {
+    pub(crate) role: Role,
+    pub(crate) group: Arc<Group>,
+}
+
+/// The paths of a gateway.
+pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
+    let GatewayParts { role, gateway, durability } = parts;
+    let budget = BodyBudget::new();
+    let accepting = gateway.clone();
+    // Whether a batch may begin is whether one does; an empty one costs nothing.
+    let is_ready = move || Ok(accepting.begin().map(|_| ())?);
+    let counted = || (Vec::new(), DurationFigures::default());
+    let vitals = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let metrics = Arc::new(Metrics::new(vitals));
+    let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
+    let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone(), durability });
+    let routes = events::routes(Routes::default(), &ingest);
+    let routes = beacon::routes(schemas::routes(openapi::routes(routes)));
+    let routes = health(routes, &role, is_ready);
+    let routes = metrics::routes(routes, &metrics);
+    Ok(routes.into_router(Front { metrics, door: role.door }))
+}
+
+/// The paths of a processor.
+pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
+    let ProcessorParts { role, group } = parts;
+    let (counting, admission) = (group.clone(), role.admission.clone());
+    let is_ready = move || {
+        if let Some(partition) = admission.stopped_partition() {
+            let detail = format!("partition {partition} has stopped; the process's log says why");
+            return Err(Failure::new(ProblemCode::NotReady, detail));
+        }
+        if counting.status().len() < counting.partitions().len() {
+            let detail = "partitions that were assigned to this process are being begun";
+            return Err(Failure::new(ProblemCode::NotReady, detail));
+        }
+        Ok(())
+    };
+    let counting = group.clone();
+    let counted = move || (counting.status(), counting.flush_durations());
+    let vitals = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
+    let metrics = Arc::new(Metrics::new(vitals));
+    let routes = health(schemas::routes(Routes::default()), &role, is_ready);
+    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(group));
+    let routes = metrics::routes(routes, &metrics);
+    routes.into_router(Front { metrics, door: role.door })
+}
+
+async fn partitions(
+    State(group): State<Arc<Group>>,
+    RawQuery(params): RawQuery,
+) -> Result<Response, Failure> {
+    Params::of(params.as_deref(), &[])?;
+    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[])))
+}
+
+/// `GET /healthz` and `GET /readyz` of a role.
+fn health(
+    routes: Routes,
+    role: &Role,
+    is_ready: impl Fn() -> Result<(), Failure> + Clone + Send + Sync + 'static,
+) -> Routes {
+    let draining = role.draining.clone();
+    let ready = move || {
+        let (is_ready, is_draining) = (is_ready.clone(), draining.load(Ordering::Relaxed));
+        async move {
+            if is_draining {
+                let detail = "the process is stopping; what is sent to it now is still taken";
+                return Err(Failure::new(ProblemCode::NotReady, detail));
+            }
+            is_ready().map(|()| "ready\n")
+        }
+    };
+    let routes = routes.add("/healthz", &["GET"], get(|| async { "ok\n" }));
+    routes.add("/readyz", &["GET"], get(ready))
+}
+
+/// What the metrics of a role read at every scrape; `counted` says how partitions and flushes are.
+fn vitals(
+    role: &Role,
+    budget: BodyBudget,
+    is_ready: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
+    counted: impl Fn() -> (Vec<PartitionStatus>, DurationFigures) + Send + Sync + 'static,
+) -> impl Fn() -> Vitals + Send + Sync + 'static {
+    let role = role.clone();
+    move || {
+        let (partitions, flush_durations) = counted();
+        Vitals {
+            is_ready: !role.draining.load(Ordering::Relaxed) && is_ready().is_ok(),
+            flush_durations,
+            last_backup_ms: None,
+            certificate_ends: role.tls.as_ref().and_then(|tls| tls.ends()),
+            partitions,
+            archive: None,
+            now: role.clock.now().wall,
+            body_memory_used: budget.used(),
+            disk: Disk::of(&role.data_dir),
+            live_listeners: 0,
+            query_cache: engine::answers::CacheFigures::default(),
+            dedup_bytes: role.admission.dedup_bytes(),
+            dedup_fill: role.admission.dedup_fill(),
+            audits: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The roles of a cluster, each with its part of the ports: gateways that accept events into a log
+//! that processors count.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapters::kafka::{KafkaGroup, KafkaLog};
+use anyhow::{Context, bail};
+use api::Durability;
+use engine::admission::Admission;
+use engine::gateway::Gateway;
+use engine::ports::{Clock, EventLog, Membership};
+use engine::processor::{Group, ProcessorSettings};
+
+use super::{FolderLock, SystemClock, TABLE_CELLS_MAX, engines, kafka, open_keys};
+use crate::config::Resolved;
+use crate::http::roles::{GatewayParts, ProcessorParts, Role};
+use crate::http::{Door, Tls};
+use crate::threads::Duty;
+
+/// A process that died leaves the group after its session; until then nobody can be alone in it.
+const ALONE_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks at who is in the group.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Opens a gateway: it keeps nothing.
+///
+/// # Errors
+/// When the log cannot be opened, or is not one that others can count.
+pub(crate) fn open_gateway(settings: &Resolved) -> anyhow::Result<GatewayParts> {
+    let (clock, door) = front(settings)?;
+    let (log, _) = open_log(settings, &clock, "gateway")?;
+    let admission = Arc::new(Admission::without_processors(log.partitions()));
+    let age = settings.max_event_age_ms;
+    let gateway = Arc::new(Gateway::new(log, clock.clone(), admission.clone(), age));
+    let role = role(settings, admission, door, clock)?;
+    Ok(GatewayParts { role, gateway, durability: Durability::REPLICATED })
+}
+
+/// A processor, which counts from when it is opened.
+pub(crate) struct Processor {
+    pub(crate) parts: ProcessorParts,
+    membership: KafkaGroup,
+    _lock: FolderLock,
+}
+
+impl Processor {
+    /// Opens a processor and joins the group.
+    ///
+    /// # Errors
+    /// When log, store or group cannot be used.
+    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+        let (clock, door) = front(settings)?;
+        let lock = FolderLock::take(&settings.data_dir)?;
+        let counters = engines::open_store(settings)?;
+        let (log, kafka_settings) = open_log(settings, &clock, "processor")?;
+        kafka::check_source(&settings.data_dir, &kafka_settings, &log, &counters)?;
+        let membership = KafkaGroup::new(&kafka_settings, log.clone())?;
+        if counters.embedded.is_some() {
+            wait_until_alone(&membership, &kafka_settings.place.group)?;
+        }
+        let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
+        let processor_settings = ProcessorSettings {
+            flush_interval_ms: settings.flush_interval_ms,
+            table_cells_max: TABLE_CELLS_MAX,
+            hash_keys: rand::random(),
+            dedup_minutes: settings.dedup_minutes,
+        };
+        let (counted, retention) = (counters.port, settings.counter_retention);
+        let group = Group::new(
+            log,
+            counted,
+            clock.clone(),
+            admission.clone(),
+            processor_settings,
+            retention,
+        );
+        let group = Arc::new(group);
+        // The threads that count are begun by the one that hears of the group.
+        Duty::Count.call(|| membership.join(group.clone()))?;
+        let parts = ProcessorParts { role: role(settings, admission, door, clock)?, group };
+        Ok(Self { parts, membership, _lock: lock })
+    }
+
+    /// Tells the group how far counting is, for lag tools.
+    pub(crate) fn note_progress(&self) {
+        self.membership.note_progress(&self.parts.group.progress());
+    }
+
+    /// Flushes what is counted and leaves the group.
+    pub(crate) fn stop(&self) {
+        self.membership.leave();
+    }
+}
+
+/// Counters in a data folder are of this process alone: another member of the group would count its
+/// share into a folder of its own, and nobody would have the whole.
+fn wait_until_alone(membership: &KafkaGroup, group: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + ALONE_AFTER;
+    while membership.members()? > 0 {
+        if Instant::now() > deadline {
+            bail!(
+                "another processor is in the group `{group}`; processors that share a log need a store \
+                 that they share, and this one keeps its counters in its data folder"
+            );
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+/// The log, which must be one that other processes reach.
+fn open_log(
+    settings: &Resolved,
+    clock: &Arc<dyn Clock>,
+    role: &str,
+) -> anyhow::Result<(Arc<KafkaLog>, adapters::kafka::KafkaSettings)> {
+    let Some(place) = &settings.log else {
+        bail!(
+            "a {role} shares its log with other processes: set `log`, as in \
+             --log kafka://127.0.0.1:9092/events; `tally serve` has all in one process"
+        );
+    };
+    let kafka_settings = kafka::settings(place, settings)?;
+    Ok((kafka::open_log(&kafka_settings, settings, clock)?, kafka_settings))
+}
+
+fn front(settings: &Resolved) -> anyhow::Result<(Arc<dyn Clock>, Arc<Door>)> {
+    let dir = &settings.data_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let keys = Arc::new(open_keys(settings, &clock)?);
+    let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
+    Ok((clock, door))
+}
+
+fn role(
+    settings: &Resolved,
+    admission: Arc<Admission>,
+    door: Arc<Door>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Role> {
+    let data_dir = settings.data_dir.clone();
+    let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
+    Ok(Role { admission, door, clock, data_dir, tls, draining: Arc::default() })
+}

@@ -1,0 +1,184 @@
+//! Gateways and processors as processes of their own on one topic.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::server::{Server, TALLY, wait_for};
+use super::{events_file, place, send, wait_for_count};
+
+/// A role's process; killed when dropped.
+struct Role {
+    child: Child,
+    url: String,
+}
+
+impl Role {
+    fn start(role: &str, port: u16, data_dir: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(TALLY)
+            .args([role, "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+            .arg(data_dir)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = lines.next().expect("it says where it listens").expect("it is text");
+        let url = line.strip_prefix("listening on ").expect("its address").to_owned();
+        std::thread::spawn(move || lines.for_each(drop));
+        let role = Self { child, url };
+        wait_for("the role is ready", || role.get("/readyz").is_some());
+        role
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let output =
+            Command::new("curl").args(["-sf", "-m", "10", &format!("{}{path}", self.url)]).output();
+        let output = output.expect("curl runs");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// How far the partitions of a processor are.
+    fn partitions(&self) -> Vec<Value> {
+        let text = self.get("/v1/admin/partitions").unwrap_or_default();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        answer["partitions"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn counted(&self) -> u64 {
+        self.partitions().iter().map(|partition| partition["counted"].as_u64().unwrap_or(0)).sum()
+    }
+
+    /// Ends it as SIGTERM does; whether its exit status is 0.
+    fn stop(mut self) -> bool {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
+        self.child.wait().expect("it ends").success()
+    }
+
+    /// Ends it as `kill -9` does.
+    fn kill(&mut self) -> u16 {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two clients send through a gateway each, both gateways are killed again and again, and a server
+/// that shares the topic counts every event once.
+#[test]
+fn gateways_that_are_killed_lose_and_double_nothing() {
+    const EVENTS: u64 = 20_000;
+    const ITEMS: u64 = 53;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (place, _) = place();
+    let flags = ["--log", &place, "--partitions", "3"];
+    let server = Server::start(&scratch.path().join("serve"), &flags);
+    let gateway =
+        |name: &str, port| Role::start("gateway", port, &scratch.path().join(name), &flags);
+    let mut gateways = ["one", "two"].map(|name| gateway(name, 0));
+    let mut clients = ["one", "two"].map(|name| {
+        let at = usize::from(name == "two");
+        let file = events_file(scratch.path(), name, EVENTS, ITEMS);
+        send(&file, &gateways[at].url, &scratch.path().join(format!("state-{name}")))
+    });
+    for kill in 1..=4_u64 {
+        let mut ended = false;
+        wait_for("enough is counted", || {
+            ended = clients.iter_mut().all(|c| c.try_wait().expect("it can be asked").is_some());
+            ended || server.metric("tally_events_counted_total") >= (kill * EVENTS / 4) as f64
+        });
+        assert!(!ended, "the clients ended before kill {kill}");
+        let (at, name) = if kill % 2 == 0 { (0, "one") } else { (1, "two") };
+        let port = gateways[at].kill();
+        gateways[at] = gateway(name, port);
+    }
+    for client in clients {
+        let output = client.wait_with_output().expect("the client ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for item in 0..ITEMS {
+        wait_for_count(&server, &format!("item-{item}"), 2 * (EVENTS - item).div_ceil(ITEMS));
+    }
+    assert!(
+        gateways.into_iter().all(Role::stop) && server.stop(),
+        "SIGTERM ends all with status 0"
+    );
+}
+
+/// A processor is a member of the group, flushes when it stops, and goes on where it was.
+#[test]
+fn a_processor_counts_and_goes_on_after_kill_and_stop() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (place, topic) = place();
+    let flags = ["--log", &place, "--partitions", "3", "--flush-interval", "200ms"];
+    let group = format!("{place}?group={topic}");
+    let counters = scratch.path().join("counters");
+    let processor = |flags: &[&str]| {
+        let group = ["--log", &group, "--flush-interval", flags[0]];
+        Role::start("processor", 0, &counters, &group)
+    };
+    let gateway = Role::start("gateway", 0, &scratch.path().join("gateway"), &flags);
+    // Whoever keeps no state sends all of a file again.
+    let post = |count: u64, state: &str| {
+        let file = events_file(scratch.path(), "p", count, 11);
+        let state = scratch.path().join(state);
+        let output = send(&file, &gateway.url, &state).wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut first = processor(&["200ms"]);
+    wait_for("all partitions are assigned", || first.partitions().len() == 3);
+    post(500, "once");
+    wait_for("they are counted", || first.counted() == 500);
+    wait_for("they are flushed", || {
+        first.partitions().iter().all(|p| p["next_offset"] == p["checkpoint_offset"])
+    });
+    first.kill();
+    // Who was killed leaves the group after its session; what was flushed is not counted again.
+    let second = processor(&["10m"]);
+    wait_for("all partitions are assigned again", || second.partitions().len() == 3);
+    wait_for("nothing is left to count", || {
+        second.partitions().iter().all(|p| p["lag_events"] == 0)
+    });
+    assert_eq!(second.counted(), 0, "the store goes with the offsets");
+    // The same ids again are repeats, known from the log.
+    post(500, "again");
+    wait_for("they are judged", || {
+        let duplicates = |p: &Value| p["duplicates"].as_u64().unwrap_or(0);
+        second.partitions().iter().map(duplicates).sum::<u64>() == 500
+    });
+    let ends: Vec<Value> = second.partitions().iter().map(|p| p["next_offset"].clone()).collect();
+    assert!(second.stop(), "SIGTERM ends it with status 0");
+    let third = processor(&["10m"]);
+    wait_for("all partitions are assigned at once", || third.partitions().len() == 3);
+    let begun: Vec<Value> =
+        third.partitions().iter().map(|p| p["checkpoint_offset"].clone()).collect();
+    assert_eq!(begun, ends, "what was counted was flushed at the stop");
+}
+
+/// A role without a log that is shared says what to do.
+#[test]
+fn a_role_needs_a_log_that_is_shared() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    for role in ["gateway", "processor"] {
+        let output = Command::new(TALLY)
+            .args([role, "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(scratch.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("--log kafka://"), "{error}");
+    }
+}
