@@ -64,6 +64,12 @@ pub enum PlaceError {
         "`{0}` is no keyspace: 1 to 48 letters, digits and `_`, of which the first is a letter"
     )]
     Keyspace(String),
+    /// A read that could miss what a write has confirmed.
+    #[error(
+        "read_consistency and write_consistency must have a replica in common, or counts get lost: both \
+         quorum, both local_quorum, each_quorum for writes, or all for one of them"
+    )]
+    Consistency,
     /// An option that is not known, or without a value that is.
     #[error("the option `{name}` is `{value}`, and must be {allowed}")]
     Option {
@@ -108,7 +114,10 @@ impl FromStr for Place {
                 PlaceError::Option { name, value, allowed }
             })?;
         }
-        Ok(place)
+        match overlap(place.read_consistency, place.write_consistency) {
+            true => Ok(place),
+            false => Err(PlaceError::Consistency),
+        }
     }
 }
 
@@ -147,6 +156,20 @@ impl Place {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a read sees what any write has confirmed, however often rows are kept. Who flushes adds to what it
+/// reads, so a stale read would be written back as the truth.
+fn overlap(read: Consistency, write: Consistency) -> bool {
+    use Consistency::{All, EachQuorum, LocalQuorum, Quorum};
+
+    match (read, write) {
+        (All, _) | (_, All) => true,
+        // Within one data center, where all that flush must be.
+        (LocalQuorum, LocalQuorum) | (Quorum, Quorum) => true,
+        (Quorum | LocalQuorum, EachQuorum) | (EachQuorum, Quorum | LocalQuorum) => true,
+        _ => false,
     }
 }
 
@@ -233,6 +256,9 @@ mod tests {
             ("cassandra://a/k?tls=maybe", "true or false"),
             ("cassandra://a/k?datacenter", "data center"),
             ("cassandra://a/k?color=red", "`color`"),
+            ("cassandra://a/k?read_consistency=one", "in common"),
+            ("cassandra://a/k?write_consistency=local_quorum", "in common"),
+            ("cassandra://a/k?write_consistency=two&read_consistency=two", "in common"),
         ] {
             let error = text.parse::<Place>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -379,7 +379,8 @@ fn tls(place: &Place) -> Result<Option<Arc<ClientConfig>>, PortError> {
         }
         // One among them that cannot be read trusts nobody; the others do.
         None => {
-            let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let system = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(system);
         }
     }
     if roots.is_empty() {

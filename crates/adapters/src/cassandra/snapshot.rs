@@ -24,10 +24,14 @@ use crate::embedded::store::row::{self, Damage};
 
 /// Reads under way at a time, of one question.
 const READS_AT_A_TIME: usize = 64;
+/// Periods of an item that are in memory at a time: some thousand rows.
+const PERIODS_AT_A_TIME: usize = 8;
 
 type Bytes = Option<Vec<u8>>;
 /// Item, counts, minutes.
 type HourRow = (String, Bytes, Bytes);
+/// Hour, partition of the log, counts, minutes.
+type ItemHour = (i64, i32, Bytes, Bytes);
 
 /// See the module.
 pub(super) struct ClusterSnapshot {
@@ -60,6 +64,50 @@ impl ClusterSnapshot {
             }
         }
         Ok(())
+    }
+
+    /// The periods of a range in which there may be rows: of a long range those in which the partition has any
+    /// hour at all.
+    fn periods(&self, partition: PartitionId, hours: &Range<u32>) -> Result<Vec<i64>, PortError> {
+        if hours.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (first, last) = (period(hours.start), period(hours.end - 1));
+        if last - first < PERIODS_AT_A_TIME as i64 {
+            return Ok((first..=last).collect());
+        }
+        let filled = self.hours(partition, hours.clone())?;
+        let mut periods: Vec<i64> = filled.iter().map(|hour| period(hour.0)).collect();
+        periods.dedup();
+        Ok(periods)
+    }
+
+    /// The rows of an item and type in some periods, in hour order.
+    fn item_hours(
+        &self,
+        item: &str,
+        event_type: &str,
+        periods: &[i64],
+        hours: &Range<u32>,
+    ) -> Result<Vec<ItemHour>, PortError> {
+        let (item, event_type) = (Text(item.to_owned()), Text(event_type.to_owned()));
+        let (start, end) = (BigInt(hours.start.into()), BigInt(hours.end.into()));
+        let values = |period: &i64| {
+            let names = [item.clone(), event_type.clone()];
+            names.into_iter().chain([BigInt(*period), start.clone(), end.clone()]).collect()
+        };
+        let asked: Vec<Values> = periods.iter().map(values).collect();
+        let (statement, session) =
+            (self.shared.statements.item_hours.clone(), self.shared.link.session());
+        let found: Vec<Vec<ItemHour>> = self.shared.link.wait(async move {
+            let ask = |values| {
+                let (session, statement) = (session.clone(), statement.clone());
+                async move { all_pages::<ItemHour>(&session, &statement, values).await }
+            };
+            let asked = futures::stream::iter(asked.into_iter().map(ask));
+            asked.buffered(PERIODS_AT_A_TIME).try_collect().await
+        })?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     fn day_rows(
@@ -264,38 +312,17 @@ impl CounterSnapshot for ClusterSnapshot {
         hours: Range<u32>,
         each: &mut dyn FnMut(Hour, StoredRow),
     ) -> Result<(), PortError> {
-        // Only of periods in which the partition has any hour at all.
-        let mut periods: Vec<i64> =
-            self.hours(partition, hours.clone())?.iter().map(|hour| period(hour.0)).collect();
-        periods.dedup();
-        let (statement, session) =
-            (self.shared.statements.item_hours.clone(), self.shared.link.session());
-        let (item, event_type) = (item.to_owned(), event_type.to_owned());
-        type Row = (i64, i32, Bytes, Bytes);
-        let found: Vec<Vec<Row>> = self.shared.link.wait(async move {
-            let ask = |period: i64| {
-                let values = vec![
-                    Text(item.clone()),
-                    Text(event_type.clone()),
-                    BigInt(period),
-                    BigInt(hours.start.into()),
-                    BigInt(hours.end.into()),
-                ];
-                let (session, statement) = (session.clone(), statement.clone());
-                async move { all_pages::<Row>(&session, &statement, values).await }
-            };
-            futures::stream::iter(periods.into_iter().map(ask))
-                .buffered(READS_AT_A_TIME)
-                .try_collect()
-                .await
-        })?;
-        for (hour, of_partition, counts, minutes) in found.into_iter().flatten() {
-            if of_partition != i32::from(partition.0) {
-                continue;
-            }
-            let hour = u32::try_from(hour).map_err(|_| damaged_row(Damage::Number))?;
-            if let Some(row) = read_hour(counts, minutes).map_err(damaged_row)? {
-                each(Hour(hour), row);
+        for periods in self.periods(partition, &hours)?.chunks(PERIODS_AT_A_TIME) {
+            for (hour, of_partition, counts, minutes) in
+                self.item_hours(item, event_type, periods, &hours)?
+            {
+                if of_partition != i32::from(partition.0) {
+                    continue;
+                }
+                let hour = u32::try_from(hour).map_err(|_| damaged_row(Damage::Number))?;
+                if let Some(row) = read_hour(counts, minutes).map_err(damaged_row)? {
+                    each(Hour(hour), row);
+                }
             }
         }
         Ok(())

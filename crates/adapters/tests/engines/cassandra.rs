@@ -50,7 +50,9 @@ impl Outside {
         let runtime = Runtime::new().expect("a runtime");
         let node = named("TALLY_TEST_CASSANDRA");
         let session = runtime.block_on(SessionBuilder::new().known_node(node).build());
-        Self { runtime, session: session.expect("a node"), keyspace }
+        let outside = Self { runtime, session: session.expect("a node"), keyspace };
+        outside.run("DROP KEYSPACE IF EXISTS {}");
+        outside
     }
 
     fn place(&self) -> Place {

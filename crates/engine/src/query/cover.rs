@@ -49,6 +49,9 @@ pub(super) struct Seen<R> {
     pub(super) horizons: Horizons,
 }
 
+/// One snapshot, and of each partition its checkpoint and what was seen in memory beside it.
+pub(super) type Together<R> = (Box<dyn CounterSnapshot>, Vec<(Checkpoint, R)>);
+
 impl<M> Pinned<'_, M> {
     /// For the rows that are read of it.
     pub(super) fn ahead<K: Eq + Hash>(&self) -> Ahead<K> {
@@ -158,7 +161,7 @@ impl Query {
         &self,
         partitions: &[&Partition],
         look: impl Fn(&Partition, &[&MemoryTable]) -> R,
-    ) -> Result<(Box<dyn CounterSnapshot>, Vec<(Checkpoint, R)>), QueryError> {
+    ) -> Result<Together<R>, QueryError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
             let mut seen = Vec::with_capacity(partitions.len());

@@ -4,4 +4,5 @@
 mod cassandra;
 
 #[path = "../real/server.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
 mod server;
