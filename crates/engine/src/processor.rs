@@ -122,6 +122,20 @@ impl Processors {
     /// When a partition had stopped on an error before: its events are in the log still.
     pub fn stop(&self) -> Result<(), PortError> {
         self.partitions.iter().for_each(|partition| partition.ask_to_stop());
+        self.join()
+    }
+
+    /// Flushes what is counted and stops the threads, wherever in the log they are: for a log that
+    /// lies elsewhere, which may not answer, or go on for ever.
+    ///
+    /// # Errors
+    /// As of [`Self::stop`].
+    pub fn leave(&self) -> Result<(), PortError> {
+        self.partitions.iter().for_each(|partition| partition.leave(false));
+        self.join()
+    }
+
+    fn join(&self) -> Result<(), PortError> {
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 let context =

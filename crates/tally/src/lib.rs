@@ -17,6 +17,8 @@ mod keys;
 mod load;
 mod process;
 mod recount;
+#[cfg(feature = "kafka")]
+mod registry;
 mod telemetry;
 mod threads;
 mod wiring;

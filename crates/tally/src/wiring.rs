@@ -69,6 +69,8 @@ const BULK_MARGIN_BYTES: u64 = 128 << 20;
 pub(crate) struct Tally {
     pub(crate) parts: Parts,
     cold_days: Option<ColdDays>,
+    /// None where the log lies in the data folder.
+    close_log: Option<Box<dyn Fn() + Send + Sync>>,
     _lock: FolderLock,
 }
 
@@ -91,12 +93,13 @@ impl Tally {
         let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
         let store = open_store(dir)?;
         let details = open_details(dir)?;
-        let OpenLog { log, backups, durability } = match &settings.log {
+        let OpenLog { log, backups, durability, close } = match &settings.log {
             Some(place) => open_log_elsewhere(place, settings, &clock, &*store)?,
             None => {
                 let log = open_log(settings, &clock, &*store)?;
                 let backups = backup::Embedded::new(&store, &log, &details, dir, &clock);
-                OpenLog { log, backups: Box::new(backups), durability: Durability::FSYNC }
+                let durability = Durability::FSYNC;
+                OpenLog { log, backups: Box::new(backups), durability, close: None }
             }
         };
         let backups = Arc::new(Backups::new(backups, clock.clone()));
@@ -164,7 +167,7 @@ impl Tally {
             data_dir,
             durability,
         };
-        Ok(Self { parts, cold_days, _lock: lock })
+        Ok(Self { parts, cold_days, close_log: close, _lock: lock })
     }
 
     /// From now on no event is accepted.
@@ -172,7 +175,8 @@ impl Tally {
         self.parts.admission.stop();
     }
 
-    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the threads.
+    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the
+    /// threads. Of a log that lies elsewhere what is not counted yet is left to the next start.
     ///
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
@@ -182,7 +186,14 @@ impl Tally {
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
-        let flushed = self.parts.processors.stop();
+        let flushed = match &self.close_log {
+            None => self.parts.processors.stop(),
+            Some(close) => {
+                let flushed = self.parts.processors.leave();
+                close();
+                flushed
+            }
+        };
         archiver.inspect(|archiver| archiver.stop());
         if let Some(cold_days) = &self.cold_days {
             cold_days.stop();
@@ -197,6 +208,8 @@ struct OpenLog {
     backups: Box<dyn BackupSource>,
     /// What an acknowledged event is.
     durability: &'static str,
+    /// Ends its reads, where it may not answer.
+    close: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The name in a data folder of what says which log its counters are of, where that lies elsewhere.
@@ -210,7 +223,13 @@ fn open_log_elsewhere(
     store: &dyn CounterStore,
 ) -> anyhow::Result<OpenLog> {
     let log = kafka::open(place, settings, clock, store)?;
-    Ok(OpenLog { log, backups: Box::new(backup::Elsewhere), durability: Durability::REPLICATED })
+    let closed = log.clone();
+    Ok(OpenLog {
+        log,
+        backups: Box::new(backup::Elsewhere),
+        durability: Durability::REPLICATED,
+        close: Some(Box::new(move || closed.close())),
+    })
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -208,17 +208,30 @@ impl Partition {
         let mut from = self.resume.window_from;
         counting.expect_ids(self.resume.count_from.0.saturating_sub(from.0));
         while from < self.resume.count_from {
-            if self.is_leaving.load(Ordering::Relaxed) {
-                let context = format!("partition {} is given up", self.id);
-                return Err(PortError::new(ErrorKind::Unavailable, context));
-            }
-            for batch in block_on(self.ports.log.read(self.id, from, READ_BYTES))? {
+            for batch in self.read_or_leave(from)? {
                 counting.rebuild(&batch, from);
                 from = from.max(batch.next_offset());
             }
         }
         self.publish(counting);
         Ok(())
+    }
+
+    /// What comes next in the log, whoever stops; but not when the partition is left, as a log
+    /// elsewhere may not answer.
+    fn read_or_leave(&self, from: Offset) -> Result<Vec<model::Batch<bytes::Bytes>>, PortError> {
+        let mut read = self.ports.log.read(self.id, from, READ_BYTES);
+        if !self.is_stopping.load(Ordering::Relaxed) {
+            match block_on(select(read, self.stopped.clone())) {
+                Either::Left((read, _)) => return read,
+                Either::Right(((), unread)) => read = unread,
+            }
+        }
+        if self.is_leaving.load(Ordering::Relaxed) {
+            let context = format!("partition {} is left", self.id);
+            return Err(PortError::new(ErrorKind::Unavailable, context));
+        }
+        block_on(read)
     }
 
     /// What comes next in the log; none once the end is reached and stopping was asked for.

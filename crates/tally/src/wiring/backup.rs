@@ -56,8 +56,10 @@ impl BackupSource for Embedded {
 }
 
 /// A server whose log lies elsewhere: its data folder alone is no backup.
+#[cfg(feature = "kafka")]
 pub(super) struct Elsewhere;
 
+#[cfg(feature = "kafka")]
 impl BackupSource for Elsewhere {
     fn prepare(&self, _: &Path) -> Result<(), PortError> {
         let context = "the log of this server lies elsewhere and is kept there: a backup of the data \

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::archive::Objects;
-use adapters::kafka::{Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
+use adapters::kafka::{Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
 use anyhow::{Context, ensure};
 use engine::ports::{Clock, CounterStore, EventLog};
 use engine::processor::tell_settings;
 use model::PartitionId;
 use model::bucket::{HOUR_MS, MINUTE_MS};
-use model::record::{EVENT_SCHEMA, Unreadable};
+use model::record::Unreadable;
 
 use super::LOG_SOURCE;
 use crate::config::Resolved;
-use crate::http::events::read::avro::WriterSchema;
-use crate::http::events::read::foreign::{self, Schemas};
+use crate::http::events::read::foreign;
+use crate::registry::Registry;
 
 /// What may wait for Kafka's confirmation.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -30,7 +30,7 @@ pub(super) fn open(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     store: &dyn CounterStore,
-) -> anyhow::Result<Arc<dyn EventLog>> {
+) -> anyhow::Result<Arc<KafkaLog>> {
     let kafka_settings = self::settings(place, settings)?;
     let log = open_log(&kafka_settings, settings, clock)?;
     check_source(&settings.data_dir, &kafka_settings, &log, store)?;
@@ -58,9 +58,9 @@ pub(super) fn open_log(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<KafkaLog>> {
-    let own = WriterSchema::resolve(EVENT_SCHEMA).context("the schema of events")?;
-    let own = (kafka_settings.place.schema_id, Arc::new(own));
-    let others = Others { own, max_event_age_ms: settings.max_event_age_ms };
+    let KafkaPlace { schema_id, registry, .. } = &kafka_settings.place;
+    let schemas = Registry::new(*schema_id, registry.as_deref())?;
+    let others = Others { schemas, max_event_age_ms: settings.max_event_age_ms };
     Ok(Arc::new(KafkaLog::open(kafka_settings, clock.clone(), Arc::new(others))?))
 }
 
@@ -100,21 +100,14 @@ pub(super) fn check_source(
 
 /// Events that others write into the topic.
 struct Others {
-    /// The schema that we write with, and its id.
-    own: (u32, Arc<WriterSchema>),
+    schemas: Registry,
     max_event_age_ms: i64,
 }
 
-impl Schemas for Others {
-    fn get(&self, id: u32) -> Option<Arc<WriterSchema>> {
-        (id == self.own.0).then(|| self.own.1.clone())
-    }
-}
-
 impl Foreign for Others {
-    fn record(&self, message: &ForeignMessage<'_>) -> Result<Vec<u8>, Unreadable> {
+    fn record(&self, message: &ForeignMessage<'_>) -> Result<Result<Vec<u8>, Unreadable>, Away> {
         let ForeignMessage { partition, offset, append_time, value, .. } = *message;
         let message = foreign::Message { partition, offset, append_time, value };
-        foreign::record(&message, self, self.max_event_age_ms)
+        foreign::record(&message, &self.schemas, self.max_event_age_ms).map_err(|_| Away)
     }
 }
