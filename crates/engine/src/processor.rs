@@ -4,6 +4,7 @@ mod correct;
 mod counting;
 mod flush;
 mod folding;
+mod follow;
 mod group;
 mod memory;
 mod partition;
@@ -13,6 +14,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use model::{BulkEntry, PartitionId};
@@ -60,6 +62,8 @@ pub struct Processors {
     pub(crate) ports: Arc<Ports>,
     pub(crate) partitions: Vec<Arc<Partition>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Where others count: ends the thread that follows.
+    is_ending: Option<Arc<AtomicBool>>,
 }
 
 impl Processors {
@@ -92,7 +96,7 @@ impl Processors {
         let partitions: Vec<_> = (0..ports.log.partitions())
             .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { ports, partitions, threads: Mutex::default() })
+        Ok(Self { ports, partitions, threads: Mutex::default(), is_ending: None })
     }
 
     /// How far each partition is.
@@ -136,6 +140,7 @@ impl Processors {
     }
 
     fn join(&self) -> Result<(), PortError> {
+        self.is_ending.iter().for_each(|is_ending| is_ending.store(true, Ordering::Relaxed));
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 let context =

@@ -55,7 +55,7 @@ impl Bench {
     }
 
     pub(super) fn open_with(&self, foreign: Arc<AsTheyAre>) -> Result<KafkaLog, PortError> {
-        KafkaLog::open(&self.settings, Arc::new(SystemClock(Instant::now())), foreign)
+        KafkaLog::open(&self.settings, Arc::new(SystemClock::start()), foreign)
     }
 
     pub(super) fn open(&self) -> KafkaLog {
@@ -82,7 +82,14 @@ impl Foreign for AsTheyAre {
     }
 }
 
-struct SystemClock(Instant);
+/// The clocks of this machine.
+pub(super) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> ClockReading {
