@@ -99,6 +99,11 @@ impl Processors {
         Ok(Self { ports, partitions, threads: Mutex::default(), is_ending: None })
     }
 
+    /// Whether events may be accepted and questions answered, as far as the processors know.
+    pub fn admission(&self) -> Arc<Admission> {
+        self.ports.admission.clone()
+    }
+
     /// How far each partition is.
     pub fn status(&self) -> Vec<PartitionStatus> {
         self.partitions.iter().map(|partition| partition.status()).collect()
