@@ -4,6 +4,7 @@ mod correct;
 mod counting;
 mod flush;
 mod folding;
+mod follow;
 mod group;
 mod memory;
 mod partition;
@@ -13,6 +14,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use model::{BulkEntry, PartitionId};
@@ -76,6 +78,8 @@ pub struct Processors {
     pub(crate) ports: Arc<Ports>,
     pub(crate) partitions: Vec<Arc<Partition>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Where others count: ends the thread that follows.
+    is_ending: Option<Arc<AtomicBool>>,
 }
 
 impl Processors {
@@ -111,7 +115,12 @@ impl Processors {
             .zip(claims)
             .map(|(id, claim)| Partition::open(&ports, claim, &*snapshot, id).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { ports, partitions, threads: Mutex::default() })
+        Ok(Self { ports, partitions, threads: Mutex::default(), is_ending: None })
+    }
+
+    /// Whether events may be accepted and questions answered, as far as the processors know.
+    pub fn admission(&self) -> Arc<Admission> {
+        self.ports.admission.clone()
     }
 
     /// How far each partition is.
@@ -146,6 +155,21 @@ impl Processors {
     /// When a partition had stopped on an error before: its events are in the log still.
     pub fn stop(&self) -> Result<(), PortError> {
         self.partitions.iter().for_each(|partition| partition.ask_to_stop());
+        self.join()
+    }
+
+    /// Flushes what is counted and stops the threads, wherever in the log they are: for a log that
+    /// lies elsewhere, which may not answer, or go on for ever.
+    ///
+    /// # Errors
+    /// As of [`Self::stop`].
+    pub fn leave(&self) -> Result<(), PortError> {
+        self.partitions.iter().for_each(|partition| partition.leave(false));
+        self.join()
+    }
+
+    fn join(&self) -> Result<(), PortError> {
+        self.is_ending.iter().for_each(|is_ending| is_ending.store(true, Ordering::Relaxed));
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 let context =

@@ -18,6 +18,8 @@ mod keys;
 mod load;
 mod process;
 mod recount;
+#[cfg(feature = "kafka")]
+mod registry;
 mod telemetry;
 mod threads;
 mod wiring;

@@ -68,6 +68,8 @@ const BULK_MARGIN_BYTES: u64 = 128 << 20;
 pub(crate) struct Tally {
     pub(crate) parts: Parts,
     cold_days: Option<ColdDays>,
+    /// None where the log lies in the data folder.
+    close_log: Option<Box<dyn Fn() + Send + Sync>>,
     _lock: FolderLock,
 }
 
@@ -90,14 +92,16 @@ impl Tally {
         let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
         let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
-        let OpenLog { log, backups, durability } = match &settings.log {
+        let OpenLog { log, name, backups, durability, close } = match &settings.log {
             Some(place) => open_log_elsewhere(place, settings, &clock, &counters)?,
             None => {
-                counters.bind_log(&archive_owner(dir)?)?;
+                let name = archive_owner(dir)?;
+                counters.bind_log(&name)?;
                 let log = open_log(settings, &clock, &*counters.port)?;
                 let embedded = counters.embedded.as_ref();
                 let backups = backup::source(embedded, &log, &details, dir, &clock);
-                OpenLog { log, backups, durability: Durability::FSYNC }
+                let durability = Durability::FSYNC;
+                OpenLog { log, name, backups, durability, close: None }
             }
         };
         let engines::Store { port: store, embedded, .. } = counters;
@@ -138,7 +142,7 @@ impl Tally {
         let query =
             Query::new(processors.clone(), age).with_cold(cold).reading_afar(embedded.is_none());
         let query = Arc::new(query);
-        let cache = engines::open_cache(settings, &clock)?;
+        let cache = engines::open_cache(settings, &clock, &name)?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
         let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
         let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
@@ -165,7 +169,7 @@ impl Tally {
             data_dir,
             durability,
         };
-        Ok(Self { parts, cold_days, _lock: lock })
+        Ok(Self { parts, cold_days, close_log: close, _lock: lock })
     }
 
     /// From now on no event is accepted.
@@ -173,7 +177,8 @@ impl Tally {
         self.parts.admission.stop();
     }
 
-    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the threads.
+    /// Ends a backup or recount that is under way, counts what was accepted, flushes it and ends the
+    /// threads. Of a log that lies elsewhere what is not counted yet is left to the next start.
     ///
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
@@ -183,7 +188,14 @@ impl Tally {
         self.parts.recounts.stop();
         let archiver = self.parts.archiver.as_deref();
         archiver.inspect(|archiver| archiver.ask_to_stop());
-        let flushed = self.parts.processors.stop();
+        let flushed = match &self.close_log {
+            None => self.parts.processors.stop(),
+            Some(close) => {
+                let flushed = self.parts.processors.leave();
+                close();
+                flushed
+            }
+        };
         archiver.inspect(|archiver| archiver.stop());
         if let Some(cold_days) = &self.cold_days {
             cold_days.stop();
@@ -195,9 +207,13 @@ impl Tally {
 /// A log, and what goes with where it is.
 struct OpenLog {
     log: Arc<dyn EventLog>,
+    /// Tells it from all others.
+    name: String,
     backups: Box<dyn BackupSource>,
     /// What an acknowledged event is.
     durability: &'static str,
+    /// Ends its reads, where it may not answer.
+    close: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The name in a data folder of what says which log its counters are of, where that lies elsewhere.
@@ -210,11 +226,14 @@ fn open_log_elsewhere(
     clock: &Arc<dyn Clock>,
     counters: &engines::Store,
 ) -> anyhow::Result<OpenLog> {
-    let log = kafka::open(place, settings, clock, counters)?;
+    let (log, name) = kafka::open(place, settings, clock, counters)?;
+    let closed = log.clone();
     Ok(OpenLog {
         log,
+        name,
         backups: Box::new(backup::Elsewhere::Log),
         durability: Durability::REPLICATED,
+        close: Some(Box::new(move || closed.close())),
     })
 }
 

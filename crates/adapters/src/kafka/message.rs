@@ -11,7 +11,7 @@ use model::record::{Unreadable, item_of};
 use model::{Offset, PartitionId, TimestampMs};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 
-use super::Foreign;
+use super::{Away, Foreign};
 
 /// The header of events that a gateway has judged.
 const JUDGED: &str = "tally";
@@ -70,7 +70,10 @@ pub(super) fn encode<'r>(
 }
 
 /// The record of a message.
-pub(super) fn decode(message: &impl Message, foreign: &dyn Foreign) -> ReadRecord {
+///
+/// # Errors
+/// Where that cannot be told now.
+pub(super) fn decode(message: &impl Message, foreign: &dyn Foreign) -> Result<ReadRecord, Away> {
     let offset = Offset(u64::try_from(message.offset()).unwrap_or(0));
     let append_time = TimestampMs(message.timestamp().to_millis().unwrap_or(0));
     let value = message.payload();
@@ -85,15 +88,11 @@ pub(super) fn decode(message: &impl Message, foreign: &dyn Foreign) -> ReadRecor
             let partition = PartitionId(u16::try_from(message.partition()).unwrap_or(u16::MAX));
             let topic = message.topic();
             let message = ForeignMessage { topic, partition, offset, append_time, value };
-            foreign.record(&message).unwrap_or_else(|reason| reason.record(value))
+            foreign.record(&message)?.unwrap_or_else(|reason| reason.record(value))
         }
     };
-    ReadRecord {
-        offset,
-        append_time,
-        is_control: origin == Origin::Control && value.is_some(),
-        bytes,
-    }
+    let is_control = origin == Origin::Control && value.is_some();
+    Ok(ReadRecord { offset, append_time, is_control, bytes })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,10 +126,14 @@ mod tests {
     struct Braces;
 
     impl Foreign for Braces {
-        fn record(&self, message: &ForeignMessage<'_>) -> Result<Vec<u8>, Unreadable> {
+        fn record(
+            &self,
+            message: &ForeignMessage<'_>,
+        ) -> Result<Result<Vec<u8>, Unreadable>, Away> {
             match message.value {
-                [b'{', ..] => Ok(message.value.to_vec()),
-                _ => Err(Unreadable::Format),
+                [b'{', ..] => Ok(Ok(message.value.to_vec())),
+                b"later" => Err(Away),
+                _ => Ok(Err(Unreadable::Format)),
             }
         }
     }
@@ -147,17 +150,17 @@ mod tests {
         let mut value = Vec::new();
         assert_eq!(encode(record, false, 7, &mut value), Some("item"));
         assert_eq!(value[..5], [0, 0, 0, 0, 7]);
-        let read = decode(&message(Some(&value), Some(headers(false))), &Braces);
+        let read = decode(&message(Some(&value), Some(headers(false))), &Braces).expect("there");
         assert_eq!((read.offset, read.append_time), (Offset(5), TimestampMs(77)));
         assert_eq!((read.is_control, read.bytes.as_slice()), (false, record));
         assert_eq!(encode(b"\x01abc", true, 7, &mut value), None);
-        let read = decode(&message(Some(&value), Some(headers(true))), &Braces);
+        let read = decode(&message(Some(&value), Some(headers(true))), &Braces).expect("there");
         assert_eq!((read.is_control, read.bytes.as_slice()), (true, &b"\x01abc"[..]));
     }
 
     #[test]
     fn what_others_produced_is_read_or_says_why_not() {
-        let read = |value, headers| decode(&message(value, headers), &Braces);
+        let read = |value, headers| decode(&message(value, headers), &Braces).expect("there");
         assert_eq!(read(Some(b"{}"), None).bytes, b"{}");
         let reason =
             |value, headers| Record::read(&read(value, headers).bytes).expect_err("no event");
@@ -169,5 +172,10 @@ mod tests {
         assert!(!read(None, Some(headers(true))).is_control);
         let others = OwnedHeaders::new().insert(Header { key: "trace", value: Some("1") });
         assert_eq!(read(Some(b"{}"), Some(others)).bytes, b"{}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_now_is_asked_again() {
+        assert_eq!(decode(&message(Some(b"later"), None), &Braces), Err(Away));
     }
 }

@@ -48,13 +48,16 @@ const LOG_EPOCH: u32 = 1;
 /// Reads what others produced. What it says is a function of the message alone, or of what nobody
 /// changes any more, as schemas in a registry.
 pub trait Foreign: Send + Sync {
-    /// The record of a message: the Avro binary of model's schema. It may take its time, but ends
-    /// only with an answer.
+    /// The record of a message, the Avro binary of model's schema, or why it is no event.
     ///
     /// # Errors
-    /// Why it is no event.
-    fn record(&self, message: &ForeignMessage<'_>) -> Result<Vec<u8>, Unreadable>;
+    /// `Away` where that cannot be told now: the partition waits, and asks again.
+    fn record(&self, message: &ForeignMessage<'_>) -> Result<Result<Vec<u8>, Unreadable>, Away>;
 }
+
+/// Whoever knows how to read a message does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away;
 
 /// How the log is opened.
 #[derive(Clone, Debug)]

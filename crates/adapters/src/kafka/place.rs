@@ -5,7 +5,7 @@
 //! `options-file` names a file of such options, a `name=value` a line, which keeps secrets out of
 //! command lines. `replication-factor` says how a topic is made that is not there yet, `group` names
 //! the group of the processors, `tally` if nothing is said, and `schema-id` the id of the schema of
-//! events in the registry, 1 as in our own.
+//! events in the registry, 1 as in our own; `registry` is its URL, where the schemas of others are.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub struct KafkaPlace {
     pub group: String,
     /// The id that the schema of events has in the registry.
     pub schema_id: u32,
+    /// The schema registry; without one no schema but ours is known.
+    pub registry: Option<String>,
     options: Vec<(String, String)>,
     options_file: Option<PathBuf>,
 }
@@ -41,8 +43,8 @@ pub enum KafkaPlaceError {
     Topic(String),
     /// An option is none of ours, and has no dot as those of Kafka's client have.
     #[error(
-        "there is no option `{0}`; there are replication-factor, group, schema-id, options-file, and the \
-         options of librdkafka that have a dot"
+        "there is no option `{0}`; there are replication-factor, group, registry, schema-id, options-file, \
+         and the options of librdkafka that have a dot"
     )]
     Unknown(String),
     /// An option has a value that it does not take.
@@ -96,6 +98,7 @@ impl FromStr for KafkaPlace {
             replication_factor: None,
             group: "tally".to_owned(),
             schema_id: 1,
+            registry: None,
             options: Vec::new(),
             options_file: None,
         };
@@ -120,6 +123,7 @@ impl KafkaPlace {
             "group" if value.is_empty() => return Err(wrong()),
             "group" => self.group = value,
             "schema-id" => self.schema_id = value.parse().map_err(|_| wrong())?,
+            "registry" => self.registry = Some(value),
             "options-file" => self.options_file = Some(value.into()),
             _ => self.options.push(free_option(name, value)?),
         }

@@ -17,13 +17,13 @@ use parking_lot::Mutex;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::ends::Ends;
 use super::gather::Gathered;
 use super::message::{ReadRecord, decode};
-use super::{Foreign, KafkaSettings};
+use super::{Away, Foreign, KafkaSettings};
 
 /// Consumers beyond which a place is moved rather than another one opened.
 const LANES: usize = 3;
@@ -75,6 +75,8 @@ struct Slot {
     next_offset: Offset,
     /// A message that did not fit into the read before.
     held: Option<ReadRecord>,
+    /// A message that nobody could read yet, behind what is held.
+    unread: Option<OwnedMessage>,
     /// Since when the log goes on here and nothing comes.
     behind_since: Option<Instant>,
     used: Instant,
@@ -207,7 +209,8 @@ impl Reader {
         queue.set_nonempty_callback(move || waker.wake());
         lane.consumer.incremental_assign(&list).map_err(failed)?;
         let used = Instant::now();
-        let slot = Slot { queue, next_offset: from, held: None, behind_since: None, used };
+        let slot =
+            Slot { queue, next_offset: from, held: None, unread: None, behind_since: None, used };
         lane.places[at] = Place::Idle(Box::new(slot));
         Ok(())
     }
@@ -233,6 +236,7 @@ impl Taken<'_> {
         let offset = rdkafka::Offset::Offset(i64::try_from(from.0).unwrap_or(i64::MAX));
         let id = i32::from(self.partition.0);
         slot.held = None;
+        slot.unread = None;
         slot.behind_since = None;
         // What was fetched before is not given out any more from here on, and a place that could
         // not be moved is not trusted.
@@ -280,7 +284,7 @@ impl Taken<'_> {
         match (is_behind, slot.behind_since) {
             (false, _) => slot.behind_since = None,
             (true, None) => slot.behind_since = Some(Instant::now()),
-            (true, Some(since)) if since.elapsed() > PROBE_AFTER => {
+            (true, Some(since)) if since.elapsed() > PROBE_AFTER && slot.unread.is_none() => {
                 slot.behind_since = Some(Instant::now());
                 probe();
             }
@@ -299,6 +303,21 @@ impl Slot {
             self.held = Some(held);
             return None;
         }
+        if let Some(unread) = self.unread.take() {
+            match decode(&unread, foreign) {
+                Ok(record) => {
+                    if let Err(held) = gathered.offer(record) {
+                        self.held = Some(held);
+                        return None;
+                    }
+                }
+                // Everybody who waits looks again and again.
+                Err(Away) => {
+                    self.unread = Some(unread);
+                    return None;
+                }
+            }
+        }
         while let Some(polled) = self.queue.poll(Duration::ZERO) {
             match polled {
                 Ok(message) => {
@@ -306,7 +325,14 @@ impl Slot {
                     if offset < gathered.next_offset().0 {
                         continue;
                     }
-                    if let Err(held) = gathered.offer(decode(&message, foreign)) {
+                    let record = match decode(&message, foreign) {
+                        Ok(record) => record,
+                        Err(Away) => {
+                            self.unread = Some(message.detach());
+                            return None;
+                        }
+                    };
+                    if let Err(held) = gathered.offer(record) {
                         self.held = Some(held);
                         return None;
                     }

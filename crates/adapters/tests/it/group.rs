@@ -10,12 +10,15 @@ use adapters::embedded::mem_disk::MemDisk;
 use engine::admission::Admission;
 use engine::conformance::mem_store::MemStore;
 use engine::ports::{AppendPart, Clock, CounterStore, EventLog, Owner};
-use engine::processor::{Group, ProcessorSettings};
+use engine::processor::{Group, ProcessorSettings, Processors};
+use engine::query::{Counted, Query};
 use futures::executor::block_on;
 use model::append_time::ClockReading;
+use model::bucket::HOUR_MS;
 use model::counter::RowKey;
 use model::{
-    Event, Offset, PartitionId, RecordBuf, Retention, RoutingTable, StoredRow, TimestampMs,
+    Event, Offset, PartitionId, RecordBuf, Retention, RoutingTable, StoredRow, TimeRange,
+    TimestampMs,
 };
 
 const PARTITIONS: u16 = 5;
@@ -155,6 +158,52 @@ fn partitions_that_wander_are_counted_once() {
     for n in 0..ITEMS {
         assert_eq!(world.stored(&format!("item-{n}")), (next - n).div_ceil(ITEMS), "item-{n}");
     }
+}
+
+/// Whoever counts nothing answers from the store alone: never less than before, in the end all, and
+/// `as_of` says how far it is.
+#[test]
+fn questions_are_answered_from_the_store_where_others_count() {
+    let world = World::new();
+    let settings = ProcessorSettings {
+        flush_interval_ms: 1,
+        table_cells_max: 10_000,
+        hash_keys: (1, 2),
+        dedup_minutes: 10,
+    };
+    let (log, store, clock) = (world.log.clone(), world.store.clone(), world.clock.clone());
+    let followed = Processors::follow(log, store, clock, settings).expect("it follows");
+    let query = Query::new(followed.clone(), 7 * 86_400_000);
+    query.ready().expect("there is nothing to replay");
+    let count = || query.count("item-1", "view", None).expect("an answer").summary.count;
+    let range =
+        TimeRange::covering(TimestampMs(BEGIN_MS - HOUR_MS), TimestampMs(BEGIN_MS + HOUR_MS));
+    let in_range = || query.count("item-1", "view", Some(range)).expect("an answer");
+    assert_eq!((count(), in_range().summary.count), (0, 0));
+    let group = world.processor(1);
+    group.assigned(&(0..PARTITIONS).map(PartitionId).collect::<Vec<_>>());
+    let mut seen = 0;
+    for n in 0..600 {
+        world.append(n);
+        world.clock.0.fetch_add(100, Ordering::Relaxed);
+        let now = count();
+        assert!(now >= seen, "a number never goes down");
+        seen = now;
+    }
+    until("the store has it all", || count() == 600 / ITEMS);
+    until("it is known to", || {
+        let Counted { summary, quality, .. } = in_range();
+        let newest = TimestampMs(BEGIN_MS + 600 * 100);
+        summary.count == 600 / ITEMS && quality.as_of >= newest
+    });
+    // Nobody counts any more, and something comes: it is not in, and the answer says so.
+    drop(group);
+    world.append(1_001);
+    world.clock.0.fetch_add(60_000, Ordering::Relaxed);
+    let partition = RoutingTable { partitions: PARTITIONS }.route("item-1");
+    assert!(world.stored_until(partition) < world.log.bounds(partition).durable_offset);
+    assert!(in_range().quality.as_of < TimestampMs(BEGIN_MS + 120_000));
+    followed.stop().expect("it ends");
 }
 
 #[test]

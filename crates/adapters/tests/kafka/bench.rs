@@ -1,10 +1,10 @@
 //! Topics of their own on the broker that the tests were given.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use adapters::kafka::{Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
+use adapters::kafka::{Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
 use engine::ports::{Clock, PortError};
 use model::TimestampMs;
 use model::append_time::ClockReading;
@@ -51,7 +51,11 @@ impl Bench {
     }
 
     pub(super) fn try_open(&self) -> Result<KafkaLog, PortError> {
-        KafkaLog::open(&self.settings, Arc::new(SystemClock(Instant::now())), Arc::new(AsTheyAre))
+        self.open_with(Arc::default())
+    }
+
+    pub(super) fn open_with(&self, foreign: Arc<AsTheyAre>) -> Result<KafkaLog, PortError> {
+        KafkaLog::open(&self.settings, Arc::new(SystemClock::start()), foreign)
     }
 
     pub(super) fn open(&self) -> KafkaLog {
@@ -60,18 +64,32 @@ impl Bench {
 }
 
 /// Takes JSON objects for records, and nothing else.
-struct AsTheyAre;
+#[derive(Default)]
+pub(super) struct AsTheyAre {
+    /// While set, nothing can be told.
+    pub(super) is_away: AtomicBool,
+}
 
 impl Foreign for AsTheyAre {
-    fn record(&self, message: &ForeignMessage<'_>) -> Result<Vec<u8>, Unreadable> {
-        match message.value {
+    fn record(&self, message: &ForeignMessage<'_>) -> Result<Result<Vec<u8>, Unreadable>, Away> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Away);
+        }
+        Ok(match message.value {
             [b'{', ..] => Ok(message.value.to_vec()),
             _ => Err(Unreadable::Format),
-        }
+        })
     }
 }
 
-struct SystemClock(Instant);
+/// The clocks of this machine.
+pub(super) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> ClockReading {

@@ -1,6 +1,7 @@
 //! The log in Kafka, on a real broker: `make test-kafka` starts one and says where it is.
 
 mod bench;
+mod group;
 mod others;
 mod topics;
 

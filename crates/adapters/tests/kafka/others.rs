@@ -1,5 +1,7 @@
 //! A topic that others write to and read from.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conformance::event_log::{part, read_all};
@@ -14,7 +16,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::FIRST;
-use super::bench::{Bench, client};
+use super::bench::{AsTheyAre, Bench, client};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -102,4 +104,31 @@ fn others_can_read_what_we_write() {
     assert_eq!(Record::read(&value[5..]).expect("our schema").id_text(), "mine-0");
     let message = consumer.poll(PATIENCE).expect("a message").expect("readable");
     assert_eq!(message.headers().expect("headers").get(0).key, "tally-control");
+}
+
+#[test]
+fn what_cannot_be_told_now_waits_with_all_behind_it() {
+    let bench = Bench::new();
+    let foreign: Arc<AsTheyAre> = Arc::default();
+    let log = bench.open_with(foreign.clone()).expect("opened");
+    let producer: BaseProducer = client().create().expect("a producer");
+    let written = |prefix: &str| {
+        let appended = block_on(log.append(vec![part(FIRST, prefix, 1)]).expect("taken"));
+        assert!(appended.iter().all(Result::is_ok), "durable");
+    };
+    foreign.is_away.store(true, Ordering::Relaxed);
+    written("before");
+    produce(&producer, bench.topic(), Some("{theirs"));
+    written("after");
+    let first = block_on(log.read(FIRST, Offset(0), 1 << 20)).expect("what comes before");
+    assert_eq!(first.last().expect("one").next_offset(), Offset(1), "the rest waits");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| records(&log));
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(!waiting.is_finished(), "nobody reads past it");
+        foreign.is_away.store(false, Ordering::Relaxed);
+        let records = waiting.join().expect("no panic");
+        assert_eq!(records.len(), 3);
+        assert_eq!(records[1].1, b"{theirs");
+    });
 }

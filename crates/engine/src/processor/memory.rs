@@ -59,6 +59,8 @@ pub struct Tables {
     /// Where the first table ends, whatever else would end it: a flush of it was begun before.
     ends_at: Option<Offset>,
     is_closed: bool,
+    /// Whether somebody else counts: then the store has all there is to know here.
+    is_following: bool,
 }
 
 impl Memory {
@@ -71,6 +73,7 @@ impl Memory {
             checkpoint,
             beside: Beside::default(),
             is_closed: false,
+            is_following: false,
         };
         Self { tables: Mutex::new(tables), changed: Condvar::new() }
     }
@@ -87,6 +90,24 @@ impl Memory {
     /// Where the table that counts now is to end exactly; a chunk must end there too.
     pub fn ends_at(&self) -> Option<Offset> {
         self.tables.lock().ends_at
+    }
+
+    /// Tables that stay empty, of a partition that somebody else counts.
+    pub fn following(checkpoint: Checkpoint, seed: u64) -> Self {
+        let memory = Self::new(checkpoint, seed);
+        memory.tables.lock().is_following = true;
+        memory
+    }
+
+    /// Notes how far the store is, where somebody else counts; whether that is further than known.
+    pub fn follow(&self, stored: &Checkpoint) -> bool {
+        let mut tables = self.tables.lock();
+        let is_further = tables.is_following && stored.next_offset > tables.checkpoint.next_offset;
+        if is_further {
+            tables.active = tables.active.successor(stored.next_offset);
+            tables.checkpoint = *stored;
+        }
+        is_further
     }
 
     /// Counts a chunk and moves on to the checkpoint that holds after it.
@@ -220,8 +241,12 @@ impl Tables {
     }
 
     /// The tables that hold what a store with this checkpoint lacks, oldest first; none when the
-    /// checkpoint is older than what memory still has, and a newer snapshot is to be taken.
+    /// checkpoint is older than what memory still has, and a newer snapshot is to be taken. A store that
+    /// somebody else counts into lacks nothing that is known here.
     pub fn since(&self, checkpoint: Offset) -> Option<Vec<&MemoryTable>> {
+        if self.is_following {
+            return Some(Vec::new());
+        }
         let frozen = self.frozen.as_deref().map(|frozen| &frozen.table);
         let tables: Vec<&MemoryTable> = frozen
             .into_iter()

@@ -131,32 +131,69 @@ impl Partition {
             );
             return Err(PortError::new(ErrorKind::Corrupt, context));
         }
+        let sources = Arc::new(SourceBook::restored(snapshot.sources(id)?));
+        ports.admission.know_sources(id.0, sources.clone());
+        // The ids from there on are still to come.
+        ports.admission.set_window(id.0, (0, 0), resume.window_from);
+        let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
+        let memory = Memory::new(checkpoint.unwrap_or_default(), seed).ending_at(begun);
+        let opened = Self::new(ports, id, memory, checkpoint, resume);
+        Ok(Self { sources, replay_end: bounds.durable_offset, ..opened })
+    }
+
+    /// A partition that somebody else counts: what the store has is all that is known of it.
+    pub(super) fn following(
+        ports: &Arc<Ports>,
+        snapshot: &dyn CounterSnapshot,
+        id: PartitionId,
+    ) -> Result<Self, PortError> {
+        let checkpoint = snapshot.checkpoint(id)?;
+        let from = checkpoint.unwrap_or_default();
+        let resume = Resume { window_from: from.next_offset, count_from: from.next_offset };
+        let followed = Self::new(ports, id, Memory::following(from, 0), checkpoint, resume);
+        followed.figures.append_time.store(from.append_time.0 as u64, Ordering::Relaxed);
+        Ok(followed)
+    }
+
+    fn new(
+        ports: &Arc<Ports>,
+        id: PartitionId,
+        memory: Memory,
+        checkpoint: Option<Checkpoint>,
+        resume: Resume,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let figures = Figures::default();
         figures.next_offset.store(resume.count_from.0, Ordering::Relaxed);
         figures.checkpoint_offset.store(resume.count_from.0, Ordering::Relaxed);
         let now = ports.clock.now().monotonic_ms as u64;
         figures.checkpoint_at.store(now, Ordering::Relaxed);
-        let sources = Arc::new(SourceBook::restored(snapshot.sources(id)?));
-        ports.admission.know_sources(id.0, sources.clone());
-        // The ids from there on are still to come.
-        ports.admission.set_window(id.0, (0, 0), resume.window_from);
-        let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
-        Ok(Self {
+        Self {
             id,
-            memory: Memory::new(checkpoint.unwrap_or_default(), seed).ending_at(begun),
+            memory,
             ports: Arc::clone(ports),
             checkpoint,
-            sources,
+            sources: Arc::default(),
             resume,
-            replay_end: bounds.durable_offset,
+            replay_end: Offset(0),
             figures,
             stop: Mutex::new(Some(stop)),
             stopped: stopped.unwrap_or_else(|_| ()).boxed().shared(),
             is_stopping: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// Notes how far the store is, where somebody else counts.
+    pub(crate) fn follow(&self, stored: &Checkpoint) {
+        if self.memory.follow(stored) {
+            let now = self.ports.clock.now().monotonic_ms as u64;
+            self.figures.checkpoint_at.store(now, Ordering::Relaxed);
+            self.figures.append_time.store(stored.append_time.0 as u64, Ordering::Relaxed);
+            self.figures.checkpoint_offset.store(stored.next_offset.0, Ordering::Release);
+            self.figures.next_offset.store(stored.next_offset.0, Ordering::Release);
+        }
     }
 
     pub(crate) fn ask_to_stop(&self) {
@@ -219,17 +256,30 @@ impl Partition {
         let mut from = self.resume.window_from;
         counting.expect_ids(self.resume.count_from.0.saturating_sub(from.0));
         while from < self.resume.count_from {
-            if self.is_leaving.load(Ordering::Relaxed) {
-                let context = format!("partition {} is given up", self.id);
-                return Err(PortError::new(ErrorKind::Unavailable, context));
-            }
-            for batch in block_on(self.ports.log.read(self.id, from, READ_BYTES))? {
+            for batch in self.read_or_leave(from)? {
                 counting.rebuild(&batch, from);
                 from = from.max(batch.next_offset());
             }
         }
         self.publish(counting);
         Ok(())
+    }
+
+    /// What comes next in the log, whoever stops; but not when the partition is left, as a log
+    /// elsewhere may not answer.
+    fn read_or_leave(&self, from: Offset) -> Result<Vec<model::Batch<bytes::Bytes>>, PortError> {
+        let mut read = self.ports.log.read(self.id, from, READ_BYTES);
+        if !self.is_stopping.load(Ordering::Relaxed) {
+            match block_on(select(read, self.stopped.clone())) {
+                Either::Left((read, _)) => return read,
+                Either::Right(((), unread)) => read = unread,
+            }
+        }
+        if self.is_leaving.load(Ordering::Relaxed) {
+            let context = format!("partition {} is left", self.id);
+            return Err(PortError::new(ErrorKind::Unavailable, context));
+        }
+        block_on(read)
     }
 
     /// What comes next in the log; none once the end is reached and stopping was asked for.

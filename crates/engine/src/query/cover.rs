@@ -142,6 +142,7 @@ impl Query {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
             let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+            partition.follow(&checkpoint);
             let seen = |tables: &Tables| {
                 let since = tables.since(checkpoint.next_offset)?;
                 Some((look(&since), tables.horizons()))
@@ -167,6 +168,7 @@ impl Query {
             let mut seen = Vec::with_capacity(partitions.len());
             for partition in partitions {
                 let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+                partition.follow(&checkpoint);
                 let looked = partition.memory.look(|tables: &Tables| {
                     Some(look(partition, &tables.since(checkpoint.next_offset)?))
                 });

@@ -1,5 +1,5 @@
-//! `tally gateway` and `tally processor`: the parts of `tally serve` as processes of their own, on a
-//! log that they share.
+//! `tally gateway`, `tally processor` and `tally query`: the parts of `tally serve` as processes of
+//! their own, on a log that they share.
 
 use std::path::PathBuf;
 
@@ -32,6 +32,19 @@ pub(crate) struct ProcessorArgs {
     common: RoleArgs,
 }
 
+/// Answer questions from counters that processors have flushed
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  tally query --log kafka://127.0.0.1:9092/events --data-dir ./counters\n\n\
+                  It counts nothing: `as_of` in an answer says how far the counters are. A data folder is \
+                  open in one process at a time, so that of a processor can be asked when that has \
+                  stopped."
+)]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    common: RoleArgs,
+}
+
 #[derive(Args, Debug)]
 struct RoleArgs {
     /// Settings file [default: ./tally.toml, where it exists]
@@ -49,6 +62,10 @@ pub(crate) fn run_processor(args: &ProcessorArgs) -> anyhow::Result<Outcome> {
     roles::run_processor(&args.common)
 }
 
+pub(crate) fn run_query(args: &QueryArgs) -> anyhow::Result<Outcome> {
+    roles::run_query(&args.common)
+}
+
 #[cfg(not(feature = "kafka"))]
 mod roles {
     use super::{Outcome, RoleArgs};
@@ -64,6 +81,10 @@ mod roles {
     }
 
     pub(super) fn run_processor(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        run_gateway(args)
+    }
+
+    pub(super) fn run_query(args: &RoleArgs) -> anyhow::Result<Outcome> {
         run_gateway(args)
     }
 }
@@ -85,7 +106,7 @@ mod roles {
     use crate::http::Service;
     use crate::http::roles::{self, Role};
     use crate::threads::Duty;
-    use crate::wiring::roles::{Processor, open_gateway};
+    use crate::wiring::roles::{Processor, Questions, open_gateway};
     use crate::{http, telemetry};
 
     /// How often lag tools hear of progress.
@@ -96,7 +117,7 @@ mod roles {
         let parts = open_gateway(&settings)?;
         let role = parts.role.clone();
         let router = roles::gateway_router(parts)?;
-        runtime.block_on(serve(&settings, &role, router))?;
+        runtime.block_on(serve(&settings, &role, router, || {}))?;
         eprintln!("the gateway has stopped; everything that was accepted is in the log");
         Ok(Outcome::Good)
     }
@@ -114,7 +135,7 @@ mod roles {
                     drop(tokio::task::spawn_blocking(move || noting.note_progress()).await);
                 }
             });
-            let served = serve(&settings, &processor.parts.role, router).await;
+            let served = serve(&settings, &processor.parts.role, router, || {}).await;
             noted.abort();
             served
         });
@@ -122,6 +143,17 @@ mod roles {
         processor.stop();
         eprintln!("the processor has stopped; what it had counted is flushed");
         served.map(|()| Outcome::Good)
+    }
+
+    pub(super) fn run_query(args: &RoleArgs) -> anyhow::Result<Outcome> {
+        let (settings, runtime) = begin(args)?;
+        let questions = Questions::open(&settings)?;
+        let router = roles::query_router(questions.parts.clone());
+        let live = questions.parts.live.clone();
+        runtime.block_on(serve(&settings, &questions.parts.role, router, move || live.stop()))?;
+        drop(runtime);
+        questions.stop()?;
+        Ok(Outcome::Good)
     }
 
     fn begin(args: &RoleArgs) -> anyhow::Result<(Resolved, Runtime)> {
@@ -134,7 +166,13 @@ mod roles {
     }
 
     /// Answers requests until a signal says to stop.
-    async fn serve(settings: &Resolved, role: &Role, router: Router) -> anyhow::Result<()> {
+    /// `ending` then ends answers that would go on for ever.
+    async fn serve(
+        settings: &Resolved,
+        role: &Role,
+        router: Router,
+        ending: impl FnOnce(),
+    ) -> anyhow::Result<()> {
         let listener = listen(settings.listen).with_context(|| {
             format!("cannot listen on {}; choose another address with --listen", settings.listen)
         })?;
@@ -151,7 +189,11 @@ mod roles {
             trusted_proxies: settings.door.trusted_proxies.clone(),
             tls,
         };
-        http::serve(listener, service, signals.wait(&role.draining)).await;
+        let until = async {
+            signals.wait(&role.draining).await;
+            ending();
+        };
+        http::serve(listener, service, until).await;
         [&keys].into_iter().chain(&certificate).for_each(|task| task.abort());
         role.admission.stop();
         Ok(())

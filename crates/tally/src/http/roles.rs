@@ -11,10 +11,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
-use engine::ports::Clock;
-use engine::processor::{Group, PartitionStatus};
+use engine::ports::{Clock, ItemDetailsStore};
+use engine::processor::{Group, PartitionStatus, Processors};
+use engine::query::Query;
 
 use super::body::BodyBudget;
 use super::door::Door;
@@ -23,7 +25,11 @@ use super::events::{self, Ingest};
 use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
-use super::{Front, Routes, Tls, admin, beacon, openapi, schemas};
+use super::{
+    Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
+    openapi, reports, schemas, top, trending,
+};
+use crate::recount::Recounts;
 
 /// What every role has.
 #[derive(Clone)]
@@ -51,6 +57,20 @@ pub(crate) struct GatewayParts {
 pub(crate) struct ProcessorParts {
     pub(crate) role: Role,
     pub(crate) group: Arc<Group>,
+}
+
+/// A process that counts nothing and answers questions, from a store that processors flush to.
+#[derive(Clone)]
+pub(crate) struct QueryParts {
+    pub(crate) role: Role,
+    pub(crate) query: Arc<Query>,
+    /// Of the same query.
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) recounts: Arc<Recounts>,
+    /// This process's own.
+    pub(crate) details: Arc<dyn ItemDetailsStore>,
+    pub(crate) processors: Arc<Processors>,
 }
 
 /// The paths of a gateway.
@@ -95,6 +115,47 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
     let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(group));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
+}
+
+/// The paths of a process that answers questions.
+pub(crate) fn query_router(parts: QueryParts) -> Router {
+    let QueryParts { role, query, answers, live, recounts, details: store, processors } = parts;
+    let budget = BodyBudget::new();
+    let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
+    let asking = query.clone();
+    let is_ready = move || Ok(asking.ready()?);
+    let counted = move || (followed.status(), DurationFigures::default());
+    let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let metrics = Arc::new(Metrics::new(move || Vitals {
+        query_cache: figures.figures(),
+        live_listeners: listened.listeners(),
+        ..seen()
+    }));
+    let asked = items::Asked { query: query.clone(), answers: answers.clone(), recounts };
+    let asked = Arc::new(asked);
+    let routes = explain::routes(items::routes(Routes::default(), &asked), &asked);
+    let routes = counters::routes(counts::routes(routes, &query), &query);
+    let routes = live::routes(routes, &live);
+    let routes = details::routes(routes, &Arc::new(details::Details::new(store.clone(), budget)));
+    let routes = details::list::routes(routes, &store);
+    let routes =
+        reports::routes(routes, &Arc::new(reports::Reports::new(answers.clone(), store.clone())));
+    let ranked = Arc::new(top::Ranked { answers, details: store });
+    let routes = trending::routes(top::routes(routes, &ranked), &ranked);
+    let routes = schemas::routes(openapi::routes(routes));
+    let routes = health(routes, &role, is_ready);
+    let shown = get(followed_partitions).with_state(processors);
+    let routes = routes.add("/v1/admin/partitions", &["GET"], shown);
+    let routes = metrics::routes(routes, &metrics);
+    routes.into_router(Front { metrics, door: role.door })
+}
+
+async fn followed_partitions(
+    State(processors): State<Arc<Processors>>,
+    RawQuery(params): RawQuery,
+) -> Result<Response, Failure> {
+    Params::of(params.as_deref(), &[])?;
+    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[])))
 }
 
 async fn partitions(

@@ -77,6 +77,7 @@ pub(super) enum Elsewhere {
     Log,
 }
 
+#[cfg(feature = "kafka")]
 impl BackupSource for Elsewhere {
     fn prepare(&self, _: &Path) -> Result<(), PortError> {
         let context = match self {

@@ -6,8 +6,6 @@ use adapters::embedded::cache::MemoryCache;
 use adapters::embedded::store::EmbeddedStore;
 use engine::ports::{Clock, CounterStore, PortError, QueryCache};
 
-#[cfg(feature = "redis")]
-use super::archive_owner;
 use super::open_embedded_store;
 use crate::config::Resolved;
 
@@ -94,26 +92,26 @@ pub(crate) fn init_store(_url: &str, _replication: &[(Option<String>, u8)]) -> a
     anyhow::bail!("this program was built without Cassandra: build it with --features cassandra")
 }
 
-/// Opens the cache of answers that is chosen; none where every answer is made.
+/// Opens the cache of answers that is chosen; none where every answer is made. Answers are about the
+/// events of one log, which `log` names.
 pub(super) fn open_cache(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
+    log: &str,
 ) -> anyhow::Result<Option<Arc<dyn QueryCache>>> {
     let Some(bytes) = settings.query_cache_bytes else { return Ok(None) };
     match &settings.cache {
         None => Ok(Some(Arc::new(MemoryCache::new(bytes, clock.clone())))),
-        Some(url) => open_redis(settings, url).map(Some),
+        Some(url) => open_redis(log, url).map(Some),
     }
 }
 
 #[cfg(feature = "redis")]
-fn open_redis(settings: &Resolved, url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
-    // Answers about other data are others.
-    let namespace = archive_owner(&settings.data_dir)?;
-    Ok(Arc::new(adapters::redis::RedisCache::new(url, &namespace)?))
+fn open_redis(log: &str, url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
+    Ok(Arc::new(adapters::redis::RedisCache::new(url, log)?))
 }
 
 #[cfg(not(feature = "redis"))]
-fn open_redis(_settings: &Resolved, _url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
+fn open_redis(_log: &str, _url: &str) -> anyhow::Result<Arc<dyn QueryCache>> {
     anyhow::bail!("this program was built without Redis: build it with --features redis")
 }

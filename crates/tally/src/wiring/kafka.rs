@@ -4,19 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::archive::Objects;
-use adapters::kafka::{Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
+use adapters::kafka::{Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
 use anyhow::{Context, ensure};
 use engine::ports::{Clock, EventLog};
 use engine::processor::tell_settings;
 use model::PartitionId;
 use model::bucket::{HOUR_MS, MINUTE_MS};
-use model::record::{EVENT_SCHEMA, Unreadable};
+use model::record::Unreadable;
 
 use super::LOG_SOURCE;
 use super::engines::Store;
 use crate::config::Resolved;
-use crate::http::events::read::avro::WriterSchema;
-use crate::http::events::read::foreign::{self, Schemas};
+use crate::http::events::read::foreign;
+use crate::registry::Registry;
 
 /// What may wait for Kafka's confirmation.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -25,20 +25,22 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// from an outage.
 const KEPT_BEYOND_MS: i64 = 2 * HOUR_MS;
 
-/// Opens the topic, and says in it how its events are judged from now on.
+/// Opens the topic, and says in it how its events are judged from now on; with what tells it from
+/// all other logs.
 pub(super) fn open(
     place: &str,
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     counters: &Store,
-) -> anyhow::Result<Arc<dyn EventLog>> {
+) -> anyhow::Result<(Arc<KafkaLog>, String)> {
     let kafka_settings = self::settings(place, settings)?;
     let log = open_log(&kafka_settings, settings, clock)?;
     check_source(&settings.data_dir, &kafka_settings, &log, counters)?;
     let all = (0..log.partitions()).map(PartitionId);
     let store = &*counters.port;
     tell_settings(&*log, store, all, settings.dedup_minutes, settings.counter_retention)?;
-    Ok(log)
+    let name = identity(&kafka_settings, &log);
+    Ok((log, name))
 }
 
 /// What the settings say of a log in Kafka.
@@ -60,10 +62,15 @@ pub(super) fn open_log(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<KafkaLog>> {
-    let own = WriterSchema::resolve(EVENT_SCHEMA).context("the schema of events")?;
-    let own = (kafka_settings.place.schema_id, Arc::new(own));
-    let others = Others { own, max_event_age_ms: settings.max_event_age_ms };
+    let KafkaPlace { schema_id, registry, .. } = &kafka_settings.place;
+    let schemas = Registry::new(*schema_id, registry.as_deref())?;
+    let others = Others { schemas, max_event_age_ms: settings.max_event_age_ms };
     Ok(Arc::new(KafkaLog::open(kafka_settings, clock.clone(), Arc::new(others))?))
+}
+
+/// What tells a log from all others.
+pub(super) fn identity(kafka_settings: &KafkaSettings, log: &KafkaLog) -> String {
+    format!("kafka {} {}", log.cluster_id(), kafka_settings.place.topic)
 }
 
 /// Counters go with one log only: the data folder that has them says with which, or the cluster.
@@ -73,7 +80,7 @@ pub(super) fn check_source(
     log: &KafkaLog,
     counters: &Store,
 ) -> anyhow::Result<()> {
-    let source = format!("kafka {} {}", log.cluster_id(), kafka_settings.place.topic);
+    let source = identity(kafka_settings, log);
     if counters.embedded.is_none() {
         return Ok(counters.bind_log(&source)?);
     }
@@ -106,21 +113,14 @@ pub(super) fn check_source(
 
 /// Events that others write into the topic.
 struct Others {
-    /// The schema that we write with, and its id.
-    own: (u32, Arc<WriterSchema>),
+    schemas: Registry,
     max_event_age_ms: i64,
 }
 
-impl Schemas for Others {
-    fn get(&self, id: u32) -> Option<Arc<WriterSchema>> {
-        (id == self.own.0).then(|| self.own.1.clone())
-    }
-}
-
 impl Foreign for Others {
-    fn record(&self, message: &ForeignMessage<'_>) -> Result<Vec<u8>, Unreadable> {
+    fn record(&self, message: &ForeignMessage<'_>) -> Result<Result<Vec<u8>, Unreadable>, Away> {
         let ForeignMessage { partition, offset, append_time, value, .. } = *message;
         let message = foreign::Message { partition, offset, append_time, value };
-        foreign::record(&message, self, self.max_event_age_ms)
+        foreign::record(&message, &self.schemas, self.max_event_age_ms).map_err(|_| Away)
     }
 }

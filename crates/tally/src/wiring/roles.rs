@@ -1,21 +1,29 @@
 //! The roles of a cluster, each with its part of the ports: gateways that accept events into a log
-//! that processors count.
+//! that processors count, and those who answer from what is counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapters::archive::ColdFiles;
 use adapters::kafka::{KafkaGroup, KafkaLog};
 use anyhow::{Context, bail};
 use api::Durability;
 use engine::admission::Admission;
+use engine::answers::Answers;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, EventLog, Membership};
-use engine::processor::{Group, ProcessorSettings};
+use engine::ports::{Clock, ColdCounters, EventLog, Membership};
+use engine::processor::{Group, ProcessorSettings, Processors};
+use engine::query::Query;
 
-use super::{FolderLock, SystemClock, TABLE_CELLS_MAX, engines, kafka, open_keys};
+use super::{
+    ARCHIVE_RESERVE_BYTES, FolderLock, SystemClock, TABLE_CELLS_MAX, archive_owner,
+    check_nothing_is_cold, engines, kafka, open_details, open_keys, open_objects,
+};
+use crate::audit::Audits;
 use crate::config::Resolved;
-use crate::http::roles::{GatewayParts, ProcessorParts, Role};
-use crate::http::{Door, Tls};
+use crate::http::roles::{GatewayParts, ProcessorParts, QueryParts, Role};
+use crate::http::{Door, Live, Tls};
+use crate::recount::Recounts;
 use crate::threads::Duty;
 
 /// A process that died leaves the group after its session; until then nobody can be alone in it.
@@ -60,12 +68,7 @@ impl Processor {
             wait_until_alone(&membership, &kafka_settings.place.group)?;
         }
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processor_settings = ProcessorSettings {
-            flush_interval_ms: settings.flush_interval_ms,
-            table_cells_max: TABLE_CELLS_MAX,
-            hash_keys: rand::random(),
-            dedup_minutes: settings.dedup_minutes,
-        };
+        let processor_settings = processor_settings(settings);
         let (counted, retention) = (counters.port, settings.counter_retention);
         let group = Group::new(
             log,
@@ -90,6 +93,72 @@ impl Processor {
     /// Flushes what is counted and leaves the group.
     pub(crate) fn stop(&self) {
         self.membership.leave();
+    }
+}
+
+/// A process that answers questions from counters that others have flushed.
+pub(crate) struct Questions {
+    pub(crate) parts: QueryParts,
+    _lock: FolderLock,
+}
+
+impl Questions {
+    /// Opens the store, and the log to know how far it is behind.
+    ///
+    /// # Errors
+    /// When log or store cannot be used, or do not belong together.
+    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+        let (clock, door) = front(settings)?;
+        let dir = &settings.data_dir;
+        let lock = FolderLock::take(dir)?;
+        let counters = engines::open_store(settings)?;
+        let (log, kafka_settings) = open_log(settings, &clock, "query")?;
+        kafka::check_source(dir, &kafka_settings, &log, &counters)?;
+        let engines::Store { port: store, embedded, .. } = counters;
+        let processor_settings = processor_settings(settings);
+        let processors = Duty::Answer.call(|| {
+            Processors::follow(log.clone(), store.clone(), clock.clone(), processor_settings)
+        })?;
+        let objects = Duty::Merge.call(|| open_objects(settings))?;
+        let cold = match objects {
+            None => {
+                check_nothing_is_cold(&*store)?;
+                None
+            }
+            Some(objects) => {
+                let cold = ColdFiles::new(objects, &archive_owner(dir)?, ARCHIVE_RESERVE_BYTES);
+                Some(Arc::new(cold) as Arc<dyn ColdCounters>)
+            }
+        };
+        let age = settings.max_event_age_ms;
+        let query = Query::new(processors.clone(), age).with_cold(cold);
+        let query = Arc::new(query.reading_afar(embedded.is_none()));
+        let cache = engines::open_cache(settings, &clock, &kafka::identity(&kafka_settings, &log))?;
+        let answers = Arc::new(Answers::new(query.clone(), cache));
+        let recounts = Recounts::new(log, store, None, Arc::new(Audits::open(dir)));
+        let live = Live::new(query.clone());
+        let details = open_details(dir)?;
+        let role = role(settings, processors.admission(), door, clock)?;
+        let parts = QueryParts { role, query, answers, live, recounts, details, processors };
+        Ok(Self { parts, _lock: lock })
+    }
+
+    /// Ends what runs beside the answers.
+    ///
+    /// # Errors
+    /// When a thread had panicked.
+    pub(crate) fn stop(&self) -> anyhow::Result<()> {
+        self.parts.live.stop();
+        Ok(self.parts.processors.leave()?)
+    }
+}
+
+fn processor_settings(settings: &Resolved) -> ProcessorSettings {
+    ProcessorSettings {
+        flush_interval_ms: settings.flush_interval_ms,
+        table_cells_max: TABLE_CELLS_MAX,
+        hash_keys: rand::random(),
+        dedup_minutes: settings.dedup_minutes,
     }
 }
 

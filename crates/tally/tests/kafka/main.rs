@@ -1,6 +1,7 @@
 //! The program with its log in Kafka, on a real broker: `make test-kafka` starts one, and says where
 //! it is and what produces messages as others do.
 
+mod outage;
 mod roles;
 
 #[path = "../real/server.rs"]

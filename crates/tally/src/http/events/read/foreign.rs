@@ -26,23 +26,41 @@ pub(crate) struct Message<'a> {
 /// Where writers' schemas are found.
 pub(crate) trait Schemas {
     /// The schema of an id; none where the registry has none, or one that does not resolve to ours.
-    fn get(&self, id: u32) -> Option<Arc<WriterSchema>>;
+    ///
+    /// # Errors
+    /// Where the registry does not answer.
+    fn get(&self, id: u32) -> Result<Option<Arc<WriterSchema>>, RegistryAway>;
 }
 
-/// The record of a message. An event without an id is known by its place, one without a time
-/// happened when it was appended.
+/// The registry does not answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RegistryAway;
+
+/// The record of a message, or why it is no event that can be counted. An event without an id is
+/// known by its place, one without a time happened when it was appended.
 ///
 /// # Errors
-/// Why it is no event that can be counted.
+/// Where that cannot be told now.
 pub(crate) fn record(
     message: &Message<'_>,
     schemas: &dyn Schemas,
     max_event_age_ms: i64,
+) -> Result<Result<Vec<u8>, Unreadable>, RegistryAway> {
+    let schema = match message.value {
+        [0, a, b, c, d, ..] => schemas.get(u32::from_be_bytes([*a, *b, *c, *d]))?,
+        _ => None,
+    };
+    Ok(read(message, schema.as_deref(), max_event_age_ms))
+}
+
+fn read(
+    message: &Message<'_>,
+    schema: Option<&WriterSchema>,
+    max_event_age_ms: i64,
 ) -> Result<Vec<u8>, Unreadable> {
     match message.value {
-        [0, a, b, c, d, datum @ ..] => {
-            let id = u32::from_be_bytes([*a, *b, *c, *d]);
-            let schema = schemas.get(id).ok_or(Unreadable::Schema)?;
+        [0, _, _, _, _, datum @ ..] => {
+            let schema = schema.ok_or(Unreadable::Schema)?;
             let draft = schema.read(datum).map_err(|_| Unreadable::Avro)?;
             encode(message, draft.map_err(|_| Unreadable::Rule)?, max_event_age_ms)
         }
@@ -96,25 +114,27 @@ mod tests {
     struct Two;
 
     impl Schemas for Two {
-        fn get(&self, id: u32) -> Option<Arc<WriterSchema>> {
+        fn get(&self, id: u32) -> Result<Option<Arc<WriterSchema>>, RegistryAway> {
             let theirs = r#"{"type":"record","name":"Play","fields":[
                 {"name":"country","type":"string"},{"name":"item","type":"string"}]}"#;
             let schema = match id {
                 1 => EVENT_SCHEMA,
                 2 => theirs,
-                _ => return None,
+                7 => return Err(RegistryAway),
+                _ => return Ok(None),
             };
-            Some(Arc::new(WriterSchema::resolve(schema).expect("it resolves")))
+            Ok(Some(Arc::new(WriterSchema::resolve(schema).expect("it resolves"))))
         }
     }
 
-    fn read(value: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    fn read_one(value: &[u8]) -> Result<Vec<u8>, Unreadable> {
         let (partition, offset) = (PartitionId(3), Offset(42));
-        record(&Message { partition, offset, append_time: NOW, value }, &Two, 7 * DAY_MS)
+        let message = Message { partition, offset, append_time: NOW, value };
+        record(&message, &Two, 7 * DAY_MS).expect("the registry is there")
     }
 
     fn event(value: &[u8]) -> Event<'static> {
-        let record = read(value).expect("an event");
+        let record = read_one(value).expect("an event");
         let event = Record::read(&record).expect("a record").to_event();
         Event {
             id: event.id.into_owned().into(),
@@ -145,7 +165,14 @@ mod tests {
         let mut records = RecordBuf::new();
         records.push(&event(br#"{"id":"a","item":"w"}"#));
         let ours = split(records.payload()).next().expect("one").expect("whole");
-        assert_eq!(read(&[b"\0\0\0\0\x01", ours].concat()).as_deref(), Ok(ours));
+        assert_eq!(read_one(&[b"\0\0\0\0\x01", ours].concat()).as_deref(), Ok(ours));
+    }
+
+    #[test]
+    fn without_the_registry_nothing_is_said_of_its_schemas() {
+        let (partition, offset, value) = (PartitionId(0), Offset(0), &b"\0\0\0\0\x07\x02v"[..]);
+        let message = Message { partition, offset, append_time: NOW, value };
+        assert_eq!(record(&message, &Two, DAY_MS), Err(RegistryAway));
     }
 
     #[test]
@@ -166,7 +193,7 @@ mod tests {
             (b"\0\0\0\0\x02\x04DE", Unreadable::Avro),
             (b"\0\0\0\0\x02\x04DE\x02vv", Unreadable::Avro),
         ] {
-            assert_eq!(read(value), Err(why), "{}", String::from_utf8_lossy(value));
+            assert_eq!(read_one(value), Err(why), "{}", String::from_utf8_lossy(value));
         }
     }
 }
