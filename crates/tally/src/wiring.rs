@@ -348,6 +348,12 @@ fn open_archive(
         ),
         Err(error) => return Err(error.into()),
     }
+    match cold.until() {
+        // Of a later format: whatever is asked of it would fail.
+        Err(error) if error.kind == ErrorKind::Invalid => return Err(error.into()),
+        // One that is away is asked again when it is needed.
+        _ => {}
+    }
     let archiver_settings = ArchiverSettings {
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,

@@ -124,9 +124,9 @@ fn help(words: &[&str]) -> Option<String> {
 /// Words that a page types after `tally`, up to the end of the command.
 fn typed(text: &str) -> BTreeSet<Vec<String>> {
     let ends = |c: char| "|;&>#`\n)".contains(c);
-    let starts = text
-        .match_indices("tally ")
-        .filter(|(at, _)| text[..*at].ends_with(['`', '\n', ' ', '/']) || *at == 0);
+    let starts = text.match_indices("tally ").filter(|(at, _)| {
+        text[..*at].ends_with(['`', '\n', '$']) || text[..*at].ends_with("$ ") || *at == 0
+    });
     let commands = starts.map(|(at, found)| {
         let rest = &text[at + found.len()..];
         let command = rest.split(ends).next().unwrap_or_default();

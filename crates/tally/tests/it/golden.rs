@@ -7,11 +7,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Tally;
+use super::{PATIENCE, Tally};
 
 /// With them the first of November is cold, as its hours are no longer kept.
 const FLAGS: [&str; 12] = [
@@ -47,6 +48,23 @@ fn golden(file: &str) -> PathBuf {
 fn run(args: &[&str]) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_tally")).args(args).output();
     command.expect("the binary starts")
+}
+
+/// As [`run`], of what may serve for ever where it should end.
+fn run_to_its_end(args: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let begun = Instant::now();
+    while child.try_wait().expect("it runs").is_none() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Where it ended this does nothing.
+    let _ = child.kill();
+    child.wait_with_output().expect("it ended")
 }
 
 fn tar(args: &[&str], dir: &Path) {
@@ -168,18 +186,20 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// Raises the version at a place of a file's header, whose checksum stands at its end.
-fn raise_version(path: &Path, at: usize, header: usize) {
-    let mut bytes = fs::read(path).expect("the file");
+fn raise_version(path: PathBuf, at: usize, header: usize) -> PathBuf {
+    let mut bytes = fs::read(&path).expect("the file");
     bytes[at] = 2;
     let crc = crc32c(&bytes[..header - 4]);
     bytes[header - 4..header].copy_from_slice(&crc.to_le_bytes());
-    fs::write(path, bytes).expect("written");
+    fs::write(&path, bytes).expect("written");
+    path
 }
 
-fn raise_text(path: &Path, from: &str, to: &str) {
-    let text = fs::read_to_string(path).expect("the file");
+fn raise_text(path: PathBuf, from: &str, to: &str) -> PathBuf {
+    let text = fs::read_to_string(&path).expect("the file");
     assert!(text.contains(from), "{text}");
-    fs::write(path, text.replacen(from, to, 1)).expect("written");
+    fs::write(&path, text.replacen(from, to, 1)).expect("written");
+    path
 }
 
 fn newest_segment(data: &Path) -> PathBuf {
@@ -191,31 +211,35 @@ fn newest_segment(data: &Path) -> PathBuf {
 
 #[test]
 fn files_of_a_later_format_stop_the_start_and_are_left_as_they_are() {
-    type Change = fn(&Path);
-    let changes: [(&str, Change); 4] = [
-        ("log.meta", |data| raise_version(&data.join("log/log.meta"), 8, 16)),
-        ("segment", |data| raise_version(&newest_segment(data), 8, 48)),
-        ("keys.json", |data| {
+    // Changes a file, and says which.
+    type Change = fn(&Path) -> PathBuf;
+    let changes: [Change; 4] = [
+        |data| raise_version(data.join("log/log.meta"), 8, 16),
+        |data| raise_version(newest_segment(data), 8, 48),
+        |data| {
             fs::write(data.join("keys.json"), r#"{"version":2,"keys":[]}"#).expect("written");
-        }),
-        ("counters/manifest", |data| {
+            data.join("keys.json")
+        },
+        |data| {
             let manifest = data.join("archive/counters/manifest");
-            raise_text(&manifest, "tally counters 1\n", "tally counters 2\n");
-        }),
+            raise_text(manifest, "tally counters 1\n", "tally counters 2\n")
+        },
     ];
-    for (what, change) in changes {
+    for change in changes {
         let scratch = unpacked();
         let data = scratch.path().join("data");
-        change(&data);
-        let before = fs::read(newest_segment(&data)).expect("a segment");
+        let changed = change(&data);
+        let before = fs::read(&changed).expect("the file");
         let path = data.to_str().expect("a path");
         let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", path];
-        let started = run(&[&args[..], &FLAGS].concat());
+        let started = run_to_its_end(&[&args[..], &FLAGS].concat());
         let said = String::from_utf8_lossy(&started.stderr);
-        assert_eq!(started.status.code(), Some(1), "{what}: {said}");
+        let changed = changed.display();
+        assert_eq!(started.status.code(), Some(1), "{changed}: {said}");
         let is_clear = said.contains("format 2") || said.contains("version 2");
-        assert!(is_clear && said.contains("this program knows"), "{what}: {said}");
-        assert_eq!(fs::read(newest_segment(&data)).expect("a segment"), before, "{what}");
+        assert!(is_clear && said.contains("this program knows"), "{changed}: {said}");
+        let after = fs::read(changed.to_string()).expect("the file");
+        assert!(after == before, "{changed} was changed");
     }
 }
 
