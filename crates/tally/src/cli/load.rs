@@ -176,8 +176,7 @@ impl LoadArgs {
             started_ms: wall_clock_ms(),
         };
         Ok(LoadOptions {
-            url: self.server.client()?.base_url().to_owned(),
-            key: self.server.key()?,
+            client: self.server.client()?,
             path: self.path.clone(),
             generator,
             batch: self.batch,

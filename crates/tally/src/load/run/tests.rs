@@ -85,8 +85,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
         started_ms: 1_795_255_200_000,
     };
     let options = LoadOptions {
-        url,
-        key: None,
+        client: Client::new(&url).expect("a URL"),
         path: path.into(),
         generator,
         batch: 100,
