@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-cassandra test-kafka test-alerts screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-real test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-alerts screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -12,8 +12,8 @@ dashboard: ## the pages at /, built for the program to embed
 
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-alerts
-	@$(MAKE) -s test-kafka test-cassandra test-sql
+	@$(MAKE) -s test-dashboard test-openapi test-alerts test-proxy test-spark
+	@$(MAKE) -s test-s3 test-kafka test-cassandra test-sql
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -26,6 +26,9 @@ test-spark: ## Spark, which this installs, counts raw events as Tally does
 
 test-dashboard: ## every page in Chromium, which this installs
 	@scripts/test-dashboard
+
+test-openapi: ## the API's description against the server, by schemathesis, which this installs
+	@scripts/test-openapi
 
 screenshots: ## the pictures in docs/images, made anew
 	@scripts/test-dashboard screenshots

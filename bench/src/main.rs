@@ -6,6 +6,7 @@
 mod archive_lag;
 mod asker;
 mod beside;
+mod crowd;
 mod empty;
 mod load;
 mod peers;

@@ -109,6 +109,11 @@ impl Server {
         })
     }
 
+    /// Files and sockets that the process has open.
+    pub(crate) fn open_files(&self) -> Result<u64> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64)
+    }
+
     /// Waits until everything that was accepted is counted.
     pub(crate) fn wait_until_counted(&self) -> Result<()> {
         for _ in 0..24_000 {

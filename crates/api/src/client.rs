@@ -10,6 +10,7 @@ mod audits;
 mod backups;
 pub mod breaker;
 mod bulk;
+mod connect;
 mod counters;
 mod dead_letters;
 pub mod endpoints;

@@ -1,6 +1,8 @@
 //! Keys on the wire.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Number;
 
 /// The body of `POST /v1/admin/keys`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -18,11 +20,23 @@ pub struct KeyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// Events a second, instead of the server's setting.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub rate_limit_events: Option<u64>,
     /// Requests a second, instead of the server's setting.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub rate_limit_requests: Option<u64>,
+}
+
+/// A whole number; to JSON `7.0` is as whole as `7`.
+fn whole<'de, D: Deserializer<'de>>(json: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(json)? else { return Ok(None) };
+    // Up to here a float has every whole number.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let rounded = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT_MAX).contains(n));
+    match number.as_u64().or_else(|| rounded.map(|n| n as u64)) {
+        Some(whole) => Ok(Some(whole)),
+        None => Err(D::Error::custom(format!("{number} is not a whole number"))),
+    }
 }
 
 /// `GET /v1/admin/keys`: all keys, oldest first.

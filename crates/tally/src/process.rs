@@ -1,6 +1,35 @@
-//! What this process uses of the machine, as Linux tells it in `/proc`.
+//! What this process uses of the machine, as Linux tells it in `/proc`, and how many files it may open.
 
 use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files of the log, the store and the archive that are open beside connections, generously.
+const OWN_FILES: u64 = 1_024;
+
+/// Raises the number of files that this process may have open to what the system allows it: what it
+/// starts with is often a tenth of the connections that it serves. How many that are, where they are
+/// bounded.
+pub(crate) fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    match setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum }) {
+        Ok(()) => current,
+        Err(_) => limit.current,
+    }
+}
+
+/// As [`raise_file_limit`], for a server of so many connections; says so where it is too few for them.
+pub(crate) fn allow_connections(connections: usize) {
+    let needed = (connections as u64).saturating_add(OWN_FILES);
+    if let Some(allowed) = raise_file_limit().filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            "connections_max needs more open files than are allowed; raise LimitNOFILE or `ulimit -n`, or lower it"
+        );
+    }
+}
 
 /// Numbers of a moment. What cannot be read is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,6 +124,13 @@ mod tests {
             "some avg10=0.90 avg60=3.37 avg300=4.21 total=957580898\nfull avg10=0 total=2";
         assert_eq!(total_micros(pressure), Some(957_580_898));
         assert_eq!(total_micros(""), None);
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_allows() {
+        let allowed = raise_file_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!((limit.current, limit.current), (limit.maximum, allowed));
     }
 
     #[test]

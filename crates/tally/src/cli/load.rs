@@ -34,6 +34,7 @@ const DEFAULT_EVENTS: u64 = 1_000_000;
     tally load --format avro --connections 8 --duration 30s --json\n  \
     tally load --format json --batch 1 --connections 256 --duration 10s\n  \
     tally load --profile stress --report stress.html\n  \
+    tally load --url https://tally.example --ca-file ca.pem --events 100000 --verify\n  \
     tally load --profile soak --rate 20000 --duration 8h --report soak.html\n  \
     tally load --rate 200000 --query-rate 100 --probe-visibility --duration 60s")]
 pub(crate) struct LoadArgs {
@@ -176,8 +177,7 @@ impl LoadArgs {
             started_ms: wall_clock_ms(),
         };
         Ok(LoadOptions {
-            url: self.server.client()?.base_url().to_owned(),
-            key: self.server.key()?,
+            client: self.server.client()?,
             path: self.path.clone(),
             generator,
             batch: self.batch,

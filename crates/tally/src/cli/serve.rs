@@ -140,6 +140,7 @@ pub(super) async fn answer(
     audit_url: Option<&str>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    crate::process::allow_connections(settings.connections.total);
     let router = http::router(tally.parts.clone(), tls.clone())?;
     let audit = tally.parts.audit.clone();
     let keys = tally.parts.door.keys().clone();

@@ -105,7 +105,7 @@ impl Encoding {
             };
         };
         let is = |name: &[u8]| value.as_bytes().trim_ascii().eq_ignore_ascii_case(name);
-        if is(b"identity") || is(b"") {
+        if is(b"identity") {
             Ok(Self::Identity)
         } else if is(b"gzip") || is(b"x-gzip") {
             Ok(Self::Gzip)

@@ -32,6 +32,8 @@ const PIECES_AHEAD: usize = 8;
 /// in bytes a second, while the object store keeps up.
 const GRACE: Duration = Duration::from_secs(30);
 const RATE_MIN: u64 = 16 << 10;
+/// Ten thousand years: no time is left where it was moved further.
+const SHIFT_DAYS_MAX: i64 = 3_650_000;
 
 struct Bulk {
     lane: Arc<BulkLane>,
@@ -160,9 +162,11 @@ fn how(headers: &HeaderMap, query: Option<&str>) -> Result<How, Failure> {
     };
     let shift_days = match params.one("shift_days")?.map(str::parse) {
         None => 0,
-        Some(Ok(days)) => days,
-        Some(Err(_)) => {
-            return Err(Failure::parameter("the parameter `shift_days` must be a whole number"));
+        Some(Ok(days)) if (-SHIFT_DAYS_MAX..=SHIFT_DAYS_MAX).contains(&days) => days,
+        Some(_) => {
+            return Err(Failure::parameter(format!(
+                "the parameter `shift_days` must be a whole number of at most {SHIFT_DAYS_MAX}"
+            )));
         }
     };
     let how = How { format: format(headers)?, map: list("map"), set: list("set"), shift_days };

@@ -79,10 +79,12 @@ fn page_start(only: Option<PartitionId>, from: Option<&str>) -> Result<Place, Fa
         None => only.map(|only| only.0).zip(text.parse().ok()),
     };
     match place {
-        Some((partition, offset)) if only.is_none_or(|only| only.0 == partition) => {
-            Ok((PartitionId(partition), Offset(offset)))
+        Some((partition, _)) if only.is_some_and(|only| only.0 != partition) => {
+            let detail = format!("the parameter `from` is `{text}`, of another partition");
+            Err(Failure::new(ProblemCode::InvalidRange, detail))
         }
-        _ => Err(Failure::parameter(format!(
+        Some((partition, offset)) => Ok((PartitionId(partition), Offset(offset))),
+        None => Err(Failure::parameter(format!(
             "the parameter `from` is `{text}`; it must be PARTITION/OFFSET, as `next` of the page \
              before, or with `partition` an offset of that partition"
         ))),

@@ -116,7 +116,7 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
         metrics: metrics.clone(),
         durability: parts.durability,
     });
-    let keys_budget = budget.clone();
+    let (keys_budget, recounts_budget) = (budget.clone(), budget.clone());
     let level_budget = budget.clone();
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
@@ -147,7 +147,8 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
     let routes = counters::routes(routes, &parts.query);
     let routes = dead_letters::routes(routes, &letters);
     let (recounts, query) = (parts.recounts.clone(), parts.query.clone());
-    let routes = recounts::routes(routes, &Arc::new(recounts::RecountPaths { recounts, query }));
+    let recounting = recounts::RecountPaths { recounts, query, budget: recounts_budget };
+    let routes = recounts::routes(routes, &Arc::new(recounting));
     let routes = audits::routes(routes, &parts.audit);
     let routes = backups::routes(routes, &Arc::new(taking));
     let keys = keys::KeyPaths { keys: parts.door.keys().clone(), budget: keys_budget };

@@ -1,6 +1,8 @@
 //! Query parameters, by the rules of HTML forms: `+` is a space, `%XX` a byte. An unknown one is
 //! refused, so that a slip of the pen does not quietly ask another question.
 
+use api::ProblemCode;
+use model::bucket::TimeError;
 use model::limits::TYPE_DEFAULT;
 use model::{TimestampMs, Value};
 
@@ -73,10 +75,7 @@ impl Params {
     /// A time: RFC 3339 or epoch milliseconds.
     pub(crate) fn time(&self, name: &str) -> Result<Option<TimestampMs>, Failure> {
         let Some(text) = self.one(name)? else { return Ok(None) };
-        let time = TimestampMs::parse(text).map_err(|error| {
-            Failure::parameter(format!("the parameter `{name}` is `{text}`: {error}"))
-        })?;
-        Ok(Some(time))
+        time(&format!("the parameter `{name}`"), text).map(Some)
     }
 
     /// A whole number within bounds.
@@ -101,10 +100,24 @@ impl Params {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let refused = |error: model::value::ValueError| {
             let detail = format!("the parameter `{name}` is `{text}`: {error}");
-            Failure::new(api::ProblemCode::InvalidValue, detail)
+            Failure::new(ProblemCode::InvalidValue, detail)
         };
         Value::parse(text).map(Some).map_err(refused)
     }
+}
+
+/// The bound of a range.
+///
+/// # Errors
+/// 400 for what is no time, 422 for one outside 1970 to 9999.
+pub(super) fn time(what: &str, text: &str) -> Result<TimestampMs, Failure> {
+    TimestampMs::parse(text).map_err(|error| {
+        let code = match error {
+            TimeError::NotATime => ProblemCode::InvalidParameter,
+            TimeError::OutOfBounds => ProblemCode::InvalidRange,
+        };
+        Failure::new(code, format!("{what} is `{text}`: {error}"))
+    })
 }
 
 /// Undoes the encoding of HTML forms.
@@ -152,7 +165,13 @@ mod tests {
     fn names_what_is_wrong() {
         let params = Params::of(Some("limit=0&start=now"), &["limit", "start"]).unwrap();
         for failure in [params.number("limit", 1..=10).err(), params.time("start").err()] {
-            assert_eq!(failure.unwrap().code(), api::ProblemCode::InvalidParameter);
+            assert_eq!(failure.unwrap().code(), ProblemCode::InvalidParameter);
+        }
+        for text in ["-1", "1969-12-31T23:59:59Z", "99999999999999999999"] {
+            let query = format!("start={text}");
+            let params = Params::of(Some(&query), &["start"]).unwrap();
+            let code = params.time("start").unwrap_err().code();
+            assert_eq!(code, ProblemCode::InvalidRange, "{text}");
         }
     }
 }

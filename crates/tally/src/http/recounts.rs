@@ -7,9 +7,8 @@ use api::{
     DifferenceAnswer, NumbersAnswer, ProblemCode, RecountAnswer, RecountRequest, RecountState,
     RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
 };
-use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -18,7 +17,10 @@ use model::event::{check_item, check_type};
 use model::{Cell, HourCell, Summary, TimeRange, TimestampMs};
 
 use super::Routes;
+use super::body::{self, BodyBudget, Encoding};
+use super::events::read::Fault;
 use super::items::decimal;
+use super::params::{self, Params};
 use super::problem::{Failure, json};
 use crate::recount::{AskedBy, Found, Job, Progress, Recounts, RepairError, Repaired};
 
@@ -29,6 +31,7 @@ const FOUND_MAX: usize = 1_000;
 pub(super) struct RecountPaths {
     pub(super) recounts: Arc<Recounts>,
     pub(super) query: Arc<Query>,
+    pub(super) budget: BodyBudget,
 }
 
 /// Adds the paths of this resource.
@@ -46,8 +49,12 @@ pub(super) fn routes(routes: Routes, paths: &Arc<RecountPaths>) -> Routes {
 type Paths = State<Arc<RecountPaths>>;
 type Number = Result<Path<u64>, PathRejection>;
 
-async fn start(State(paths): Paths, body: Bytes) -> Result<Response, Failure> {
-    let request: RecountRequest = serde_json::from_slice(&body).map_err(|error| {
+async fn start(State(paths): Paths, request: Request) -> Result<Response, Failure> {
+    Params::of(request.uri().query(), &[])?;
+    let encoding = Encoding::of(request.headers())?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&paths.budget, &head.headers, body).await?.decode(encoding)?;
+    let request: RecountRequest = serde_json::from_slice(&body.bytes).map_err(|error| {
         let detail = format!("the body must be {{\"start\":…,\"end\":…}}: {error}");
         Failure::new(ProblemCode::InvalidJson, detail)
     })?;
@@ -56,11 +63,8 @@ async fn start(State(paths): Paths, body: Bytes) -> Result<Response, Failure> {
         let detail = format!("the range [{start}, {end}) is empty: `start` must be before `end`");
         return Err(Failure::new(ProblemCode::InvalidRange, detail));
     }
-    let wrong = |name: &str, error: model::Violation| {
-        Failure::parameter(format!("`{name}` cannot have been sent: {error}"))
-    };
-    request.item.as_deref().map_or(Ok(()), check_item).map_err(|error| wrong("item", error))?;
-    request.event_type.as_deref().map_or(Ok(()), check_type).map_err(|e| wrong("type", e))?;
+    request.item.as_deref().map_or(Ok(()), check_item).map_err(Fault::from)?;
+    request.event_type.as_deref().map_or(Ok(()), check_type).map_err(Fault::from)?;
     let range = TimeRange::covering(start, end);
     let began = paths.query.now();
     let job = paths
@@ -71,14 +75,15 @@ async fn start(State(paths): Paths, body: Bytes) -> Result<Response, Failure> {
 }
 
 fn time(name: &str, value: &serde_json::Value) -> Result<TimestampMs, Failure> {
-    let text = match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) => number.to_string(),
-        _ => String::new(),
-    };
-    TimestampMs::parse(&text).map_err(|error| {
-        Failure::parameter(format!("`{name}` must be RFC 3339 or milliseconds: {error}"))
-    })
+    let what = format!("`{name}`");
+    match value {
+        serde_json::Value::String(text) => params::time(&what, text),
+        serde_json::Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(whole) if whole.fract() == 0.0 => params::time(&what, &format!("{whole:.0}")),
+            _ => params::time(&what, &number.to_string()),
+        },
+        _ => Err(Failure::parameter(format!("{what} must be RFC 3339 or epoch milliseconds"))),
+    }
 }
 
 async fn list(State(paths): Paths) -> Response {

@@ -449,7 +449,23 @@ fn wrong_paths_methods_and_panics_are_problems() {
     for path in ["/schemas/ids/1", "/subjects/tally-events-value/versions/latest", "/"] {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
-    assert_eq!(server.get("/schemas/ids/2").status, 404);
+    assert_eq!(server.get("/subjects/tally-events-value/versions").body, "[1]");
+    for missing in [
+        "/schemas/ids/2",
+        "/schemas/ids/%ff",
+        "/subjects/x/versions",
+        "/subjects/x/versions/1",
+        "/subjects/tally-events-value/versions/2",
+    ] {
+        let answer = server.get(missing);
+        assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{missing}");
+        let head = format!(
+            "GET {missing} HTTP/1.1\r\nhost: t\r\naccept: application/vnd.schemaregistry.v1+json\r\n\r\n"
+        );
+        let answer = server.raw(head.as_bytes());
+        assert!(answer.head.contains("content-type: application/vnd.schemaregistry.v1+json"));
+        assert!(answer.body.starts_with(r#"{"error_code":404"#), "{}", answer.body);
+    }
     server.json("{}");
     let metrics = server.get("/metrics").body;
     for line in [

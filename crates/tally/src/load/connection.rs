@@ -4,42 +4,32 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use api::client::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
+use api::client::{Client, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 /// Where requests go.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// For the socket.
-    address: String,
+    /// Opens connections, and knows the key.
+    client: Client,
     /// For the header.
     host: HeaderValue,
-    /// For the header; marked as a secret.
-    authorization: Option<HeaderValue>,
     /// Before every path; empty for most.
     prefix: String,
 }
 
 impl Peer {
-    pub(super) fn new(base_url: &str, authorization: Option<HeaderValue>) -> anyhow::Result<Self> {
+    pub(super) fn new(client: &Client) -> anyhow::Result<Self> {
+        let base_url = client.base_url();
         let uri: Uri = base_url.parse().with_context(|| format!("`{base_url}` is no URL"))?;
-        if uri.scheme_str() == Some("https") {
-            anyhow::bail!("the load generator speaks plain HTTP: name a URL with http");
-        }
         let authority = uri.authority().context("the URL has no host")?;
-        let address = match authority.port_u16() {
-            Some(_) => authority.as_str().to_owned(),
-            None => format!("{}:80", authority.as_str()),
-        };
         let host = HeaderValue::from_str(authority.as_str()).context("the host is no header")?;
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { address, host, authorization, prefix })
+        Ok(Self { client: client.clone(), host, prefix })
     }
 }
 
@@ -87,7 +77,7 @@ impl Connection {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         request.headers_mut().insert(HOST, self.peer.host.clone());
-        if let Some(authorization) = &self.peer.authorization {
+        if let Some(authorization) = self.peer.client.authorization() {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         if let Some(content_type) = content_type {
@@ -116,12 +106,8 @@ impl Connection {
             None => false,
         };
         if !is_usable {
-            let opening = TcpStream::connect(&self.peer.address);
-            let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
-            let stream = opened.map_err(|_| "connect")?.map_err(|_| "connect")?;
-            stream.set_nodelay(true).map_err(|_| "connect")?;
-            let (sender, driver) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|_| "connect")?;
+            let stream = self.peer.client.connect().await.map_err(|_| "connect")?;
+            let (sender, driver) = http1::handshake(stream).await.map_err(|_| "connect")?;
             tokio::spawn(driver);
             self.open = Some(sender);
         }

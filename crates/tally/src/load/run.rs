@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use api::client::retry::{Backoff, Jitter};
 use api::client::{Client, is_retryable_status};
 use api::{AcceptedAnswer, Problem, RejectedEvent};
@@ -19,7 +20,6 @@ use super::report::{Latencies, LoadReport};
 use super::timeline::{Step, Timeline, due_times};
 use super::verify::Expected;
 use super::zipf::Zipf;
-use crate::keys::Secret;
 use crate::threads::Duty;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -28,9 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadOptions {
-    pub(crate) url: String,
-    /// Opens the server.
-    pub(crate) key: Option<Secret>,
+    /// The server, and what opens it.
+    pub(crate) client: Client,
     pub(crate) path: String,
     pub(crate) generator: GeneratorOptions,
     pub(crate) batch: u32,
@@ -97,29 +96,22 @@ struct Body {
     tracked: Vec<Tracked>,
 }
 
-/// The server, for questions and for the load.
-pub(super) fn reach(options: &LoadOptions) -> anyhow::Result<(Client, Peer)> {
-    let mut client = Client::new(&options.url)?;
-    if let Some(key) = &options.key {
-        client = client.with_key(key.expose())?;
-    }
-    let peer = Peer::new(client.base_url(), client.authorization().cloned())?;
-    Ok((client, peer))
-}
-
 /// Runs to the end. `progress` hears the number of events answered so far.
 pub(crate) fn run(
     options: LoadOptions,
     progress: impl Fn(u64) + Send + Sync + 'static,
 ) -> anyhow::Result<LoadReport> {
-    let (client, peer) = reach(&options)?;
+    crate::process::raise_file_limit();
+    let client = options.client.clone();
+    let peer = Peer::new(&client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if runtime.block_on(Connection::new(&peer).get("/healthz")).is_err() {
-        anyhow::bail!(
+    // Also says why, such as a certificate that nobody vouches for.
+    runtime.block_on(client.connect()).with_context(|| {
+        format!(
             "no server answers at {}: start one with `tally serve`, or name another with --url",
-            options.url
-        );
-    }
+            client.base_url()
+        )
+    })?;
     let expected = if options.verify {
         Some(runtime.block_on(Expected::baseline(&client, options.generator.items))?)
     } else {

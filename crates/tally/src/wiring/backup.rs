@@ -77,7 +77,6 @@ pub(super) enum Elsewhere {
     Log,
 }
 
-#[cfg(feature = "kafka")]
 impl BackupSource for Elsewhere {
     fn prepare(&self, _: &Path) -> Result<(), PortError> {
         let context = match self {

@@ -248,7 +248,7 @@ fn nonsense_is_refused() {
     assert_eq!(start(r#"{"start":0}"#), code(400, "invalid_json"));
     assert_eq!(start(r#"{"start":0,"end":1,"itm":"a"}"#), code(400, "invalid_json"));
     assert_eq!(start(r#"{"start":[],"end":1}"#), code(400, "invalid_parameter"));
-    assert_eq!(start(r#"{"start":0,"end":1,"type":"A"}"#), code(400, "invalid_parameter"));
+    assert_eq!(start(r#"{"start":0,"end":1,"type":"A"}"#), code(422, "invalid_type"));
     assert_eq!(start(r#"{"start":5,"end":5}"#), code(422, "invalid_range"));
     for (path, method) in [
         ("/v1/admin/recounts/7", "GET"),

@@ -65,6 +65,13 @@ fn the_audit_and_a_stop_work_with_tls() {
     assert!(out(&trusted).starts_with('0'));
     let unknown = run(dir.path(), &["count", "a", "--url", &url], None);
     assert_eq!(unknown.status.code().map(|code| code > 0), Some(true), "nobody vouches for it");
+    let load = ["load", "--events", "300", "--batch", "10", "--verify", "--json", "--url", &url];
+    let loaded = run(dir.path(), &[&load[..], &["--ca-file", cert]].concat(), None);
+    assert!(out(&loaded).contains(r#""accepted":300"#), "{}", out(&loaded));
+    let unknown = run(dir.path(), &load, None);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(1), "{said}");
+    assert!(said.contains("certificate"), "it says what is wrong: {said}");
     assert_eq!(child.stop(), Some(0));
     let missing = run(dir.path(), &["serve", "--tls-cert", cert], None);
     assert_eq!(missing.status.code(), Some(2));

@@ -11,6 +11,7 @@ mod full;
 mod kill;
 mod outage;
 mod readme;
+mod schemas;
 mod server;
 mod small_disk;
 mod tracker;

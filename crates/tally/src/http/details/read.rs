@@ -99,15 +99,18 @@ fn object(text: &str) -> Result<(Option<String>, ItemDetails), Fault> {
 }
 
 /// RFC 3339 text or epoch milliseconds.
-fn time(json: &str) -> Result<Option<TimestampMs>, Fault> {
-    let time = match json.as_bytes().first() {
+fn time(raw: &str) -> Result<Option<TimestampMs>, Fault> {
+    let time = match raw.as_bytes().first() {
         Some(b'n') => return Ok(None),
         Some(b'"') => {
-            let text: String = serde_json::from_str(json)
+            let text: String = serde_json::from_str(raw)
                 .map_err(|error| Fault::new(ProblemCode::InvalidDetails, error.to_string()))?;
             TimestampMs::parse_rfc3339(&text)
         }
-        _ => TimestampMs::parse(json),
+        _ => TimestampMs::parse(raw).or_else(|error| match raw.parse() {
+            Ok(number) => json::whole_millis(number),
+            Err(_) => Err(error),
+        }),
     };
     time.map(Some).map_err(|error| {
         Fault::new(ProblemCode::InvalidDetails, format!("the field `created`: {error}"))
@@ -133,6 +136,8 @@ mod tests {
         assert_eq!(one(nulls, "v").unwrap(), ItemDetails::default());
         let millis = one(br#"{"created":7}"#, "v").unwrap();
         assert_eq!(millis.created, Some(TimestampMs(7)));
+        let whole = one(br#"{"created":7.0}"#, "v").unwrap();
+        assert_eq!(whole.created, Some(TimestampMs(7)));
         let cases = [
             ("", ProblemCode::InvalidJson),
             ("{", ProblemCode::InvalidJson),
@@ -147,6 +152,7 @@ mod tests {
             (r#"{"created":"now"}"#, ProblemCode::InvalidDetails),
             (r#"{"created":"7"}"#, ProblemCode::InvalidDetails),
             (r#"{"created":-1}"#, ProblemCode::InvalidDetails),
+            (r#"{"created":7.5}"#, ProblemCode::InvalidDetails),
             (r#"{"created":[]}"#, ProblemCode::InvalidDetails),
             (r#"{"attributes":{"a":1}}"#, ProblemCode::InvalidDetails),
             (r#"{"attributes":[]}"#, ProblemCode::InvalidDetails),

@@ -86,11 +86,14 @@ pub(in crate::http) fn group(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The parameter of an address that a public key may stand in.
+pub(in crate::http) const KEY_PARAMETER: &str = "key";
+
 /// Takes the parameter `key` out of the address, so that no path sees it. A key has no characters that
 /// are percent-encoded. None where there is no such parameter, or more than one.
 pub(super) fn take_key(request: &mut Request) -> Option<String> {
     let query = request.uri().query()?;
-    let is_key = |pair: &&str| pair.split('=').next() == Some("key");
+    let is_key = |pair: &&str| pair.split('=').next() == Some(KEY_PARAMETER);
     let mut found = query.split('&').filter(is_key);
     let (Some(pair), None) = (found.next(), found.next()) else { return None };
     let (_, key) = pair.split_once('=')?;

@@ -18,8 +18,8 @@ use engine::ports::Clock;
 use super::problem::Failure;
 use crate::keys::{Caller, KeyId, Keyring};
 
-pub(super) use address::group;
 pub(crate) use address::{AddressRange, Peer};
+pub(super) use address::{KEY_PARAMETER, group};
 pub(crate) use cors::Origin;
 pub(super) use cors::allow_reading;
 pub(super) use needs::Need;

@@ -27,9 +27,9 @@ impl Need {
             "/" | "/healthz" | "/readyz" | "/openapi.json" | "/beacon.js" => Self::Nothing,
             // The pages hold no numbers: they ask for them, with a key.
             "/items/{item}" | "/channels/{channel}" | "/health" | "/assets/{file}" => Self::Nothing,
-            "/subjects" | "/schemas/ids/{id}" | "/subjects/{subject}/versions/{version}" => {
-                Self::Nothing
-            }
+            // The schema is in every copy of the program.
+            "/subjects" | "/subjects/{subject}/versions" | "/schemas/ids/{id}" => Self::Nothing,
+            "/subjects/{subject}/versions/{version}" => Self::Nothing,
             "/v1/events" | "/v1/items/{item}/events" if *method == Method::POST => Self::SendEvents,
             "/metrics" => Self::AnyOf(Scopes::READ),
             // Whoever sends a file asks whether it has been counted.

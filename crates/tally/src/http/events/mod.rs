@@ -21,7 +21,7 @@ use engine::ports::PortError;
 
 use super::Routes;
 use super::body::{self, BodyBudget, Encoding, ReadBody};
-use super::door::Admitted;
+use super::door::{Admitted, KEY_PARAMETER};
 use super::metrics::Metrics;
 use super::params::Params;
 use super::problem::{Failure, json};
@@ -131,7 +131,8 @@ async fn post_events(
     State(ingest): State<Arc<Ingest>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    Params::of(request.uri().query(), &[])?;
+    // A page names its key also where none is asked for.
+    Params::of(request.uri().query(), &[KEY_PARAMETER])?;
     let admitted = request.extensions().get::<Admitted>().cloned();
     let is_public = admitted.as_ref().is_some_and(|admitted| admitted.is_public);
     let attributes = binary::attributes(request.headers())?;

@@ -13,7 +13,7 @@ use axum::response::Response;
 
 use super::read::{Draft, Intake};
 use super::{Ingest, charge, ids, stamp};
-use crate::http::door::Admitted;
+use crate::http::door::{Admitted, KEY_PARAMETER};
 use crate::http::items::item_of;
 use crate::http::params::Params;
 use crate::http::problem::Failure;
@@ -34,7 +34,8 @@ pub(super) async fn post_event(
         return Err(Failure::parameter(detail).closing());
     }
     let is_known = |name: &str| {
-        matches!(name, "type" | "value" | "id" | "time") || name.starts_with(ATTRIBUTE_PREFIX)
+        matches!(name, "type" | "value" | "id" | "time" | KEY_PARAMETER)
+            || name.starts_with(ATTRIBUTE_PREFIX)
     };
     let known = "type, value, id, time and attr.NAME";
     let params = Params::read(request.uri().query(), is_known, known)?;

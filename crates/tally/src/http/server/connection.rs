@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -44,8 +44,6 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
 /// What a connection of HTTP/2 begins with where nothing was agreed before. No method is called so.
 const PREFACE: &[u8] = b"PRI ";
-/// How long until a client that has sent less than that is looked at again.
-const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -63,12 +61,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves it to its end.
     pub(super) async fn serve(self) -> Ended {
-        let Self { stream, router, peer, tls, mut told } = self;
+        let Self { mut stream, router, peer, tls, mut told } = self;
         let agreed = async {
             match tls {
-                None => Ok((speaks_http2(&stream).await?, Transport::Plain(Guarded::new(stream)))),
+                None => {
+                    let words = first_words(&mut stream).await?;
+                    let is_http2 = words == PREFACE;
+                    Ok((is_http2, Transport::Plain(Guarded::new(stream, words))))
+                }
                 Some(tls) => {
-                    let (is_http2, stream) = tls.accept(Guarded::new(stream)).await?;
+                    let (is_http2, stream) = tls.accept(Guarded::new(stream, Vec::new())).await?;
                     Ok::<_, io::Error>((is_http2, Transport::Tls(Box::new(stream))))
                 }
             }
@@ -91,17 +93,17 @@ enum Transport {
     Tls(Box<TlsStream>),
 }
 
-/// Looks at the first words without taking them.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut seen = [0; PREFACE.len()];
-    loop {
-        let length = stream.peek(&mut seen).await?;
-        let begins = PREFACE.starts_with(&seen[..length]);
-        if length == 0 || length == PREFACE.len() || !begins {
-            return Ok(length > 0 && begins);
+/// Reads until it is clear whether a connection begins as HTTP/2 does. Looking again and again without
+/// reading would let many who send a letter and wait take the processor.
+async fn first_words(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut words = Vec::with_capacity(PREFACE.len());
+    while words.len() < PREFACE.len() && PREFACE.starts_with(&words) {
+        let missing = (PREFACE.len() - words.len()) as u64;
+        if (&mut *stream).take(missing).read_buf(&mut words).await? == 0 {
+            break;
         }
-        tokio::time::sleep(PREFACE_PAUSE).await;
     }
+    Ok(words)
 }
 
 async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

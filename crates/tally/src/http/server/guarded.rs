@@ -19,6 +19,8 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 /// See the module.
 pub(super) struct Guarded {
     stream: TcpStream,
+    /// Read already, to be given again.
+    begun: Vec<u8>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs while closing.
@@ -26,8 +28,9 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None, lingering: None }
+    /// A stream of which this was read.
+    pub(super) fn new(stream: TcpStream, begun: Vec<u8>) -> Self {
+        Self { stream, begun, stalled: None, lingering: None }
     }
 
     /// Passes a write's result on; an error where it has been waiting for too long.
@@ -52,6 +55,12 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let given = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun[..given]);
+            self.begun.drain(..given);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

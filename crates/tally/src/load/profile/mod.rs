@@ -10,6 +10,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::connection::Peer;
 use super::run::{self, LoadOptions};
 use super::timeline::{Step, Timeline};
 pub(crate) use html::page;
@@ -79,7 +80,7 @@ pub(crate) fn run(
     let duration = options.duration.take().unwrap_or(duration);
     let steps = profile.steps(options.rate.unwrap_or(rate), duration);
     let timeline = Arc::new(Timeline::default());
-    let mut watch = Watch::new(&run::reach(&options)?.1)?;
+    let mut watch = Watch::new(&Peer::new(&options.client)?)?;
     options.rate = None;
     options.steps = steps.clone();
     options.timeline = Some(timeline.clone());

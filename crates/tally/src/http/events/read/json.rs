@@ -245,6 +245,18 @@ pub(crate) fn value(raw: &RawValue) -> Read<Value> {
     }
 }
 
+/// Milliseconds of a number that is written with a point or an exponent: to JSON `7.0` is as whole as `7`.
+///
+/// # Errors
+/// When it is not whole, or outside 1970 to 9999.
+pub(crate) fn whole_millis(number: f64) -> Result<TimestampMs, TimeError> {
+    if number.fract() != 0.0 {
+        return Err(TimeError::NotATime);
+    }
+    // Beyond all times the cast ends at the bounds of its type, which are too.
+    TimestampMs(number as i64).checked()
+}
+
 /// An RFC 3339 text or epoch milliseconds as an instant.
 pub(crate) fn time_fault(error: TimeError) -> Fault {
     Fault::new(ProblemCode::InvalidTime, error.to_string())
@@ -366,7 +378,15 @@ impl<'de> Visitor<'de> for TimeSeed {
         self.visit_i64(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
-    refuse!(unit scalar array object);
+    fn visit_f64<E: Error>(self, millis: f64) -> Result<Self::Value, E> {
+        Ok(Some(whole_millis(millis).map_err(time_fault)))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Some(Err(self.fault())))
+    }
+
+    refuse!(unit array object);
 }
 
 /// An object of strings.
