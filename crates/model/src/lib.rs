@@ -14,6 +14,7 @@ pub mod counter;
 pub mod dedup;
 pub mod details;
 pub mod event;
+pub mod hot;
 pub mod horizon;
 pub mod limits;
 pub mod partition;
@@ -37,7 +38,9 @@ pub use horizon::{Horizons, Retention};
 pub use partition::{Offset, PartitionId};
 pub use record::{Batch, DeadLetter, RecordBuf};
 pub use refused::{Refused, RefusedRanges};
-pub use route::RoutingTable;
+pub use route::{
+    RoutingChange, RoutingError, RoutingTable, RoutingVersion, Rule, Strategy, Subject,
+};
 pub use slot::{Slot, SlotPlace};
 pub use source::{SourceMark, SourceState};
 pub use summary::Summary;
