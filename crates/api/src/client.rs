@@ -20,6 +20,7 @@ mod lines;
 mod path;
 mod recounts;
 pub mod retry;
+mod routing;
 mod spool;
 #[cfg(feature = "client-tls")]
 mod tls;
@@ -52,6 +53,7 @@ pub use items::{
 };
 pub use lines::Lines;
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
+pub use routing::ROUTING_PATH;
 
 /// The content type of one event a line.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -24,6 +24,7 @@ mod items;
 mod keys;
 mod problem;
 mod recounts;
+mod routing;
 mod wire;
 
 #[cfg(feature = "client")]
@@ -46,6 +47,7 @@ pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,
     RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
 };
+pub use routing::{RoutingAnswer, RoutingRequest, RoutingRule, RoutingStrategy, RoutingVersion};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,
     StatsAnswer, StatsPoint, StatsSummary, TopAnswer, TopItem,

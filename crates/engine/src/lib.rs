@@ -9,10 +9,13 @@ pub mod archiver;
 pub mod cold;
 pub mod dead_letters;
 pub mod gateway;
+pub mod growing;
 pub mod ports;
 pub mod processor;
 pub mod query;
+pub mod routing;
 pub mod sources;
+pub mod spreader;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

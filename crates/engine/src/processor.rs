@@ -24,6 +24,7 @@ pub use partition::PartitionStatus;
 pub use stepped::Stepped;
 
 use crate::admission::Admission;
+use crate::growing::Growing;
 use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 pub(crate) use partition::Partition;
 
@@ -54,8 +55,10 @@ pub(crate) struct Ports {
 /// The processors of all partitions, each on threads of its own.
 pub struct Processors {
     pub(crate) ports: Arc<Ports>,
-    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) partitions: Growing<Arc<Partition>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while partitions are added: none is any more once stopping was asked for.
+    is_stopped: Mutex<bool>,
 }
 
 impl Processors {
@@ -73,34 +76,60 @@ impl Processors {
     ) -> Result<Arc<Self>, PortError> {
         let unhurried = Mutex::new(());
         let processors = Self::open(Ports { log, store, clock, admission, settings, unhurried })?;
-        let mut threads = Vec::new();
-        for partition in &processors.partitions {
-            for (name, body) in
-                [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)]
-            {
-                let owned = Arc::clone(partition);
-                let thread = std::thread::Builder::new()
-                    .name(format!("{name}-{}", partition.id))
-                    .spawn(move || body(&owned))
-                    .map_err(|error| {
-                        let context = "a processor thread cannot be started";
-                        PortError::caused(ErrorKind::Unavailable, context, error)
-                    })?;
-                threads.push(thread);
+        for partition in processors.partitions.iter() {
+            processors.start_threads(partition)?;
+        }
+        Ok(Arc::new(processors))
+    }
+
+    /// Starts the threads of partitions that the log has been given since; well where there are
+    /// none. Questions add them from now on.
+    ///
+    /// # Errors
+    /// When a thread cannot be started, or the store cannot be read; a repeat goes on.
+    pub fn grow(&self) -> Result<(), PortError> {
+        let is_stopped = self.is_stopped.lock();
+        if *is_stopped {
+            return Err(PortError::new(ErrorKind::Unavailable, "the server is stopping"));
+        }
+        for id in self.partitions.len() as u16..self.ports.log.partitions() {
+            self.ports.admission.grow(id + 1);
+            let snapshot = self.ports.store.snapshot()?;
+            let partition = Arc::new(Partition::open_added(&self.ports, &*snapshot, PartitionId(id))?);
+            self.start_threads(&partition)?;
+            if self.partitions.push(partition).is_err() {
+                return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));
             }
         }
-        *processors.threads.lock() = threads;
-        Ok(Arc::new(processors))
+        Ok(())
+    }
+
+    fn start_threads(&self, partition: &Arc<Partition>) -> Result<(), PortError> {
+        for (name, body) in
+            [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)]
+        {
+            let owned = Arc::clone(partition);
+            let thread = std::thread::Builder::new()
+                .name(format!("{name}-{}", partition.id))
+                .spawn(move || body(&owned))
+                .map_err(|error| {
+                    let context = "a processor thread cannot be started";
+                    PortError::caused(ErrorKind::Unavailable, context, error)
+                })?;
+            self.threads.lock().push(thread);
+        }
+        Ok(())
     }
 
     /// Finds out where each partition goes on; nothing runs yet.
     fn open(ports: Ports) -> Result<Self, PortError> {
         let ports = Arc::new(ports);
         let snapshot = ports.store.snapshot()?;
-        let partitions: Vec<_> = (0..ports.log.partitions())
+        let partitions = (0..ports.log.partitions())
             .map(|id| Partition::open(&ports, &*snapshot, PartitionId(id)).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { ports, partitions, threads: Mutex::default() })
+            .collect::<Result<Vec<_>, _>>()?;
+        let partitions = Growing::of_partitions(partitions);
+        Ok(Self { ports, partitions, threads: Mutex::default(), is_stopped: Mutex::new(false) })
     }
 
     /// How far each partition is.
@@ -129,8 +158,10 @@ impl Processors {
     /// # Errors
     /// When a partition had stopped on an error before: its events are in the log still.
     pub fn stop(&self) -> Result<(), PortError> {
+        *self.is_stopped.lock() = true;
         self.partitions.iter().for_each(|partition| partition.ask_to_stop());
-        for thread in self.threads.lock().drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             if thread.join().is_err() {
                 let context =
                     "a processor thread ended in a panic; its events are in the log still";

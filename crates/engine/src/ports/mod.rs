@@ -10,6 +10,7 @@ mod item_details;
 mod letter_state;
 mod objects;
 mod query_cache;
+mod routing_store;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
@@ -24,3 +25,4 @@ pub use item_details::{DetailsChange, EachItem, ItemDetailsStore};
 pub use letter_state::{LetterState, Replay};
 pub use objects::{ObjectStore, ObjectUpload};
 pub use query_cache::QueryCache;
+pub use routing_store::RoutingStore;

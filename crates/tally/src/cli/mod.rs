@@ -19,6 +19,7 @@ mod output;
 mod recount;
 mod report;
 mod restore;
+mod routing;
 mod send;
 mod serve;
 mod server;
@@ -69,6 +70,7 @@ enum Command {
     Recount(recount::RecountArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Audit(audit::AuditArgs),
+    Routing(routing::RoutingArgs),
     Backup(Box<backup::BackupArgs>),
     Restore(restore::RestoreArgs),
     Config(Box<config::ConfigArgs>),
@@ -109,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Recount(args) => recount::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Routing(args) => routing::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Config(args) => config::run(&args),

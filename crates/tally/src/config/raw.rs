@@ -21,7 +21,8 @@ pub(crate) struct Raw {
     /// Folder for all data; created if missing [default: ./tally-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
-    /// Number of partitions, fixed at the first start [default: one per core]
+    /// Number of partitions at the first start; `tally routing partitions` changes it later [default:
+    /// one per core]
     #[arg(long, value_name = "N")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) partitions: Option<String>,
@@ -75,6 +76,10 @@ pub(crate) struct Raw {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) query_cache: Option<String>,
+    /// Events a second from which an item that is hot is spread over partitions, or off [default: 5000]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) spread_above: Option<String>,
     /// File of the keys that open this server [default: keys.json in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<String>,
@@ -133,7 +138,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 30] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 31] {
         [
             ("listen", &self.listen),
             ("drain_delay", &self.drain_delay),
@@ -154,6 +159,7 @@ impl Raw {
             ("audit_interval", &self.audit_interval),
             ("recount_interval", &self.recount_interval),
             ("query_cache", &self.query_cache),
+            ("spread_above", &self.spread_above),
             ("keys_file", &self.keys_file),
             ("allow_anonymous", &self.allow_anonymous),
             ("rate_limit_events", &self.rate_limit_events),

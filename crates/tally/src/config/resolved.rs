@@ -145,6 +145,8 @@ pub(crate) struct Resolved {
     pub(crate) recount_interval_ms: Option<u64>,
     /// None where every answer is made.
     pub(crate) query_cache_bytes: Option<u64>,
+    /// Events a second from which a hot item is spread; none where none ever is.
+    pub(crate) spread_above: Option<u64>,
     /// The keys that open the server.
     pub(crate) keys_file: PathBuf,
     /// Whether addresses beyond this machine are served without any key.
@@ -230,7 +232,7 @@ impl Resolved {
         place_in_data_dir(&mut settings, "archive", "archive");
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
-        let settings: [Setting; 30] =
+        let settings: [Setting; 31] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -252,6 +254,7 @@ impl Resolved {
             audit_interval,
             recount_interval,
             query_cache,
+            spread_above,
             keys_file,
             allow_anonymous,
             rate_limit_events,
@@ -308,6 +311,10 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
             },
+            spread_above: match spread_above.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(events_per_second(&spread_above)?),
+            },
             keys_file: door::file(&keys_file)?,
             is_anonymous_allowed: door::switch(&allow_anonymous)?,
             door: DoorSettings {
@@ -359,6 +366,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         audit_interval: get("audit_interval"),
         recount_interval: get("recount_interval"),
         query_cache: get("query_cache"),
+        spread_above: get("spread_above"),
         keys_file: get("keys_file"),
         allow_anonymous: get("allow_anonymous"),
         rate_limit_events: get("rate_limit_events"),
@@ -373,7 +381,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 30] {
+fn defaults(machine: Machine) -> [(&'static str, String); 31] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -395,6 +403,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 30] {
         ("audit_interval", "60s".into()),
         ("recount_interval", "24h".into()),
         ("query_cache", "32MiB".into()),
+        ("spread_above", "5000".into()),
         ("keys_file", String::new()), // see `place_in_data_dir`
         ("allow_anonymous", "false".into()),
         ("rate_limit_events", "none".into()),
@@ -407,6 +416,13 @@ fn defaults(machine: Machine) -> [(&'static str, String); 30] {
         ("connections_per_address", "none".into()),
         ("log_level", "info".into()),
     ]
+}
+
+fn events_per_second(setting: &Setting) -> Result<u64, SettingError> {
+    match setting.text.parse() {
+        Ok(events @ 1..=1_000_000_000) => Ok(events),
+        _ => Err(setting.refuse("it must be off, or events a second: 5000")),
+    }
 }
 
 fn folder(setting: &Setting) -> Result<PathBuf, SettingError> {
@@ -516,7 +532,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 36] = [
+        let cases: [(&str, Change); 38] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("partitions", |raw| raw.partitions = Some("0".into())),
@@ -540,6 +556,8 @@ mod tests {
             ("recount_interval", |raw| raw.recount_interval = Some("10ms".into())),
             ("query_cache", |raw| raw.query_cache = Some("1KiB".into())),
             ("query_cache", |raw| raw.query_cache = Some("some".into())),
+            ("spread_above", |raw| raw.spread_above = Some("much".into())),
+            ("spread_above", |raw| raw.spread_above = Some("-1".into())),
             ("keys_file", |raw| raw.keys_file = Some(String::new())),
             ("allow_anonymous", |raw| raw.allow_anonymous = Some("maybe".into())),
             ("rate_limit_events", |raw| raw.rate_limit_events = Some("0".into())),
@@ -582,6 +600,16 @@ mod tests {
             assert_eq!(resolved("d", Some(place)).archive.as_deref(), Some(place));
         }
         assert_eq!(default.raw_retention_ms, 14 * 86_400_000);
+    }
+
+    #[test]
+    fn hot_items_can_be_left_alone() {
+        let above = |text: &str| {
+            let layers = [layer(Origin::Flag, |raw| raw.spread_above = Some(text.into()))];
+            Resolved::resolve(&layers, MACHINE).unwrap().spread_above
+        };
+        assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().spread_above, Some(5_000));
+        assert_eq!((above("off"), above("0"), above("1")), (None, None, Some(1)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `GET /v1/admin/partitions`: how far each partition is.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,11 +12,13 @@ use serde::Serialize;
 
 use super::params::Params;
 use super::problem::{Failure, json};
+use super::skew::Skew;
 use super::{Parts, Routes};
 
 /// Adds the paths of this resource.
-pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
-    routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(parts.clone()))
+pub(super) fn routes(routes: Routes, parts: &Parts, skew: &Arc<Skew>) -> Routes {
+    let state = (parts.clone(), skew.clone());
+    routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(state))
 }
 
 #[derive(Serialize)]
@@ -33,6 +37,8 @@ struct PartitionAnswer {
     /// None where no raw events are kept.
     archived_offset: Option<u64>,
     lag_events: u64,
+    /// Over the last ten seconds or so, to a tenth.
+    events_per_second: f64,
     append_time: String,
     checkpoint_age_ms: u64,
     counted: u64,
@@ -47,7 +53,7 @@ struct PartitionAnswer {
 }
 
 impl PartitionAnswer {
-    fn of(status: &PartitionStatus, archive: Option<&ArchiveStatus>) -> Self {
+    fn of(status: &PartitionStatus, archive: Option<&ArchiveStatus>, rate: f64) -> Self {
         Self {
             partition: status.partition.0,
             log_epoch: status.log_epoch,
@@ -57,6 +63,7 @@ impl PartitionAnswer {
             checkpoint_offset: status.checkpoint_offset.0,
             archived_offset: archive.map(|archive| archive.archived_offset.0),
             lag_events: status.lag,
+            events_per_second: (rate * 10.0).round() / 10.0,
             append_time: status.append_time.to_string(),
             checkpoint_age_ms: status.checkpoint_age_ms,
             counted: status.counted,
@@ -73,13 +80,15 @@ impl PartitionAnswer {
 }
 
 async fn partitions(
-    State(parts): State<Parts>,
+    State((parts, skew)): State<(Parts, Arc<Skew>)>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
     let statuses = parts.processors.status();
     let archive = parts.archiver.as_ref().map(|archiver| archiver.status()).unwrap_or_default();
     let rows = statuses.iter().enumerate();
-    let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at)));
+    let rates = skew.rates();
+    let rate = |at: usize| rates.get(at).copied().unwrap_or(0.0);
+    let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at), rate(at)));
     Ok(json(StatusCode::OK, &PartitionsAnswer { partitions: rows.collect() }))
 }

@@ -33,14 +33,17 @@ mod process;
 mod ranges;
 mod recounts;
 mod reports;
+mod routing;
 mod schemas;
 mod server;
+mod skew;
 mod top;
 mod trending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use api::ProblemCode;
 use axum::Router;
@@ -57,6 +60,7 @@ use engine::gateway::Gateway;
 use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
+use engine::routing::Routing;
 
 use crate::audit::LiveAudit;
 use crate::backups::Backups;
@@ -77,6 +81,7 @@ pub(crate) use server::{Service, Tls, serve};
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routing: Arc<Routing>,
     pub(crate) query: Arc<Query>,
     /// Of the same query.
     pub(crate) answers: Arc<Answers>,
@@ -100,7 +105,8 @@ pub(crate) struct Parts {
 /// Every path, over the parts.
 pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let budget = BodyBudget::new();
-    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget)));
+    let skew = Arc::new(skew::Skew::default());
+    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget, &skew)));
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let gateway = parts.gateway.clone();
     let letters = Arc::new(dead_letters::Letters {
@@ -109,6 +115,8 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         metrics: metrics.clone(),
     });
     let keys_budget = budget.clone();
+    let changing =
+        routing::RoutingPaths { routing: parts.routing.clone(), budget: budget.clone() };
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });
@@ -126,8 +134,9 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
     let routes = details_routes(routes, &parts, &budget_of_details);
     let routes = live::routes(routes, &parts.live);
     let routes = health::routes(routes, &parts);
-    let routes = admin::routes(routes, &parts);
-    let activity = activity::Activity::start(activity_sample(&parts, &metrics));
+    let routes = admin::routes(routes, &parts, &skew);
+    let routes = routing::routes(routes, &Arc::new(changing));
+    let activity = activity::Activity::start(activity_sample(&parts, &metrics, &skew));
     let routes = activity::routes(routes, &activity);
     let routes = counters::routes(routes, &parts.query);
     let routes = dead_letters::routes(routes, &letters);
@@ -163,20 +172,33 @@ fn static_routes(routes: Routes) -> Routes {
 fn activity_sample(
     parts: &Parts,
     metrics: &Arc<Metrics>,
+    skew: &Arc<skew::Skew>,
 ) -> impl Fn() -> activity::Sample + Send + Sync + use<> {
     let (processors, query) = (parts.processors.clone(), parts.query.clone());
-    let metrics = metrics.clone();
-    move || activity::Sample {
-        time: query.now(),
-        accepted: metrics.accepted(),
-        lag_events: processors.status().iter().map(|partition| partition.lag).sum(),
+    let (metrics, skew, started) = (metrics.clone(), skew.clone(), Instant::now());
+    move || {
+        let partitions = processors.status();
+        let durable = partitions.iter().map(|partition| partition.durable_offset.0).collect();
+        let passed = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        skew.note(passed, durable);
+        activity::Sample {
+            time: query.now(),
+            accepted: metrics.accepted(),
+            lag_events: partitions.iter().map(|partition| partition.lag).sum(),
+        }
     }
 }
 
 /// What the metrics read at every scrape.
-fn vitals(parts: &Parts, budget: &BodyBudget) -> impl Fn() -> Vitals + Send + Sync + use<> {
-    let (parts, budget) = (parts.clone(), budget.clone());
+fn vitals(
+    parts: &Parts,
+    budget: &BodyBudget,
+    skew: &Arc<skew::Skew>,
+) -> impl Fn() -> Vitals + Send + Sync + use<> {
+    let (parts, budget, skew) = (parts.clone(), budget.clone(), skew.clone());
     move || Vitals {
+        partition_skew: skew.ratio(),
+        routing: parts.routing.table().ok(),
         partitions: parts.processors.status(),
         archive: parts.archiver.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
         now: parts.query.now(),

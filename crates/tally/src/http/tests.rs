@@ -139,6 +139,8 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         disk_free_bytes: None,
         dedup_bytes: 0,
         query_cache: Default::default(),
+        partition_skew: 0.0,
+        routing: None,
         live_listeners: 0,
         audits: Vec::new(),
     }));
