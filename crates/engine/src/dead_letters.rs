@@ -138,7 +138,7 @@ impl DeadLetters {
         let state = self.unsettled(place)?;
         let mut batch = self.gateway.begin()?;
         batch.offer(0, event)?;
-        let begun = self.begin(event, batch.route(event));
+        let begun = self.begin(event, batch.partition_of(event));
         let replaying = LetterState::Replaying(begun.clone());
         self.store.mark(place.0, place.1, &state, &replaying)?;
         match block_on(batch.commit()) {

@@ -8,7 +8,7 @@ use model::limits::FUTURE_SKEW_MS;
 use model::refused::RANGES_OF_A_RECORD_MAX;
 use model::record::uuid_v7_time;
 use model::{
-    BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, RoutingTable, Violation,
+    BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, Violation,
 };
 
 use crate::admission::{Admission, Refusal, SourceTurn};
@@ -26,17 +26,19 @@ pub struct Gateway {
     max_event_age_ms: i64,
 }
 
-/// What a repeat of an event brings again, beside item and type: by that it is routed, so that it
-/// reaches the partition of its original.
+/// What a repeat of an event brings again, beside item and type: by that alone it is routed, so that
+/// it reaches the partition of its original. A stamp is brought again always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeats {
-    /// The time that the event was sent with, and the id.
-    Time,
-    /// Only the id: the time is that of arrival. Where the id says when it was made, as a UUIDv7
-    /// does, it is routed by that, else by the first version of the table.
-    Id,
-    /// Nothing: time and id are the server's, and what is sent again is another event.
-    Nothing,
+pub struct Repeats {
+    /// The event's time; else it is that of arrival.
+    pub time: bool,
+    /// The event's id; else the server made one.
+    pub id: bool,
+}
+
+impl Repeats {
+    /// All of it.
+    pub const ALL: Self = Self { time: true, id: true };
 }
 
 /// What became of the events that a batch offered.
@@ -119,7 +121,9 @@ impl Gateway {
         self.admission.check()?;
         self.log.append_time().map_err(|error| Refusal::Clock(error.to_string()))?;
         let routed_by = self.routing.current().map_err(|error| Refusal::Routing(error.to_string()))?;
-        let parts = (0..routed_by.table.log_partitions()).map(|_| Part::default()).collect();
+        // Those that the table does not name yet too: what is refused is noted everywhere.
+        let partitions = self.log.partitions().max(routed_by.table.log_partitions());
+        let parts = (0..partitions).map(|_| Part::default()).collect();
         let sampled = self.heat.as_ref().map(|heat| heat.begin());
         let (now, stamp) = (self.clock.now().wall, None);
         Ok(EventBatch { gateway: self, now, routed_by, parts, stamp, sampled, is_unsure: false })
@@ -186,7 +190,7 @@ impl EventBatch<'_> {
     /// Takes one event that was sent with its time, or says which rule it breaks. `index` is its
     /// place in the request.
     pub fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
-        self.offer_repeatable(index, event, Repeats::Time)
+        self.offer_repeatable(index, event, Repeats::ALL)
     }
 
     /// Takes one event, or says which rule it breaks. `index` is its place in the request.
@@ -200,21 +204,25 @@ impl EventBatch<'_> {
         let routed_at = self.routed_at(event, repeats);
         let in_time = event.check_time(self.now, self.gateway.max_event_age_ms);
         let in_time = in_time.and_then(|()| self.check_routed(routed_at));
-        let stamp = self.stamp.as_ref();
-        let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
-        if let (Err(violation), Some((_, sequence))) = (&in_time, stamp) {
+        let sequence = self.stamp.as_ref().map(|(_, first)| first + i64::from(index));
+        let partition = match sequence.filter(|_| !repeats.id) {
+            None => self.route(&event.item, &event.id, routed_at),
+            // Sent again it gets another id, and its place is the same.
+            Some(sequence) => self.route(&event.item, &sequence.to_string(), routed_at),
+        };
+        let part = &mut self.parts[usize::from(partition.0)];
+        if let (Err(violation), Some(sequence)) = (&in_time, sequence) {
             // Another time it may be good: its source may then have it counted, and not before.
             match violation {
                 // By then another version may hold for its time, which sends it anywhere.
                 Violation::InFuture => {
                     self.parts.iter_mut().for_each(|part| part.refuse(index, sequence));
                 }
-                _ => self.part(event, routed_at).refuse(index, sequence),
+                _ => part.refuse(index, sequence),
             }
         }
         in_time?;
         self.is_unsure |= routed_at.is_some_and(|time| time > self.routed_by.until);
-        let partition = self.partition(event, routed_at);
         let part = &mut self.parts[usize::from(partition.0)];
         let stamp = self.stamp.as_ref();
         let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
@@ -230,12 +238,11 @@ impl EventBatch<'_> {
     /// The time by which an event is routed; none where that is the first version's business.
     fn routed_at(&self, event: &Event<'_>, repeats: Repeats) -> Option<TimestampMs> {
         match repeats {
-            Repeats::Time => Some(event.time),
-            Repeats::Id => uuid_v7_time(&event.id),
-            // What is stamped may be sent again, and gets another id and time then.
-            Repeats::Nothing if self.stamp.is_some() => None,
-            // Any version is right: one that is known for sure.
-            Repeats::Nothing => Some(event.time.min(self.routed_by.until)),
+            Repeats { time: true, .. } => Some(event.time),
+            Repeats { id: true, .. } => uuid_v7_time(&event.id),
+            _ if self.stamp.is_some() => None,
+            // Nothing can repeat it, and any version is right: one that is known for sure.
+            _ => Some(event.time.min(self.routed_by.until)),
         }
     }
 
@@ -250,18 +257,17 @@ impl EventBatch<'_> {
         }
     }
 
-    fn partition(&self, event: &Event<'_>, routed_at: Option<TimestampMs>) -> PartitionId {
-        route(&self.routed_by.table, event, routed_at)
+    /// The partition of an item's event that is routed by an id and a time.
+    fn route(&self, item: &str, id: &str, routed_at: Option<TimestampMs>) -> PartitionId {
+        match routed_at {
+            Some(time) => self.routed_by.table.route(item, id, time),
+            None => self.routed_by.table.route_first(item),
+        }
     }
 
-    fn part(&mut self, event: &Event<'_>, routed_at: Option<TimestampMs>) -> &mut Part {
-        let partition = self.partition(event, routed_at);
-        &mut self.parts[usize::from(partition.0)]
-    }
-
-    /// The partition that an event goes to which is offered with its time.
-    pub fn route(&self, event: &Event<'_>) -> PartitionId {
-        self.partition(event, Some(event.time))
+    /// The partition that an event goes to of which a repeat brings all again.
+    pub fn partition_of(&self, event: &Event<'_>) -> PartitionId {
+        self.route(&event.item, &event.id, Some(event.time))
     }
 
     /// Makes everything offered durable.
@@ -337,13 +343,6 @@ impl EventBatch<'_> {
             Some(error) if surely_nothing => Err(error),
             _ => Ok(outcome),
         }
-    }
-}
-
-fn route(table: &RoutingTable, event: &Event<'_>, routed_at: Option<TimestampMs>) -> PartitionId {
-    match routed_at {
-        Some(time) => table.route(&event.item, &event.id, time),
-        None => table.route_first(&event.item),
     }
 }
 

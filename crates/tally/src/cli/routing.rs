@@ -182,9 +182,17 @@ fn change(
 async fn items_of(client: &Client, channel: &str) -> anyhow::Result<Vec<String>> {
     let mut lines = client.items(&ItemsQuery { channel: Some(channel), after: None }).await?;
     let mut items = Vec::new();
-    while let Some(line) = lines.next().await? {
-        let details: ItemDetailsAnswer = serde_json::from_slice(&line)?;
-        items.push(details.item);
+    // Bytes come cut anywhere.
+    let mut rest = Vec::new();
+    while let Some(bytes) = lines.next().await? {
+        rest.extend_from_slice(&bytes);
+        let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else { continue };
+        let behind = rest.split_off(end + 1);
+        for line in rest.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let details: ItemDetailsAnswer = serde_json::from_slice(line)?;
+            items.push(details.item);
+        }
+        rest = behind;
         if items.len() > CHANNEL_ITEMS_MAX {
             bail!("the channel {channel} has more than {CHANNEL_ITEMS_MAX} items: use --prefix");
         }

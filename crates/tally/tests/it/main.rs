@@ -19,6 +19,7 @@ mod log_tool;
 mod query_cache;
 mod recount;
 mod retention;
+mod routing;
 mod seams;
 mod settings;
 mod sources;

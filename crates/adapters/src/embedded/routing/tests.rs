@@ -171,16 +171,20 @@ fn more_partitions_and_a_crash_at_any_operation() {
 
 #[test]
 fn nothing_is_confirmed_while_nobody_knows_what_was_written() {
-    for fault in [DiskFault::FailedSync, DiskFault::FailedWrite] {
+    for is_write in [false, true] {
         let bench = Bench::new(3);
+        let fail = || match is_write {
+            true => bench.disk.fail_after(DiskFault::FailedWrite, 0),
+            false => bench.disk.fail_sync_after(0),
+        };
         let routing = bench.open().expect("it begins");
         routing.publish(1, 2, spread("a", 2)).expect("it follows");
         bench.advance(5_000);
-        bench.disk.fail_after(fault, 0);
+        fail();
         let error = routing.publish(2, 2, spread("b", 2)).expect_err("the disk fails");
         assert_eq!(error.kind, ErrorKind::Unavailable);
         // It is written again as it was, and then it is certain; until then time stands still.
-        bench.disk.fail_after(fault, 0);
+        fail();
         bench.advance(5_000);
         assert_eq!(routing.confirmed_at().expect("known"), TimestampMs(BEGIN_MS + 5_000));
         bench.advance(HEAL_MS);

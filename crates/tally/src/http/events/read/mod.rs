@@ -156,12 +156,9 @@ impl<'s, S: EventSink> Intake<'s, S> {
         let item = draft
             .item
             .ok_or_else(|| Fault::new(ProblemCode::InvalidItem, "the item is missing"))?;
-        let repeats = match (draft.time, &draft.id) {
-            // Another time the server's id is another one, and no repeat of anything.
-            (Some(_), _) => Repeats::Time,
-            (None, Some(_)) => Repeats::Id,
-            (None, None) if self.ids.are_repeated() => Repeats::Id,
-            (None, None) => Repeats::Nothing,
+        let repeats = Repeats {
+            time: draft.time.is_some(),
+            id: draft.id.is_some() || self.ids.are_repeated(),
         };
         let event = Event {
             id: draft.id.unwrap_or_else(|| self.ids.next(index, now).into()),
