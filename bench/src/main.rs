@@ -7,6 +7,7 @@ mod archive_lag;
 mod asker;
 mod beside;
 mod empty;
+mod hot;
 mod load;
 mod reports;
 mod scenarios;

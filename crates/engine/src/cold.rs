@@ -15,9 +15,7 @@ use std::time::Duration;
 use model::{Day, PartitionId};
 use parking_lot::{Condvar, Mutex};
 
-use crate::ports::{
-    ColdCounters, CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError,
-};
+use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
 use day::DayRows;
 
 /// Wait between two looks at whether a day has become cold.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use model::bucket::TimestampMs;
 use model::control::Control;
 use model::limits::FUTURE_SKEW_MS;
-use model::refused::RANGES_OF_A_RECORD_MAX;
 use model::record::uuid_v7_time;
-use model::{
-    BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, Violation,
-};
+use model::refused::RANGES_OF_A_RECORD_MAX;
+use model::{BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, Violation};
 
 use crate::admission::{Admission, Refusal, SourceTurn};
 use crate::ports::{AppendPart, Appended, Clock, ErrorKind, EventLog, PortError};
@@ -120,7 +118,8 @@ impl Gateway {
     pub fn begin(&self) -> Result<EventBatch<'_>, Refusal> {
         self.admission.check()?;
         self.log.append_time().map_err(|error| Refusal::Clock(error.to_string()))?;
-        let routed_by = self.routing.current().map_err(|error| Refusal::Routing(error.to_string()))?;
+        let routed_by =
+            self.routing.current().map_err(|error| Refusal::Routing(error.to_string()))?;
         // Those that the table does not name yet too: what is refused is noted everywhere.
         let partitions = self.log.partitions().max(routed_by.table.log_partitions());
         let parts = (0..partitions).map(|_| Part::default()).collect();

@@ -95,7 +95,8 @@ impl Processors {
         for id in self.partitions.len() as u16..self.ports.log.partitions() {
             self.ports.admission.grow(id + 1);
             let snapshot = self.ports.store.snapshot()?;
-            let partition = Arc::new(Partition::open_added(&self.ports, &*snapshot, PartitionId(id))?);
+            let partition =
+                Arc::new(Partition::open_added(&self.ports, &*snapshot, PartitionId(id))?);
             self.start_threads(&partition)?;
             if self.partitions.push(partition).is_err() {
                 return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));

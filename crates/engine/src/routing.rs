@@ -103,6 +103,10 @@ impl Routing {
         let _alone = self.changing.lock();
         let table = self.table()?;
         let after = after.unwrap_or(table.version());
+        if after != table.version() {
+            let context = format!("version {} is the newest, and not {after}", table.version());
+            return Err(PortError::new(ErrorKind::Conflict, context));
+        }
         let partitions = partitions.unwrap_or(table.newest().partitions);
         // Whether it can follow is found out before the log grows.
         let draft = self.draft(&table, partitions, changes.clone())?;
@@ -128,7 +132,8 @@ impl Routing {
             strategies.any(|strategy: &Strategy| strategy.named().contains(partition))
         };
         let mut new = self.log.partitions()..draft.log_partitions();
-        match new.find(|partition| *partition >= draft.newest().partitions && !is_named(partition)) {
+        match new.find(|partition| *partition >= draft.newest().partitions && !is_named(partition))
+        {
             None => Ok(()),
             Some(partition) => {
                 let context = format!(
@@ -150,9 +155,9 @@ impl Routing {
         let published = table.newest().published;
         let effective = table.earliest(published);
         let version = RoutingVersion { published, effective, partitions, changes };
-        table.with(version).map_err(|error| {
-            PortError::caused(ErrorKind::Invalid, error.to_string(), error)
-        })
+        table
+            .with(version)
+            .map_err(|error| PortError::caused(ErrorKind::Invalid, error.to_string(), error))
     }
 
     /// Adds partitions to the log and to all who work on it. What broke off is done by a repeat.

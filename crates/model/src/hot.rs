@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 
 use crate::bucket::TimestampMs;
 use crate::limits::{PARTITIONS_MAX, SPREAD_ITEMS_MAX};
-use crate::route::{Rule, RoutingChange, RoutingTable, Strategy, Subject};
+use crate::route::{RoutingChange, RoutingTable, Rule, Strategy, Subject};
 
 /// Rounds in a row that an item is hot before it is spread.
 const HOT_ROUNDS: u32 = 3;
@@ -76,7 +76,9 @@ impl HeavyHitters {
                 let count = error + events;
                 (place, Counter { item: item.into(), count, error })
             }
-            _ => (self.counters.len() as u32, Counter { item: item.into(), count: events, error: 0 }),
+            _ => {
+                (self.counters.len() as u32, Counter { item: item.into(), count: events, error: 0 })
+            }
         };
         self.by_count.insert((counter.count, place));
         self.places.insert(counter.item.clone(), place);
@@ -104,7 +106,9 @@ impl HeavyHitters {
                 count_min: counter.count - counter.error,
             })
             .collect();
-        items.sort_unstable_by(|a, b| (Reverse(a.count_min), &a.item).cmp(&(Reverse(b.count_min), &b.item)));
+        items.sort_unstable_by(|a, b| {
+            (Reverse(a.count_min), &a.item).cmp(&(Reverse(b.count_min), &b.item))
+        });
         (std::mem::take(&mut self.total), items)
     }
 }
@@ -158,7 +162,11 @@ impl HotItems {
         changes
     }
 
-    fn cool_down(&mut self, scale: &Scale<'_>, spread: &BTreeMap<String, u16>) -> Vec<RoutingChange> {
+    fn cool_down(
+        &mut self,
+        scale: &Scale<'_>,
+        spread: &BTreeMap<String, u16>,
+    ) -> Vec<RoutingChange> {
         let mut cooled = Vec::new();
         self.cool_rounds.retain(|item, _| spread.contains_key(item));
         for item in spread.keys() {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use crate::bucket::{MINUTE_MS, TimestampMs};
 use crate::partition::PartitionId;
 
-pub use change::{Rule, RoutingChange, RoutingError, RoutingVersion, Strategy, Subject};
+pub use change::{RoutingChange, RoutingError, RoutingVersion, Rule, Strategy, Subject};
 
 /// What happened to the rule of an item or prefix, oldest first.
 type Timeline = Vec<(TimestampMs, Option<Rule>)>;
@@ -153,7 +153,7 @@ impl RoutingTable {
         own.or_else(|| {
             // Of two prefixes of one text the longer sorts behind the shorter.
             let matching = self.prefixes.iter().filter(|(prefix, _)| item.starts_with(&***prefix));
-            matching.filter_map(|(_, timeline)| in_force(timeline, time)).last()
+            matching.filter_map(|(_, timeline)| in_force(timeline, time)).next_back()
         })
     }
 

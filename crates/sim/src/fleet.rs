@@ -25,7 +25,7 @@ use engine::routing::Routing;
 use futures::executor::block_on;
 use model::append_time::ClockReading;
 use model::{
-    Event, Granularity, PartitionId, Rule, RoutingChange, Strategy, Subject, TimeRange, TimestampMs,
+    Event, Granularity, PartitionId, RoutingChange, Rule, Strategy, Subject, TimeRange, TimestampMs,
 };
 
 use crate::chance::Chance;
@@ -255,9 +255,8 @@ impl Fleet {
             }
         }
         let window_ms = i64::from(WINDOW_MINUTES) * 60_000;
-        let is_within = |n: &usize| {
-            self.sent[*n].first.is_none_or(|(first, _)| now.0 - first.0 <= window_ms)
-        };
+        let is_within =
+            |n: &usize| self.sent[*n].first.is_none_or(|(first, _)| now.0 - first.0 <= window_ms);
         events.retain(is_within);
         let at = self.chance.index(GATEWAYS);
         self.bring(at, &events)
@@ -463,8 +462,9 @@ impl Fleet {
         for at in 0..GATEWAYS {
             let now = self.broker.now();
             let all = 0..self.sent.len();
-            let is_within =
-                |n: &usize| self.sent[*n].first.is_none_or(|(first, _)| now.0 - first.0 <= window_ms);
+            let is_within = |n: &usize| {
+                self.sent[*n].first.is_none_or(|(first, _)| now.0 - first.0 <= window_ms)
+            };
             let events: Vec<usize> = all.filter(is_within).collect();
             let unsure = self.report.unsure;
             self.bring(at, &events)?;
@@ -478,7 +478,8 @@ impl Fleet {
     }
 
     fn note(&mut self, what: u64) {
-        self.report.trace = (self.report.trace.rotate_left(5) ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.report.trace =
+            (self.report.trace.rotate_left(5) ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

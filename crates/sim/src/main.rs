@@ -83,10 +83,13 @@ fn fleet(options: &Options) -> ExitCode {
     println!("{count} seeds, each run twice the same, nothing lost or doubled");
     let FleetReport { events, accepted, duplicates, across, unsure, refused, .. } = total;
     println!("{events:>10} events, {accepted} deliveries accepted");
-    println!("{duplicates:>10} repeats within the window, {across} of them in another version's time");
+    println!(
+        "{duplicates:>10} repeats within the window, {across} of them in another version's time"
+    );
     println!("{unsure:>10} requests refused because the route was not known");
     println!("{refused:>10} events refused for their time");
-    let FleetReport { versions, conflicts, added, .. } = total;
+    let FleetReport { versions, conflicts, added, stamped, late, .. } = total;
+    println!("{stamped:>10} stamped requests, {late} events taken that were refused before");
     println!("{versions:>10} versions, {conflicts} changes refused, {added} partitions added");
     ExitCode::SUCCESS
 }

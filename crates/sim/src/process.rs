@@ -174,7 +174,10 @@ impl Process {
         let routing = RoutingTable::first(PARTITIONS);
         for id in (0..PARTITIONS).map(PartitionId) {
             let mut records = RecordBuf::new();
-            events.iter().filter(|e| routing.route_first(&e.item) == id).for_each(|e| records.push(e));
+            events
+                .iter()
+                .filter(|e| routing.route_first(&e.item) == id)
+                .for_each(|e| records.push(e));
             let bounds = self.log.bounds(id);
             if records.is_empty() || self.stepped.next_offset(id) != bounds.durable_offset {
                 continue;

@@ -241,10 +241,7 @@ fn open_log(
 }
 
 /// Opens the routing table. The setting speaks of the first version; what came after is the table's.
-fn open_routing(
-    settings: &Resolved,
-    log: &Arc<dyn EventLog>,
-) -> anyhow::Result<Arc<Routing>> {
+fn open_routing(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<Arc<Routing>> {
     let dir = settings.data_dir.join("log");
     let store = EmbeddedRouting::open(Arc::new(RealDisk), &dir, log.clone())?;
     let routing = Routing::new(Arc::new(store), log.clone())?;

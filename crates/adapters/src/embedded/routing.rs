@@ -154,9 +154,10 @@ impl RoutingStore for EmbeddedRouting {
             let published = self.now()?.max(state.table.newest().published);
             let effective = state.table.earliest(published);
             let version = RoutingVersion { published, effective, partitions, changes };
-            let next = state.table.with(version).map_err(|error| {
-                PortError::caused(ErrorKind::Invalid, error.to_string(), error)
-            })?;
+            let next = state
+                .table
+                .with(version)
+                .map_err(|error| PortError::caused(ErrorKind::Invalid, error.to_string(), error))?;
             // Nobody routes beyond its lead before it is known whether there is such a version.
             state.unsure_since = Some(published);
             Arc::new(next)

@@ -3,3 +3,4 @@
 mod answers;
 mod exactly_once;
 mod reports;
+mod routing;

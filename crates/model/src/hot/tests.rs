@@ -4,7 +4,7 @@ use proptest::strategy::Strategy as Generator;
 use super::{COOL_ROUNDS, HOT_ROUNDS, HeavyHitters, HeavyItem, HotItems, Round};
 use crate::bucket::TimestampMs;
 use crate::limits::SPREAD_ITEMS_MAX;
-use crate::route::{Rule, RoutingChange, RoutingTable, RoutingVersion, Strategy, Subject};
+use crate::route::{RoutingChange, RoutingTable, RoutingVersion, Rule, Strategy, Subject};
 
 fn stream() -> impl Generator<Value = Vec<(u8, u64)>> {
     // Small numbers come more often.

@@ -15,7 +15,7 @@
 //!
 //! All numbers are little-endian.
 
-use super::{Rule, RoutingChange, RoutingError, RoutingTable, RoutingVersion, Strategy, Subject};
+use super::{RoutingChange, RoutingError, RoutingTable, RoutingVersion, Rule, Strategy, Subject};
 use crate::bucket::TimestampMs;
 use crate::limits::PARTITIONS_MAX;
 

@@ -90,7 +90,9 @@ pub enum RoutingError {
     #[error("there are 1 to {PARTITIONS_MAX} partitions")]
     Partitions,
     /// An item or prefix that no item can have.
-    #[error("an item has 1 to {ITEM_BYTES_MAX} bytes of UTF-8 without control characters, a prefix 0 to {ITEM_BYTES_MAX}")]
+    #[error(
+        "an item has 1 to {ITEM_BYTES_MAX} bytes of UTF-8 without control characters, a prefix 0 to {ITEM_BYTES_MAX}"
+    )]
     Subject,
     /// The same item or prefix has two changes.
     #[error("an item or prefix has one rule; two were given")]
@@ -105,7 +107,9 @@ pub enum RoutingError {
     #[error("at least one partition stays for items without a rule")]
     NoneFree,
     /// More rules than there may be.
-    #[error("there are at most {ROUTING_RULES_MAX} rules, {ROUTING_PREFIXES_MAX} of them of prefixes")]
+    #[error(
+        "there are at most {ROUTING_RULES_MAX} rules, {ROUTING_PREFIXES_MAX} of them of prefixes"
+    )]
     TooManyRules,
     /// More versions than there may be.
     #[error("there are at most {ROUTING_VERSIONS_MAX} versions")]
@@ -221,9 +225,8 @@ impl RoutingTable {
             Subject::Prefix(prefix) => self.prefixes.entry(prefix.as_str().into()).or_default(),
         };
         let before = timeline.last().and_then(|(_, rule)| rule.as_ref());
-        let moved = |active: usize| {
-            active + usize::from(rule.is_some()) - usize::from(before.is_some())
-        };
+        let moved =
+            |active: usize| active + usize::from(rule.is_some()) - usize::from(before.is_some());
         self.active = moved(self.active);
         if let Subject::Prefix(_) = subject {
             self.active_prefixes = moved(self.active_prefixes);

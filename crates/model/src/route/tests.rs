@@ -83,7 +83,10 @@ fn a_version_holds_from_its_time_on_and_changes_nothing_before() {
     let cooled = then(&table, 500_000, 16, &[of_item("hot", None)]).expect("it follows");
     let after = cooled.newest().effective;
     assert!(ids.iter().all(|id| cooled.route("hot", id, after) == own));
-    assert!(ids.iter().all(|id| cooled.route("hot", id, effective) == table.route("hot", id, effective)));
+    assert!(
+        ids.iter()
+            .all(|id| cooled.route("hot", id, effective) == table.route("hot", id, effective))
+    );
     assert_eq!(cooled.partitions_of("hot"), sorted);
     assert_eq!(cooled.rules(), []);
 }

@@ -37,11 +37,14 @@ fn three_hundred_fleets_change_their_routing_and_count_exactly() {
     for seed in 0..300 {
         match check_fleet(seed, None) {
             Ok(report) => total.add(&report),
-            Err(error) => panic!("{error:#}\nreplay: cargo run -p tally-sim -- --fleet --seed {seed}"),
+            Err(error) => {
+                panic!("{error:#}\nreplay: cargo run -p tally-sim -- --fleet --seed {seed}")
+            }
         }
     }
     assert!(total.across > 1_000 && total.duplicates > 10_000, "{total:?}");
     assert!(total.versions > 3_000 && total.added > 300 && total.unsure > 1_000, "{total:?}");
+    assert!(total.stamped > 10_000 && total.late > 1_000, "{total:?}");
 }
 
 #[test]

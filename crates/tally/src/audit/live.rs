@@ -16,8 +16,8 @@ use api::client::{Client, ClientError, StatsQuery};
 use api::{AuditAnswer, AuditResult, StatsSummary};
 use engine::ports::Clock;
 use engine::routing::Routing;
-use model::{RoutingTable, TimestampMs};
 use model::value::format_micros;
+use model::{RoutingTable, TimestampMs};
 use rand::RngExt;
 
 use super::Audits;
@@ -413,7 +413,13 @@ mod tests {
             }
         }
         assert!(repeats > 0 && later > 0, "{repeats} repeats, {later} in a later request");
-        let names = |run| Plan::draw(7, run, NOW, &RoutingTable::first(4)).items.into_iter().map(|e| e.item).next();
+        let names = |run| {
+            Plan::draw(7, run, NOW, &RoutingTable::first(4))
+                .items
+                .into_iter()
+                .map(|e| e.item)
+                .next()
+        };
         assert_eq!(names(3), names(3 + CYCLE), "items come again");
         assert_ne!(names(3), names(4));
     }

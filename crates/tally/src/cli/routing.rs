@@ -130,7 +130,9 @@ struct PlaceArgs {
 pub(crate) fn run(args: &RoutingArgs) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Show { place } => {
-            server::show(&place.server, ROUTING_PATH, place.json, |table: &RoutingAnswer| told(table))
+            server::show(&place.server, ROUTING_PATH, place.json, |table: &RoutingAnswer| {
+                told(table)
+            })
         }
         Command::Spread { item, by, over, place } => {
             let (strategy, over) = match by {
@@ -152,7 +154,8 @@ pub(crate) fn run(args: &RoutingArgs) -> anyhow::Result<Outcome> {
             let client = place.server.client()?;
             let items = runtime()?.block_on(items_of(&client, channel))?;
             let rule = whom.with(RoutingStrategy::Dedicated)?;
-            let rules = items.into_iter().map(|item| RoutingRule { item: Some(item), ..rule.clone() });
+            let rules =
+                items.into_iter().map(|item| RoutingRule { item: Some(item), ..rule.clone() });
             change(place, rules.collect(), None)
         }
         Command::Partitions { number, place } => change(place, Vec::new(), Some(*number)),
@@ -239,9 +242,8 @@ impl SubjectArgs {
 
 /// Numbers and ranges: `0,4-7`.
 fn partitions(list: &str) -> Result<Vec<u16>, UsageError> {
-    let wrong = || {
-        UsageError(format!("--partitions {list}: it must be numbers and ranges, such as 0,4-7"))
-    };
+    let wrong =
+        || UsageError(format!("--partitions {list}: it must be numbers and ranges, such as 0,4-7"));
     let mut partitions = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -350,7 +352,9 @@ mod tests {
             versions: Vec::new(),
         };
         let text = told(&table);
-        for part in ["version 2", "by id over 8", "the server", "ads/…", "to 3,4, alone", "1 rules more"] {
+        for part in
+            ["version 2", "by id over 8", "the server", "ads/…", "to 3,4, alone", "1 rules more"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

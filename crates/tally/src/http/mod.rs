@@ -115,8 +115,7 @@ pub(crate) fn router(parts: Parts) -> std::io::Result<Router> {
         metrics: metrics.clone(),
     });
     let keys_budget = budget.clone();
-    let changing =
-        routing::RoutingPaths { routing: parts.routing.clone(), budget: budget.clone() };
+    let changing = routing::RoutingPaths { routing: parts.routing.clone(), budget: budget.clone() };
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone() });

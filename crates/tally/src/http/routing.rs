@@ -91,7 +91,8 @@ fn refused(error: PortError) -> Failure {
 }
 
 fn change_of(rule: RoutingRule) -> Result<RoutingChange, Failure> {
-    let RoutingRule { item, prefix, strategy, over, mut partitions, is_automatic, effective } = rule;
+    let RoutingRule { item, prefix, strategy, over, mut partitions, is_automatic, effective } =
+        rule;
     if is_automatic || effective.is_some() {
         let detail = "`is_automatic` and `effective` are the server's to say";
         return Err(Failure::parameter(detail));
@@ -236,7 +237,10 @@ mod tests {
         assert_eq!((told.version, told.changes), (2, 1));
         let rules: Vec<_> = table.rules().iter().map(rule_answer).collect();
         assert_eq!(rules[0].prefix.as_deref(), Some("c/"));
-        assert_eq!((rules[0].strategy, rules[0].partitions.as_slice()), (RoutingStrategy::Dedicated, &[3][..]));
+        assert_eq!(
+            (rules[0].strategy, rules[0].partitions.as_slice()),
+            (RoutingStrategy::Dedicated, &[3][..])
+        );
         assert_eq!(version_answer((1, &table.versions()[0])).effective, None);
     }
 }

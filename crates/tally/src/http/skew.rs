@@ -30,7 +30,9 @@ impl Skew {
     /// Records a second that each partition was given; of one that is new, none yet.
     pub(super) fn rates(&self) -> Vec<f64> {
         let samples = self.0.lock();
-        let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return Vec::new() };
+        let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
+            return Vec::new();
+        };
         let seconds = (last.monotonic_ms - first.monotonic_ms) as f64 / 1e3;
         let rate = |(at, end): (usize, &u64)| {
             let begin = first.durable_offsets.get(at).unwrap_or(end);

@@ -28,12 +28,7 @@ impl EventSink for Recorder {
         NOW
     }
 
-    fn offer(
-        &mut self,
-        index: u32,
-        event: &Event<'_>,
-        _: Repeats,
-    ) -> Result<(), Violation> {
+    fn offer(&mut self, index: u32, event: &Event<'_>, _: Repeats) -> Result<(), Violation> {
         event.check()?;
         event.check_time(NOW, AGE_MS)?;
         let owned = |text: &Cow<'_, str>| Cow::Owned(text.clone().into_owned());

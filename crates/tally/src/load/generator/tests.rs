@@ -144,7 +144,8 @@ fn every_rank_has_a_name_of_its_own() {
 
 #[test]
 fn one_item_has_the_share_that_is_asked_for() {
-    let mut generator = Generator::new(&GeneratorOptions { hot: 0.9, ..options(BodyFormat::Ndjson) });
+    let mut generator =
+        Generator::new(&GeneratorOptions { hot: 0.9, ..options(BodyFormat::Ndjson) });
     let draws = 20_000;
     let hot = (0..draws).filter(|_| generator.next(1).0.rank == 0).count();
     let share = hot as f64 / f64::from(draws);

@@ -28,12 +28,7 @@ pub(crate) trait EventSink {
     /// The time of arrival.
     fn now(&self) -> TimestampMs;
     /// Takes one event, or says which rule it breaks. `index` is its place in the request.
-    fn offer(
-        &mut self,
-        index: u32,
-        event: &Event<'_>,
-        repeats: Repeats,
-    ) -> Result<(), Violation>;
+    fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation>;
 }
 
 impl EventSink for EventBatch<'_> {
@@ -41,12 +36,7 @@ impl EventSink for EventBatch<'_> {
         EventBatch::now(self)
     }
 
-    fn offer(
-        &mut self,
-        index: u32,
-        event: &Event<'_>,
-        repeats: Repeats,
-    ) -> Result<(), Violation> {
+    fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation> {
         self.offer_repeatable(index, event, repeats)
     }
 }
