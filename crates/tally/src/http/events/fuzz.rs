@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use api::ProblemCode;
+use engine::gateway::Repeats;
 use model::record::{Record, split};
 use model::{Event, RecordBuf, TimestampMs, Violation};
 use serde::de::IgnoredAny;
