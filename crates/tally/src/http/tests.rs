@@ -487,6 +487,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("keys.rs"),
         include_str!("recounts.rs"),
         include_str!("reports.rs"),
+        include_str!("routing.rs"),
         include_str!("top.rs"),
         include_str!("trending.rs"),
     ];
