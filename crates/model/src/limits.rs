@@ -84,6 +84,11 @@ pub const ROUTING_RULES_MAX: usize = 16 << 10;
 pub const ROUTING_PREFIXES_MAX: usize = 64;
 /// Most versions: some tens of megabytes with what they usually change.
 pub const ROUTING_VERSIONS_MAX: usize = 64 << 10;
+/// Most changes of rules in all versions, and most partitions that a rule names: together some
+/// hundred megabytes, at the very worst.
+pub const ROUTING_CHANGES_MAX: usize = 256 << 10;
+/// See [`ROUTING_CHANGES_MAX`].
+pub const ROUTING_NAMED_MAX: usize = 64;
 /// Automatic versions end here, so that people can still make some.
 pub const ROUTING_VERSIONS_AUTOMATIC_MAX: usize = 48 << 10;
 /// Most items that are spread because they are hot.

@@ -37,6 +37,8 @@ pub struct RoutingTable {
     active: usize,
     /// Those of prefixes.
     active_prefixes: usize,
+    /// Changes of rules in all versions.
+    changes: usize,
     log_partitions: u16,
 }
 
@@ -66,6 +68,7 @@ impl RoutingTable {
             prefixes: BTreeMap::new(),
             active: 0,
             active_prefixes: 0,
+            changes: 0,
             log_partitions: partitions,
         }
     }
@@ -193,16 +196,16 @@ impl RoutingTable {
     }
 
     fn span_at(&self, time: TimestampMs) -> &Span {
-        let mut newest_first = self.spans.iter().rev();
-        let found = newest_first.find(|span| span.effective <= time);
-        found.unwrap_or_else(|| self.spans.first().expect("there is a first version"))
+        let begun = self.spans.partition_point(|span| span.effective <= time);
+        // The first holds since ever.
+        &self.spans[begun.saturating_sub(1)]
     }
 }
 
 /// What a timeline says at an event time.
 fn in_force(timeline: &Timeline, time: TimestampMs) -> Option<&Rule> {
-    let (_, rule) = timeline.iter().rev().find(|(effective, _)| *effective <= time)?;
-    rule.as_ref()
+    let begun = timeline.partition_point(|(effective, _)| *effective <= time);
+    timeline.get(begun.checked_sub(1)?)?.1.as_ref()
 }
 
 impl Span {

@@ -6,8 +6,8 @@ use super::{RoutingTable, Span};
 use crate::bucket::TimestampMs;
 use crate::event::check_item;
 use crate::limits::{
-    ITEM_BYTES_MAX, PARTITIONS_MAX, ROUTING_LEAD_MS, ROUTING_PREFIXES_MAX, ROUTING_RULES_MAX,
-    ROUTING_VERSIONS_MAX,
+    ITEM_BYTES_MAX, PARTITIONS_MAX, ROUTING_CHANGES_MAX, ROUTING_LEAD_MS, ROUTING_NAMED_MAX,
+    ROUTING_PREFIXES_MAX, ROUTING_RULES_MAX, ROUTING_VERSIONS_MAX,
 };
 
 /// One version: what is different from its event time on.
@@ -101,7 +101,9 @@ pub enum RoutingError {
     #[error("an item is spread over 2 to {PARTITIONS_MAX} partitions")]
     Over,
     /// A list of partitions that is empty, not rising or out of bounds.
-    #[error("a rule names partitions in rising order, at least one, each below {PARTITIONS_MAX}")]
+    #[error(
+        "a rule names 1 to {ROUTING_NAMED_MAX} partitions in rising order, each below {PARTITIONS_MAX}"
+    )]
     Named,
     /// Everything would be dedicated.
     #[error("at least one partition stays for items without a rule")]
@@ -111,8 +113,8 @@ pub enum RoutingError {
         "there are at most {ROUTING_RULES_MAX} rules, {ROUTING_PREFIXES_MAX} of them of prefixes"
     )]
     TooManyRules,
-    /// More versions than there may be.
-    #[error("there are at most {ROUTING_VERSIONS_MAX} versions")]
+    /// More versions, or changes in them, than there may be.
+    #[error("there are at most {ROUTING_VERSIONS_MAX} versions with {ROUTING_CHANGES_MAX} changes")]
     TooManyVersions,
     /// Bytes that are no table.
     #[error("the bytes are not a routing table of this format")]
@@ -136,7 +138,9 @@ impl Strategy {
             Self::Pinned { partitions } | Self::Dedicated { partitions } => {
                 let is_rising = partitions.is_sorted_by(|a, b| a < b);
                 let last = partitions.last().ok_or(RoutingError::Named)?;
-                (is_rising && *last < PARTITIONS_MAX).then_some(()).ok_or(RoutingError::Named)
+                let is_fine =
+                    is_rising && partitions.len() <= ROUTING_NAMED_MAX && *last < PARTITIONS_MAX;
+                is_fine.then_some(()).ok_or(RoutingError::Named)
             }
         }
     }
@@ -176,7 +180,8 @@ impl RoutingTable {
 
     /// Adds a version. After an error the table is of no use.
     pub(super) fn push(&mut self, version: RoutingVersion) -> Result<(), RoutingError> {
-        if self.versions.len() >= ROUTING_VERSIONS_MAX {
+        self.changes += version.changes.len();
+        if self.versions.len() >= ROUTING_VERSIONS_MAX || self.changes > ROUTING_CHANGES_MAX {
             return Err(RoutingError::TooManyVersions);
         }
         if version.published < self.newest().published {

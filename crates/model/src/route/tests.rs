@@ -184,6 +184,7 @@ fn what_cannot_follow_is_refused() {
         (RoutingError::Named, vec![of_item("a", pinned(&[]))], 16),
         (RoutingError::Named, vec![of_item("a", pinned(&[2, 2]))], 16),
         (RoutingError::Named, vec![of_item("a", pinned(&[1_024]))], 16),
+        (RoutingError::Named, vec![of_item("a", pinned(&(0..65).collect::<Vec<_>>()))], 16),
         (RoutingError::NoneFree, vec![of_prefix("a", all)], 16),
     ] {
         assert_eq!(of(&changes, partitions), error, "{changes:?}");

@@ -53,10 +53,15 @@ enum Command {
         place: PlaceArgs,
     },
     /// Spread an item no more
-    #[command(after_help = "Example:\n  tally routing unspread dQw4w9WgXcQ")]
+    #[command(after_help = "Examples:\n  tally routing unspread dQw4w9WgXcQ\n  \
+        tally routing unspread dQw4w9WgXcQ --for-good\n\n\
+        An item that is hot the server spreads again, unless it is for good; `pin ITEM --off` ends that.")]
     Unspread {
         /// The item
         item: String,
+        /// However hot it is
+        #[arg(long)]
+        for_good: bool,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -141,8 +146,12 @@ pub(crate) fn run(args: &RoutingArgs) -> anyhow::Result<Outcome> {
             };
             change(place, vec![RoutingRule { over, ..of_item(item, strategy) }], None)
         }
-        Command::Unspread { item, place } => {
-            change(place, vec![of_item(item, RoutingStrategy::None)], None)
+        Command::Unspread { item, for_good, place } => {
+            let strategy = match for_good {
+                true => RoutingStrategy::Item,
+                false => RoutingStrategy::None,
+            };
+            change(place, vec![of_item(item, strategy)], None)
         }
         Command::Pin { whom, place } => {
             change(place, vec![whom.rule(RoutingStrategy::Pinned)?], None)
