@@ -153,12 +153,13 @@ pub fn spread(
 ) -> Result<(), PortError> {
     let round = heat.take(millis);
     let table = routing.table()?;
-    if table.versions().len() >= ROUTING_VERSIONS_AUTOMATIC_MAX {
-        return Ok(());
-    }
     let changes = hot.judge(&round, &table);
     if changes.is_empty() {
         return Ok(());
+    }
+    if table.versions().len() >= ROUTING_VERSIONS_AUTOMATIC_MAX {
+        let context = "the routing table has so many versions that the rest is left to people";
+        return Err(PortError::new(ErrorKind::Invalid, context));
     }
     for change in &changes {
         tracing::info!(subject = ?change.subject, rule = ?change.rule, "an item is hot, or no more");

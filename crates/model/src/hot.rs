@@ -16,9 +16,11 @@ use crate::route::{RoutingChange, RoutingTable, Rule, Strategy, Subject};
 
 /// Rounds in a row that an item is hot before it is spread.
 const HOT_ROUNDS: u32 = 3;
-/// Rounds in a row that a spread item is cool before it is spread no more: a version is cheap, but
-/// a question reads all partitions that an item ever was in.
+/// Rounds in a row that a spread item is cool before it is spread no more, the first time: an item
+/// that becomes hot again and again stays spread twice as long each time, up to two days, as every
+/// change is kept for ever.
 const COOL_ROUNDS: u32 = 60;
+const DOUBLED_MAX: usize = 8;
 
 /// The heaviest items of a stream.
 #[derive(Debug)]
@@ -156,7 +158,7 @@ impl HotItems {
                 spread.insert(item, *over);
             }
         }
-        let mut changes = self.cool_down(&scale, &spread);
+        let mut changes = self.cool_down(&scale, &spread, table);
         let room = SPREAD_ITEMS_MAX.saturating_sub(spread.len() - changes.len());
         changes.extend(self.heat_up(&scale, &spread, table, room));
         changes
@@ -166,6 +168,7 @@ impl HotItems {
         &mut self,
         scale: &Scale<'_>,
         spread: &BTreeMap<String, u16>,
+        table: &RoutingTable,
     ) -> Vec<RoutingChange> {
         let mut cooled = Vec::new();
         self.cool_rounds.retain(|item, _| spread.contains_key(item));
@@ -174,7 +177,8 @@ impl HotItems {
             let is_cool = !scale.is_warm(count.map_or(0, |heavy| heavy.count_min));
             let rounds = self.cool_rounds.entry(item.clone()).or_default();
             *rounds = if is_cool { *rounds + 1 } else { 0 };
-            if *rounds >= COOL_ROUNDS {
+            let doubled = (table.changes_of(item) / 2).min(DOUBLED_MAX);
+            if *rounds >= COOL_ROUNDS << doubled {
                 *rounds = 0;
                 cooled.push(RoutingChange { subject: Subject::Item(item.clone()), rule: None });
             }

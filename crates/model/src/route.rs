@@ -177,6 +177,11 @@ impl RoutingTable {
         items.chain(prefixes).collect()
     }
 
+    /// How often the rule of an item was given, replaced or taken away.
+    pub fn changes_of(&self, item: &str) -> usize {
+        self.items.get(item).map_or(0, Vec::len)
+    }
+
     /// Number of items that are spread because they are hot, by the newest version.
     pub fn automatic(&self) -> usize {
         self.rules().iter().filter(|(_, rule, _)| rule.is_automatic).count()

@@ -96,6 +96,28 @@ fn an_item_is_spread_when_it_stays_hot_and_no_more_when_it_stays_cool() {
 }
 
 #[test]
+fn what_becomes_hot_again_and_again_stays_spread_longer() {
+    let mut table = RoutingTable::first(16);
+    let mut hot = HotItems::new(500);
+    let mut rounds_until = |round: &Round, table: &mut RoutingTable| {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let changes = hot.judge(round, table);
+            if !changes.is_empty() {
+                *table = publish(table, changes);
+                return rounds;
+            }
+        }
+    };
+    let heat = round(100_000, &[("hot", 90_000)]);
+    for doubled in [0, 1, 2, 3, 4, 5, 6, 7, 8, 8] {
+        assert_eq!(rounds_until(&heat, &mut table), HOT_ROUNDS);
+        assert_eq!(rounds_until(&round(0, &[]), &mut table), COOL_ROUNDS << doubled);
+    }
+}
+
+#[test]
 fn a_peak_of_a_moment_and_a_trickle_change_nothing() {
     let mut hot = HotItems::new(1_000);
     let table = RoutingTable::first(16);
