@@ -8,6 +8,7 @@ mod asker;
 mod beside;
 mod crowd;
 mod empty;
+mod hot;
 mod load;
 mod peers;
 mod reports;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::load::{flags, median, number, run};
 use crate::server::{Server, machine_cpu_s};
-use crate::{Bench, archive_lag, beside, crowd, peers, reports, years};
+use crate::{Bench, archive_lag, beside, crowd, hot, peers, reports, years};
 
 /// What a scenario found.
 pub(crate) struct Findings {
@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("reports", reports::run),
     ("peers", peers::run),
     ("idle-connections", crowd::run),
+    ("hot", hot::run),
 ];
 
 /// Batches of 1,000, items by Zipf's law over 100,000, 1 % repeats, four connections.

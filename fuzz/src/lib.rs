@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", run: stored::index },
     Target { name: "row", run: stored::row },
     Target { name: "letter", run: stored::letter },
+    Target { name: "routing", run: stored::routing },
     Target { name: "manifest", run: archived::manifest },
     Target { name: "details", run: stored::details },
     Target { name: "json", run: outside::json },

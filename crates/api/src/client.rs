@@ -22,6 +22,7 @@ mod log_level;
 mod path;
 mod recounts;
 pub mod retry;
+mod routing;
 mod spool;
 #[cfg(feature = "client-tls")]
 mod tls;
@@ -54,6 +55,7 @@ pub use items::{
 };
 pub use lines::Lines;
 pub use path::{CountQuery, StatsQuery, TopQuery, encode_segment};
+pub use routing::ROUTING_PATH;
 
 /// The content type of one event a line.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -25,6 +25,7 @@ mod keys;
 mod log_level;
 mod problem;
 mod recounts;
+mod routing;
 mod wire;
 
 #[cfg(feature = "client")]
@@ -48,6 +49,7 @@ pub use recounts::{
     DifferenceAnswer, NumbersAnswer, RecountAnswer, RecountRequest, RecountState,
     RecountedPartition, RecountsAnswer, RepairAnswer, RepairsAnswer,
 };
+pub use routing::{RoutingAnswer, RoutingRequest, RoutingRule, RoutingStrategy, RoutingVersion};
 pub use wire::{
     AcceptedAnswer, CountAnswer, CountsAnswer, DecimalNumber, Durability, ItemCount, RejectedEvent,
     StatsAnswer, StatsPoint, StatsSummary, TopAnswer, TopItem,

@@ -9,6 +9,7 @@ use model::Offset;
 use model::dedup::bytes_for;
 use parking_lot::Mutex;
 
+use crate::growing::Growing;
 use crate::sources::SourceBook;
 
 /// Why no event is accepted now. Each goes away by itself or with the process.
@@ -43,6 +44,9 @@ pub enum Refusal {
     /// The partitions' state is not read yet.
     #[error("the server is starting")]
     Starting,
+    /// Where events go is not known now.
+    #[error("{0}")]
+    Routing(String),
 }
 
 /// No partition has stopped.
@@ -51,12 +55,12 @@ const NONE: u64 = u64::MAX;
 /// The state behind the verdict.
 #[derive(Debug)]
 pub struct Admission {
-    windows: Vec<Window>,
+    windows: Growing<Window>,
     dedup_bytes_max: u64,
     stopping: AtomicBool,
     stopped_partition: AtomicU64,
     /// Of each partition, once it is open.
-    sources: Vec<OnceLock<Arc<SourceBook>>>,
+    sources: Growing<OnceLock<Arc<SourceBook>>>,
     busy_sources: Mutex<BTreeSet<String>>,
 }
 
@@ -93,11 +97,11 @@ impl Admission {
     /// For so many partitions. The bound is on all dedup windows together, in bytes.
     pub fn new(partitions: u16, dedup_bytes_max: u64) -> Self {
         Self {
-            windows: (0..partitions).map(|_| Window::new()).collect(),
+            windows: Growing::of_partitions((0..partitions).map(|_| Window::new())),
             dedup_bytes_max,
             stopping: AtomicBool::new(false),
             stopped_partition: AtomicU64::new(NONE),
-            sources: (0..partitions).map(|_| OnceLock::new()).collect(),
+            sources: Growing::of_partitions((0..partitions).map(|_| OnceLock::new())),
             busy_sources: Mutex::default(),
         }
     }
@@ -109,6 +113,15 @@ impl Admission {
         let admission = Self::new(partitions, u64::MAX);
         (0..partitions).for_each(|partition| admission.know_sources(partition, Arc::default()));
         admission
+    }
+
+    /// From now on there are so many partitions. Nothing is routed to the new ones before their
+    /// sources are known too.
+    pub(crate) fn grow(&self, partitions: u16) {
+        while self.windows.len() < usize::from(partitions) {
+            // There is room for every partition there may be.
+            let _ = self.windows.push(Window::new());
+        }
     }
 
     /// Whether events may be accepted.
@@ -162,7 +175,7 @@ impl Admission {
     /// # Errors
     /// Where another request has it, or there is no room for a source.
     pub(crate) fn take_turn(self: &Arc<Self>, source: String) -> Result<SourceTurn, Refusal> {
-        for book in &self.sources {
+        for book in self.sources.iter() {
             if !book.get().ok_or(Refusal::Starting)?.has_room_for(&source) {
                 return Err(Refusal::TooManySources);
             }
@@ -175,7 +188,11 @@ impl Admission {
 
     pub(crate) fn know_sources(&self, partition: u16, sources: Arc<SourceBook>) {
         // A partition is opened once in the life of an admission.
-        let _ = self.sources[usize::from(partition)].set(sources);
+        let _ = match self.sources.get(usize::from(partition)) {
+            Some(unknown) => unknown.set(sources),
+            // One that was added while others take turns is known as soon as it is there.
+            None => self.sources.push(OnceLock::from(sources)).map_err(|_| Arc::default()),
+        };
     }
 
     /// Says how large a partition's window is, and the first offset whose id is not in it.

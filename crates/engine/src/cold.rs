@@ -15,7 +15,7 @@ use std::time::Duration;
 use model::{Day, PartitionId};
 use parking_lot::{Condvar, Mutex};
 
-use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, PortError};
+use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
 use day::DayRows;
 
 /// Wait between two looks at whether a day has become cold.
@@ -56,12 +56,13 @@ impl ColdDays {
     pub fn start(
         store: Arc<dyn CounterStore>,
         cold: Arc<dyn ColdCounters>,
-        partitions: u16,
+        log: Arc<dyn EventLog>,
     ) -> Result<Self, PortError> {
         let stopping = Arc::new(Stopping::default());
         let seen = Arc::clone(&stopping);
         let body = move || {
             while !seen.wait(PAUSE) {
+                let partitions = log.partitions();
                 if let Err(error) = settle(&*store, &*cold, partitions, &|| seen.wait(PACE)) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,

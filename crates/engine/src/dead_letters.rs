@@ -138,7 +138,7 @@ impl DeadLetters {
         let state = self.unsettled(place)?;
         let mut batch = self.gateway.begin()?;
         batch.offer(0, event)?;
-        let begun = self.begin(event);
+        let begun = self.begin(event, batch.partition_of(event));
         let replaying = LetterState::Replaying(begun.clone());
         self.store.mark(place.0, place.1, &state, &replaying)?;
         match block_on(batch.commit()) {
@@ -218,8 +218,7 @@ impl DeadLetters {
         }
     }
 
-    fn begin(&self, event: &Event<'_>) -> Replay {
-        let partition = self.gateway.route(event);
+    fn begin(&self, event: &Event<'_>, partition: PartitionId) -> Replay {
         let bounds = self.log.bounds(partition);
         let mut records = RecordBuf::new();
         records.push(event);

@@ -4,21 +4,39 @@ use std::sync::Arc;
 
 use model::bucket::TimestampMs;
 use model::control::Control;
+use model::limits::FUTURE_SKEW_MS;
+use model::record::uuid_v7_time;
 use model::refused::RANGES_OF_A_RECORD_MAX;
-use model::{
-    BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, RoutingTable, Violation,
-};
+use model::{BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, Violation};
 
 use crate::admission::{Admission, Refusal, SourceTurn};
 use crate::ports::{AppendPart, Appended, Clock, ErrorKind, EventLog, PortError};
+use crate::routing::{RoutedBy, Routing};
+use crate::spreader::{Heat, Sampled};
 
 /// Accepts events. Cheap to share.
 pub struct Gateway {
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     admission: Arc<Admission>,
-    routing: RoutingTable,
+    routing: Arc<Routing>,
+    heat: Option<Arc<Heat>>,
     max_event_age_ms: i64,
+}
+
+/// What a repeat of an event brings again, beside item and type: by that alone it is routed, so that
+/// it reaches the partition of its original. A stamp is brought again always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// The event's time; else it is that of arrival.
+    pub time: bool,
+    /// The event's id; else the server made one.
+    pub id: bool,
+}
+
+impl Repeats {
+    /// All of it.
+    pub const ALL: Self = Self { time: true, id: true };
 }
 
 /// What became of the events that a batch offered.
@@ -41,8 +59,8 @@ pub struct Failed {
     pub fate: Fate,
 }
 
-/// What is known of an event whose write failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of an event whose write failed; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It was not written and never will be.
     NotWritten,
@@ -68,16 +86,17 @@ impl Gateway {
         admission: Arc<Admission>,
         max_event_age_ms: i64,
     ) -> Self {
-        let routing = RoutingTable { partitions: log.partitions() };
-        for partition in 0..routing.partitions {
+        for partition in 0..log.partitions() {
             admission.note_appended(partition, log.bounds(PartitionId(partition)).durable_offset);
         }
-        Self { log, clock, admission, routing, max_event_age_ms }
+        let routing = Arc::new(Routing::fixed(log.clone()));
+        Self { log, clock, admission, routing, heat: None, max_event_age_ms }
     }
 
-    /// The partition that an event goes to.
-    pub fn route(&self, event: &Event<'_>) -> PartitionId {
-        self.routing.route(&event.item)
+    /// Routing by a table that changes, and what tells how hot items are; without, every item goes
+    /// by its name alone.
+    pub fn with_routing(self, routing: Arc<Routing>, heat: Option<Arc<Heat>>) -> Self {
+        Self { routing, heat, ..self }
     }
 
     /// Names a file in the log: durable when this returns, and noted by the processor of partition 0.
@@ -99,8 +118,14 @@ impl Gateway {
     pub fn begin(&self) -> Result<EventBatch<'_>, Refusal> {
         self.admission.check()?;
         self.log.append_time().map_err(|error| Refusal::Clock(error.to_string()))?;
-        let parts = (0..self.routing.partitions).map(|_| Part::default()).collect();
-        Ok(EventBatch { gateway: self, now: self.clock.now().wall, parts, stamp: None })
+        let routed_by =
+            self.routing.current().map_err(|error| Refusal::Routing(error.to_string()))?;
+        // Those that the table does not name yet too: what is refused is noted everywhere.
+        let partitions = self.log.partitions().max(routed_by.table.log_partitions());
+        let parts = (0..partitions).map(|_| Part::default()).collect();
+        let sampled = self.heat.as_ref().map(|heat| heat.begin());
+        let (now, stamp) = (self.clock.now().wall, None);
+        Ok(EventBatch { gateway: self, now, routed_by, parts, stamp, sampled, is_unsure: false })
     }
 
     /// Begins a batch whose events are stamped. A source has one batch at a time: events that
@@ -147,8 +172,12 @@ impl Part {
 pub struct EventBatch<'g> {
     gateway: &'g Gateway,
     now: TimestampMs,
+    routed_by: RoutedBy,
     parts: Vec<Part>,
     stamp: Option<(SourceTurn, i64)>,
+    sampled: Option<Sampled>,
+    /// Whether an event lies beyond the time up to which its route is known.
+    is_unsure: bool,
 }
 
 impl EventBatch<'_> {
@@ -157,22 +186,87 @@ impl EventBatch<'_> {
         self.now
     }
 
-    /// Takes one event, or says which rule it breaks. `index` is its place in the request.
+    /// Takes one event that was sent with its time, or says which rule it breaks. `index` is its
+    /// place in the request.
     pub fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
+        self.offer_repeatable(index, event, Repeats::ALL)
+    }
+
+    /// Takes one event, or says which rule it breaks. `index` is its place in the request.
+    pub fn offer_repeatable(
+        &mut self,
+        index: u32,
+        event: &Event<'_>,
+        repeats: Repeats,
+    ) -> Result<(), Violation> {
         event.check()?;
-        let part = &mut self.parts[usize::from(self.gateway.routing.route(&event.item).0)];
-        let stamp = self.stamp.as_ref();
-        let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
+        let routed_at = self.routed_at(event, repeats);
         let in_time = event.check_time(self.now, self.gateway.max_event_age_ms);
-        if let (Err(_), Some((_, sequence))) = (&in_time, stamp) {
+        let in_time = in_time.and_then(|()| self.check_routed(routed_at));
+        let sequence = self.stamp.as_ref().map(|(_, first)| first + i64::from(index));
+        let partition = match sequence.filter(|_| !repeats.id) {
+            None => self.route(&event.item, &event.id, routed_at),
+            // Sent again it gets another id, and its place is the same.
+            Some(sequence) => self.route(&event.item, &sequence.to_string(), routed_at),
+        };
+        let part = &mut self.parts[usize::from(partition.0)];
+        if let (Err(violation), Some(sequence)) = (&in_time, sequence) {
             // Another time it may be good: its source may then have it counted, and not before.
-            part.refuse(index, sequence);
+            match violation {
+                // By then another version may hold for its time, which sends it anywhere.
+                Violation::InFuture => {
+                    self.parts.iter_mut().for_each(|part| part.refuse(index, sequence));
+                }
+                _ => part.refuse(index, sequence),
+            }
         }
         in_time?;
+        self.is_unsure |= routed_at.is_some_and(|time| time > self.routed_by.until);
+        let part = &mut self.parts[usize::from(partition.0)];
+        let stamp = self.stamp.as_ref();
+        let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
         part.records.push_stamped(event, stamp);
         part.indexes.push(index);
         part.is_refusing = false;
+        if let Some(sampled) = &mut self.sampled {
+            sampled.see(&event.item);
+        }
         Ok(())
+    }
+
+    /// The time by which an event is routed; none where that is the first version's business.
+    fn routed_at(&self, event: &Event<'_>, repeats: Repeats) -> Option<TimestampMs> {
+        match repeats {
+            Repeats { time: true, .. } => Some(event.time),
+            Repeats { id: true, .. } => uuid_v7_time(&event.id),
+            _ if self.stamp.is_some() => None,
+            // Nothing can repeat it, and any version is right: one that is known for sure.
+            _ => Some(event.time.min(self.routed_by.until)),
+        }
+    }
+
+    /// Nothing is routed by a time that lies too far ahead, whether it is the event's or its id's:
+    /// another version may be published for it.
+    fn check_routed(&self, routed_at: Option<TimestampMs>) -> Result<(), Violation> {
+        match routed_at {
+            Some(time) if time.0 > self.now.0.saturating_add(FUTURE_SKEW_MS) => {
+                Err(Violation::InFuture)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The partition of an item's event that is routed by an id and a time.
+    fn route(&self, item: &str, id: &str, routed_at: Option<TimestampMs>) -> PartitionId {
+        match routed_at {
+            Some(time) => self.routed_by.table.route(item, id, time),
+            None => self.routed_by.table.route_first(item),
+        }
+    }
+
+    /// The partition that an event goes to of which a repeat brings all again.
+    pub fn partition_of(&self, event: &Event<'_>) -> PartitionId {
+        self.route(&event.item, &event.id, Some(event.time))
     }
 
     /// Makes everything offered durable.
@@ -180,6 +274,17 @@ impl EventBatch<'_> {
     /// # Errors
     /// Nothing was written, and the whole request can be sent again.
     pub async fn commit(mut self) -> Result<Outcome, PortError> {
+        if self.is_unsure {
+            let context = format!(
+                "where events after {} go is not known yet: the routing table was not confirmed up \
+                 to there",
+                self.routed_by.until
+            );
+            return Err(PortError::new(ErrorKind::Unavailable, context));
+        }
+        if let (Some(heat), Some(sampled)) = (&self.gateway.heat, self.sampled.take()) {
+            heat.end(&sampled);
+        }
         let (mut appends, mut indexes) = (Vec::new(), Vec::new());
         for (partition, mut part) in (0..).map(PartitionId).zip(std::mem::take(&mut self.parts)) {
             if let Some((turn, _)) = &self.stamp
@@ -226,7 +331,11 @@ impl EventBatch<'_> {
                 }
             }
         }
-        outcome.failed.sort_unstable_by_key(|failed| failed.index);
+        outcome.failed.sort_unstable_by_key(|failed| (failed.index, failed.fate));
+        // Of what was refused in every partition the worst holds.
+        outcome.failed.reverse();
+        outcome.failed.dedup_by_key(|failed| failed.index);
+        outcome.failed.reverse();
         let surely_nothing =
             outcome.accepted == 0 && outcome.failed.iter().all(|f| f.fate == Fate::NotWritten);
         match first_error {

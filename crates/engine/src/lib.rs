@@ -10,10 +10,13 @@ pub mod cold;
 pub mod dead_letters;
 pub mod durations;
 pub mod gateway;
+pub mod growing;
 pub mod ports;
 pub mod processor;
 pub mod query;
+pub mod routing;
 pub mod sources;
+pub mod spreader;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

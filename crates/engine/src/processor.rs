@@ -31,6 +31,7 @@ pub use tell::tell_settings;
 
 use crate::admission::Admission;
 use crate::durations::{DurationFigures, Durations};
+use crate::growing::Growing;
 use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 pub(crate) use partition::Partition;
 
@@ -76,10 +77,12 @@ impl Ports {
 /// The processors of all partitions, each on threads of its own.
 pub struct Processors {
     pub(crate) ports: Arc<Ports>,
-    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) partitions: Growing<Arc<Partition>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Where others count: ends the thread that follows.
     is_ending: Option<Arc<AtomicBool>>,
+    /// Held while partitions are added: none is any more once stopping was asked for.
+    is_stopped: Mutex<bool>,
 }
 
 impl Processors {
@@ -96,12 +99,34 @@ impl Processors {
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
         let processors = Self::open(Ports::new(log, store, clock, admission, settings))?;
-        let mut threads = Vec::new();
-        for partition in &processors.partitions {
-            threads.extend(spawn(partition)?);
+        for partition in processors.partitions.iter() {
+            processors.threads.lock().extend(spawn(partition)?);
         }
-        *processors.threads.lock() = threads;
         Ok(Arc::new(processors))
+    }
+
+    /// Starts the threads of partitions that the log has been given since; well where there are
+    /// none. Questions add them from now on.
+    ///
+    /// # Errors
+    /// When a thread cannot be started, or the store cannot be read; a repeat goes on.
+    pub fn grow(&self) -> Result<(), PortError> {
+        let is_stopped = self.is_stopped.lock();
+        if *is_stopped {
+            return Err(PortError::new(ErrorKind::Unavailable, "the server is stopping"));
+        }
+        for id in self.partitions.len() as u16..self.ports.log.partitions() {
+            self.ports.admission.grow(id + 1);
+            let claim = self.ports.store.claim(PartitionId(id))?;
+            let snapshot = self.ports.store.snapshot()?;
+            let added = Partition::open_added(&self.ports, claim, &*snapshot, PartitionId(id))?;
+            let partition = Arc::new(added);
+            self.threads.lock().extend(spawn(&partition)?);
+            if self.partitions.push(partition).is_err() {
+                return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));
+            }
+        }
+        Ok(())
     }
 
     /// Finds out where each partition goes on; nothing runs yet.
@@ -111,11 +136,26 @@ impl Processors {
         // From now on nobody else moves what the snapshot sees.
         let claims: Vec<_> = ids().map(|id| ports.store.claim(id)).collect::<Result<_, _>>()?;
         let snapshot = ports.store.snapshot()?;
-        let partitions: Vec<_> = ids()
+        let partitions = ids()
             .zip(claims)
             .map(|(id, claim)| Partition::open(&ports, claim, &*snapshot, id).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { ports, partitions, threads: Mutex::default(), is_ending: None })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::of(ports, partitions, Vec::new(), None))
+    }
+
+    fn of(
+        ports: Arc<Ports>,
+        partitions: Vec<Arc<Partition>>,
+        threads: Vec<JoinHandle<()>>,
+        is_ending: Option<Arc<AtomicBool>>,
+    ) -> Self {
+        Self {
+            ports,
+            partitions: Growing::of_partitions(partitions),
+            threads: Mutex::new(threads),
+            is_ending,
+            is_stopped: Mutex::new(false),
+        }
     }
 
     /// Whether events may be accepted and questions answered, as far as the processors know.
@@ -154,6 +194,7 @@ impl Processors {
     /// # Errors
     /// When a partition had stopped on an error before: its events are in the log still.
     pub fn stop(&self) -> Result<(), PortError> {
+        *self.is_stopped.lock() = true;
         self.partitions.iter().for_each(|partition| partition.ask_to_stop());
         self.join()
     }
@@ -164,13 +205,15 @@ impl Processors {
     /// # Errors
     /// As of [`Self::stop`].
     pub fn leave(&self) -> Result<(), PortError> {
+        *self.is_stopped.lock() = true;
         self.partitions.iter().for_each(|partition| partition.leave(false));
         self.join()
     }
 
     fn join(&self) -> Result<(), PortError> {
         self.is_ending.iter().for_each(|is_ending| is_ending.store(true, Ordering::Relaxed));
-        for thread in self.threads.lock().drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             if thread.join().is_err() {
                 let context =
                     "a processor thread ended in a panic; its events are in the log still";

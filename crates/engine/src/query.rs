@@ -12,17 +12,18 @@ mod trending;
 use std::sync::Arc;
 
 use ahead::{Ahead, RowOf};
-use cover::{Cover, Pinned, Seen};
+use cover::{Cover, Pinned};
 use model::bucket::MINUTE_MS;
 use model::counter::RowKey;
 use model::limits::SERIES_POINTS_MAX;
 use model::{
-    Checkpoint, Day, Granularity, Minute, Offset, PartitionId, RoutingTable, Slot, StoredRow,
-    Summary, TimeRange, TimestampMs,
+    Checkpoint, Day, Granularity, Minute, Offset, PartitionId, Slot, StoredRow, Summary, TimeRange,
+    TimestampMs,
 };
 
 use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
 use crate::processor::{Partition, Processors};
+use crate::routing::Routing;
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
 pub use quality::Quality;
@@ -42,7 +43,7 @@ pub struct Query {
     log: Arc<dyn EventLog>,
     store: Arc<dyn CounterStore>,
     processors: Arc<Processors>,
-    routing: RoutingTable,
+    routing: Arc<Routing>,
     max_event_age_ms: i64,
     cold: Option<Arc<dyn ColdCounters>>,
     reads_afar: bool,
@@ -102,9 +103,14 @@ impl Query {
     /// Over the processors' memory and the store they flush to.
     pub fn new(processors: Arc<Processors>, max_event_age_ms: i64) -> Self {
         let (log, store) = (Arc::clone(&processors.ports.log), Arc::clone(&processors.ports.store));
-        let routing = RoutingTable { partitions: log.partitions() };
+        let routing = Arc::new(Routing::fixed(log.clone()));
         let (cold, reads_afar) = (None, false);
         Self { log, store, processors, routing, max_event_age_ms, cold, reads_afar }
+    }
+
+    /// With the table that the gateways route by; without, every item went by its name alone.
+    pub fn with_routing(self, routing: Arc<Routing>) -> Self {
+        Self { routing, ..self }
     }
 
     /// With the files of cold days.
@@ -197,17 +203,7 @@ impl Query {
         self.ready()?;
         let quality = self.quality(None);
         let mut totals = vec![Summary::EMPTY; items.len()];
-        let of_partition = |id: PartitionId| -> Vec<usize> {
-            let is_counted = |at: &usize| self.routing.partitions_of(items[*at]).any(|p| p == id);
-            (0..items.len()).filter(is_counted).collect()
-        };
-        let mine: Vec<(&Partition, Vec<usize>)> = self
-            .processors
-            .partitions
-            .iter()
-            .map(|partition| (&**partition, of_partition(partition.id)))
-            .filter(|(_, items)| !items.is_empty())
-            .collect();
+        let mine = self.by_partition(items)?;
         let partitions: Vec<&Partition> = mine.iter().map(|(partition, _)| *partition).collect();
         let (snapshot, in_memory) = self.pin_together(&partitions, |partition, tables| {
             let of = |at: usize| (at, memory_total(tables, items[at], event_type));
@@ -226,13 +222,13 @@ impl Query {
     }
 
     fn item_total(&self, item: &str, event_type: &str) -> Result<Summary, QueryError> {
+        let partitions = self.partitions_of(item)?;
+        let (snapshot, in_memory) =
+            self.pin_together(&partitions, |_, tables| memory_total(tables, item, event_type))?;
         let mut sum = Summary::EMPTY;
-        for partition in self.partitions_of(item) {
-            let Seen { snapshot, checkpoint, memory, .. } =
-                self.pin(partition, |tables| memory_total(tables, item, event_type))?;
+        for (partition, (checkpoint, memory)) in partitions.iter().zip(in_memory) {
             let rows = snapshot.get(partition.id, &[RowKey::Total { item, event_type }])?;
-            let row = rows.iter().flatten().next();
-            sum.add(&total(&checkpoint, row, &memory));
+            sum.add(&total(&checkpoint, rows.iter().flatten().next(), &memory));
         }
         Ok(sum)
     }
@@ -244,7 +240,7 @@ impl Query {
         event_type: &str,
         range: TimeRange,
     ) -> Result<(Cover, Vec<PinnedItem<'_>>), QueryError> {
-        let partitions: Vec<&Partition> = self.partitions_of(item).collect();
+        let partitions = self.partitions_of(item)?;
         self.pin_all(&partitions, range, |tables, range| {
             let mut slots = Vec::new();
             for table in tables {
@@ -256,9 +252,30 @@ impl Query {
         })
     }
 
-    fn partitions_of(&self, item: &str) -> impl Iterator<Item = &Partition> {
-        let ids = self.routing.partitions_of(item);
-        ids.map(|id| &*self.processors.partitions[usize::from(id.0)])
+    /// The partitions that may have counted events of an item. Whatever was acknowledged before
+    /// this call went to one of them.
+    fn partitions_of(&self, item: &str) -> Result<Vec<&Partition>, QueryError> {
+        let table = self.routing.table()?;
+        // Partitions that the table does not name yet have nothing of anybody.
+        let partition = |id: PartitionId| self.processors.partitions.get(usize::from(id.0));
+        Ok(table.partitions_of(item).into_iter().filter_map(partition).map(|p| &**p).collect())
+    }
+
+    /// The partitions that may have counted events of some items, in order, each with the places of
+    /// its items in the list.
+    fn by_partition(&self, items: &[&str]) -> Result<Vec<(&Partition, Vec<usize>)>, QueryError> {
+        let table = self.routing.table()?;
+        let partitions = self.processors.partitions.iter().map(|partition| &**partition);
+        let mut all: Vec<_> = partitions.map(|partition| (partition, Vec::new())).collect();
+        for (at, item) in items.iter().enumerate() {
+            for id in table.partitions_of(item) {
+                if let Some((_, places)) = all.get_mut(usize::from(id.0)) {
+                    places.push(at);
+                }
+            }
+        }
+        all.retain(|(_, places)| !places.is_empty());
+        Ok(all)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod dedup;
 pub mod details;
 pub mod event;
 pub mod horizon;
+pub mod hot;
 pub mod limits;
 pub mod partition;
 pub mod record;
@@ -37,7 +38,9 @@ pub use horizon::{Horizons, Retention};
 pub use partition::{Offset, PartitionId};
 pub use record::{Batch, DeadLetter, RecordBuf};
 pub use refused::{Refused, RefusedRanges};
-pub use route::RoutingTable;
+pub use route::{
+    RoutingChange, RoutingError, RoutingTable, RoutingVersion, Rule, Strategy, Subject,
+};
 pub use slot::{Slot, SlotPlace};
 pub use source::{SourceMark, SourceState};
 pub use summary::Summary;

@@ -70,3 +70,26 @@ pub const TRENDING_WINDOW_MAX_MS: i64 = 31 * 86_400_000;
 
 /// Most partitions: a partition id is two bytes in stored keys.
 pub const PARTITIONS_MAX: u16 = 1_024;
+
+/// How long a gateway may route by a table after it was last sure to know every version of it, in
+/// milliseconds of the clock that versions are published by.
+pub const ROUTING_LEASE_MS: i64 = 30_000;
+/// A version of the routing table takes effect later than so long after its publication, in
+/// milliseconds: whoever does not know it yet has no right to route such events, and nobody takes
+/// them before.
+pub const ROUTING_LEAD_MS: i64 = FUTURE_SKEW_MS + ROUTING_LEASE_MS;
+/// Most rules in force at a time: those of the items of the largest channel, and some more.
+pub const ROUTING_RULES_MAX: usize = 16 << 10;
+/// Most of them that are of prefixes: each is compared with every item.
+pub const ROUTING_PREFIXES_MAX: usize = 64;
+/// Most versions: some tens of megabytes with what they usually change.
+pub const ROUTING_VERSIONS_MAX: usize = 64 << 10;
+/// Most changes of rules in all versions, and most partitions that a rule names: together some
+/// hundred megabytes, at the very worst.
+pub const ROUTING_CHANGES_MAX: usize = 256 << 10;
+/// See [`ROUTING_CHANGES_MAX`].
+pub const ROUTING_NAMED_MAX: usize = 64;
+/// Automatic versions end here, so that people can still make some.
+pub const ROUTING_VERSIONS_AUTOMATIC_MAX: usize = 48 << 10;
+/// Most items that are spread because they are hot.
+pub const SPREAD_ITEMS_MAX: usize = 64;

@@ -364,6 +364,14 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
+/// The time in an id that is a UUIDv7 in its usual form: when whoever made it made it.
+pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
+    let uuid = uuid_bytes(id)?;
+    let is_v7 = uuid[6] >> 4 == 7 && uuid[8] >> 6 == 0b10;
+    let millis = uuid[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    is_v7.then_some(TimestampMs(millis))
+}
+
 /// The 16 bytes of a UUID in its usual form, which [`uuid_text`] gives back to the letter.
 fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;

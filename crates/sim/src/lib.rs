@@ -10,6 +10,7 @@ mod clock;
 mod damage;
 mod disk;
 mod fault;
+mod fleet;
 mod inject;
 mod oracle;
 mod process;
@@ -29,6 +30,7 @@ use model::Granularity;
 
 pub use bug::Bug;
 pub use fault::Fault;
+pub use fleet::{FleetBug, FleetReport, check_fleet};
 
 use world::World;
 

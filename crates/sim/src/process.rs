@@ -171,10 +171,13 @@ impl Process {
 
     /// The planted bug: counts a request as if the log had it already.
     pub(crate) fn apply_early(&mut self, events: &[Event<'static>]) {
-        let routing = RoutingTable { partitions: PARTITIONS };
+        let routing = RoutingTable::first(PARTITIONS);
         for id in (0..PARTITIONS).map(PartitionId) {
             let mut records = RecordBuf::new();
-            events.iter().filter(|e| routing.route(&e.item) == id).for_each(|e| records.push(e));
+            events
+                .iter()
+                .filter(|e| routing.route_first(&e.item) == id)
+                .for_each(|e| records.push(e));
             let bounds = self.log.bounds(id);
             if records.is_empty() || self.stepped.next_offset(id) != bounds.durable_offset {
                 continue;

@@ -380,5 +380,5 @@ pub(crate) fn item_name(at: usize) -> String {
 
 /// The partition that an item is counted in.
 pub(crate) fn partition_of(item: &str) -> PartitionId {
-    RoutingTable { partitions: PARTITIONS }.route(item)
+    RoutingTable::first(PARTITIONS).route_first(item)
 }

@@ -20,6 +20,7 @@ use adapters::archive::{ColdFiles, Objects, Place, RawFiles};
 use adapters::embedded::details::EmbeddedDetails;
 use adapters::embedded::disk::RealDisk;
 use adapters::embedded::log::{Codec, EmbeddedLog, LogSettings, stored_partitions};
+use adapters::embedded::routing::EmbeddedRouting;
 use adapters::embedded::store::{EmbeddedStore, FREE_BYTES_MIN, StoreSettings};
 use anyhow::{Context, bail, ensure};
 use api::Durability;
@@ -33,6 +34,8 @@ use engine::gateway::Gateway;
 use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
+use engine::routing::Routing;
+use engine::spreader::{Heat, Spreader};
 use model::append_time::ClockReading;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
@@ -70,6 +73,7 @@ pub(crate) struct Tally {
     cold_days: Option<ColdDays>,
     /// None where the log lies in the data folder.
     close_log: Option<Box<dyn Fn() + Send + Sync>>,
+    spreader: Option<Spreader>,
     _lock: FolderLock,
 }
 
@@ -107,7 +111,12 @@ impl Tally {
         let engines::Store { port: store, embedded, .. } = counters;
         let backups = Arc::new(Backups::new(backups, clock.clone()));
         let audits = Arc::new(Audits::open(dir));
-        let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), log.partitions()));
+        let routing = match settings.log {
+            None => open_routing(settings, &log)?,
+            // Others route to it too, by the item alone.
+            Some(_) => Arc::new(Routing::fixed(log.clone())),
+        };
+        let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = ProcessorSettings {
             flush_interval_ms: settings.flush_interval_ms,
@@ -133,18 +142,22 @@ impl Tally {
             };
             Processors::start(log, store, clock.clone(), admission.clone(), processor_settings)
         })?;
+        let growing = processors.clone();
+        routing.on_grown(Box::new(move |_| Duty::Count.call(|| growing.grow())));
         let age = settings.max_event_age_ms;
         let cold_days = cold.clone().map(|cold| {
-            let start = || ColdDays::start(store.clone(), cold, log.partitions());
+            let start = || ColdDays::start(store.clone(), cold, log.clone());
             Duty::Merge.call(start)
         });
         let cold_days = cold_days.transpose()?;
-        let query =
-            Query::new(processors.clone(), age).with_cold(cold).reading_afar(embedded.is_none());
+        let query = Query::new(processors.clone(), age).with_routing(routing.clone());
+        let query = query.with_cold(cold).reading_afar(embedded.is_none());
         let query = Arc::new(query);
         let cache = engines::open_cache(settings, &clock, &name)?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
-        let gateway = Arc::new(Gateway::new(log.clone(), clock.clone(), admission.clone(), age));
+        let (spreader, heat) = start_spreader(settings, &routing, &clock)?;
+        let gateway = Gateway::new(log.clone(), clock.clone(), admission.clone(), age);
+        let gateway = Arc::new(gateway.with_routing(routing.clone(), heat));
         let raw = objects.clone().map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
         let recounts = Recounts::new(log.clone(), store.clone(), raw, audits.clone());
         let dead_letters = Arc::new(DeadLetters::new(gateway.clone(), log, store, clock));
@@ -153,6 +166,7 @@ impl Tally {
         let parts = Parts {
             draining: Arc::default(),
             gateway,
+            routing,
             live: Live::new(query.clone()),
             answers,
             query,
@@ -169,7 +183,7 @@ impl Tally {
             data_dir,
             durability,
         };
-        Ok(Self { parts, cold_days, close_log: close, _lock: lock })
+        Ok(Self { parts, cold_days, spreader, close_log: close, _lock: lock })
     }
 
     /// From now on no event is accepted.
@@ -183,6 +197,9 @@ impl Tally {
     /// # Errors
     /// When the last flush fails; nothing is lost, the next start counts it again.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
+        if let Some(spreader) = &self.spreader {
+            spreader.stop();
+        }
         self.parts.bulk.stop();
         self.parts.backups.stop();
         self.parts.recounts.stop();
@@ -279,13 +296,6 @@ fn open_log(
         Some(stored) => stored,
         None => settings.partitions.unwrap_or(settings.partitions_default),
     };
-    if let Some(wanted) = settings.partitions.filter(|wanted| *wanted != partitions) {
-        bail!(
-            "the setting `partitions` is {wanted}, but {} was begun with {partitions}, which \
-             cannot change; leave the setting out or start with an empty folder",
-            settings.data_dir.display()
-        );
-    }
     let snapshot = store.snapshot()?;
     let checkpoints = (0..partitions).map(|n| snapshot.checkpoint(PartitionId(n)));
     let known_durable = checkpoints
@@ -307,6 +317,39 @@ fn open_log(
     };
     let log = EmbeddedLog::open(disk, &dir, &log_settings, clock.clone(), &known_durable)?;
     Ok(Arc::new(log))
+}
+
+/// Opens the routing table. The setting speaks of the first version; what came after is the table's.
+fn open_routing(settings: &Resolved, log: &Arc<dyn EventLog>) -> anyhow::Result<Arc<Routing>> {
+    let dir = settings.data_dir.join("log");
+    let store = EmbeddedRouting::open(Arc::new(RealDisk), &dir, log.clone())?;
+    let routing = Routing::new(Arc::new(store), log.clone())?;
+    let table = routing.table()?;
+    let begun_with = table.versions().first().map_or(0, |version| version.partitions);
+    let is_one_of = |wanted: &u16| [begun_with, table.newest().partitions].contains(wanted);
+    if let Some(wanted) = settings.partitions.filter(|wanted| !is_one_of(wanted)) {
+        bail!(
+            "the setting `partitions` is {wanted}, but {} was begun with {begun_with}: leave the \
+             setting out, and change the number of a running server with `tally routing partitions \
+             {wanted}`",
+            settings.data_dir.display()
+        );
+    }
+    Ok(Arc::new(routing))
+}
+
+/// Starts to spread hot items, where that is wanted.
+fn start_spreader(
+    settings: &Resolved,
+    routing: &Arc<Routing>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Option<Spreader>, Option<Arc<Heat>>)> {
+    let (Some(above), None) = (settings.spread_above, &settings.log) else {
+        return Ok((None, None));
+    };
+    let heat = Arc::new(Heat::new(rand::random()));
+    let spreader = Spreader::start(routing.clone(), heat.clone(), clock.clone(), above)?;
+    Ok((Some(spreader), Some(heat)))
 }
 
 /// A server without an archive would answer without the days that are in it.

@@ -101,12 +101,30 @@ export interface Partition {
   /** null where no raw events are kept. */
   archived_offset: Digits | null;
   lag_events: Digits;
+  /** Over the last ten seconds or so. */
+  events_per_second: Digits;
   append_time: string;
   checkpoint_age_ms: Digits;
   counted: Digits;
   duplicates: Digits;
   dead_letters: Digits;
   is_stopped: boolean;
+}
+
+export interface RoutingRule {
+  item?: string;
+  prefix?: string;
+  strategy: "item" | "item_and_minute" | "spread" | "pinned" | "dedicated";
+  over?: Digits;
+  partitions?: Digits[];
+  is_automatic?: boolean;
+  effective?: string;
+}
+
+export interface Routing {
+  version: Digits;
+  partitions: Digits;
+  rules: RoutingRule[];
 }
 
 export interface Activity {

@@ -5,10 +5,11 @@ import { grouped } from "../data/digits";
 import { usePolled } from "../data/poll";
 import { Problem, ask, askText } from "../data/server";
 import { type Moment, SPAN_SECONDS, type Vitals, useVitals } from "../data/vitals";
-import type { Audit, DeadLetter, Partition } from "../data/wire";
+import type { Audit, DeadLetter, Partition, Routing } from "../data/wire";
 import { bytes, compact, percent, rate, seconds } from "../format";
 import { Chart } from "../parts/chart";
 import { Card, PageTitle } from "../parts/frame";
+import { PartitionHeat, RulesTable } from "../parts/heat";
 import { AuditsTable, DeadLettersTable, PartitionsTable } from "../parts/operation";
 
 const EVERY_MS = 2_000;
@@ -21,6 +22,7 @@ export function HealthPage() {
   const ready = usePolled("ready", EVERY_MS, askReady);
   const partitions = usePolled("partitions", EVERY_MS, (signal) =>
     ask<{ partitions: Partition[] }>("/v1/admin/partitions", {}, signal));
+  const routing = usePolled("routing", SELDOM_MS, (signal) => ask<Routing>("/v1/admin/routing", {}, signal));
   const audits = usePolled("audits", SELDOM_MS, (signal) =>
     ask<{ audits: Audit[] }>("/v1/admin/audits", { limit: AUDITS }, signal));
   const letters = usePolled("letters", SELDOM_MS, (signal) =>
@@ -36,6 +38,12 @@ export function HealthPage() {
         <Errors vitals={vitals} />
         <Saturation vitals={vitals} />
       </div>
+      <Card title="Heat" note="events per second of each partition, over the last ten seconds">
+        <PartitionHeat {...partitions} />
+      </Card>
+      <Card title="Routing rules" note="items that do not go by their name alone">
+        <RulesTable {...routing} />
+      </Card>
       <Card title="Partitions" note="how far each has been counted">
         <PartitionsTable {...partitions} />
       </Card>

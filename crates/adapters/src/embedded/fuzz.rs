@@ -3,4 +3,5 @@
 
 pub use super::details::fuzz::details;
 pub use super::log::fuzz::{files, index, log, segment};
+pub use super::routing::fuzz_file as routing;
 pub use super::store::fuzz::{letter, row};

@@ -11,4 +11,5 @@ pub mod fuzz;
 pub mod log;
 #[cfg(any(test, feature = "sim"))]
 pub mod mem_disk;
+pub mod routing;
 pub mod store;

@@ -9,16 +9,17 @@ use model::append_time::ImplausibleClock;
 use model::{Batch, Offset, PartitionId, TimestampMs};
 
 use super::Progress;
+use crate::growing::Growing;
 use crate::ports::{AppendPart, EventLog, LogBounds, PartResult, PortError};
 
 /// See the module.
 pub(super) struct KeepUnarchived {
     log: Arc<dyn EventLog>,
-    progress: Arc<Vec<Progress>>,
+    progress: Arc<Growing<Progress>>,
 }
 
 impl KeepUnarchived {
-    pub(super) fn new(log: Arc<dyn EventLog>, progress: Arc<Vec<Progress>>) -> Self {
+    pub(super) fn new(log: Arc<dyn EventLog>, progress: Arc<Growing<Progress>>) -> Self {
         Self { log, progress }
     }
 }
@@ -26,6 +27,10 @@ impl KeepUnarchived {
 impl EventLog for KeepUnarchived {
     fn partitions(&self) -> u16 {
         self.log.partitions()
+    }
+
+    fn grow(&self, partitions: u16) -> Result<(), PortError> {
+        self.log.grow(partitions)
     }
 
     fn append(
@@ -49,8 +54,10 @@ impl EventLog for KeepUnarchived {
     }
 
     fn trim(&self, partition: PartitionId, before: Offset) -> Result<(), PortError> {
-        let archived = &self.progress[usize::from(partition.0)].archived;
-        let archived = Offset(archived.load(Ordering::Relaxed));
+        // One that the archiver has not heard of yet has nothing archived.
+        let progress = self.progress.get(usize::from(partition.0));
+        let archived = progress.map_or(0, |progress| progress.archived.load(Ordering::Relaxed));
+        let archived = Offset(archived);
         self.log.trim(partition, before.min(archived))
     }
 

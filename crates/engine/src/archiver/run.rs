@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::ArchiverSettings;
 use super::course::Course;
+use crate::growing::Growing;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Between two looks at the end of the log.
@@ -26,7 +27,7 @@ pub(super) struct Shared {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) archive: Arc<dyn RawArchive>,
     pub(super) settings: ArchiverSettings,
-    pub(super) progress: Arc<Vec<Progress>>,
+    pub(super) progress: Arc<Growing<Progress>>,
     pub(super) files: AtomicU64,
     pub(super) removed: AtomicU64,
     pub(super) errors: AtomicU64,
@@ -48,7 +49,7 @@ impl Shared {
         archive: Arc<dyn RawArchive>,
         settings: ArchiverSettings,
     ) -> Self {
-        let progress = (0..log.partitions()).map(|_| Progress::default()).collect();
+        let progress = Growing::of_partitions((0..log.partitions()).map(|_| Progress::default()));
         Self {
             log,
             archive,
@@ -84,6 +85,7 @@ impl Shared {
         };
         let mut purge_at = TimestampMs(i64::MIN);
         while !self.is_stopping() {
+            self.take_up_added(&mut courses);
             let has_written = self.archive_round(&mut courses);
             self.purge_when_due(&courses, &mut purge_at);
             if !has_written && self.wait(LOOK) {
@@ -121,6 +123,19 @@ impl Shared {
             }
         }
         Ok(courses)
+    }
+
+    /// Begins with partitions that the log has been given since: nothing of them is archived.
+    pub(super) fn take_up_added(&self, courses: &mut Vec<Course>) {
+        for id in self.progress.len() as u16..self.log.partitions() {
+            // There is room for every partition there may be.
+            let _ = self.progress.push(Progress::default());
+            let id = PartitionId(id);
+            match Course::resume(&*self.log, &*self.archive, id, None, &self.settings) {
+                Ok(course) => courses.push(course),
+                Err(error) => self.give_up(id, &error),
+            }
+        }
     }
 
     /// Writes the next file of each partition that has one; whether any had. A partition that

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,8 +25,9 @@ use crate::ports::{
 const ONE: PartitionId = PartitionId(0);
 const FIRST_HOUR: Hour = Hour(500_000);
 
-/// One partition that tests write to directly.
+/// One partition that tests write to directly; others that are added hold the same.
 struct FakeLog {
+    partitions: AtomicU16,
     start: Offset,
     batches: Mutex<Vec<Batch<Bytes>>>,
     now: Mutex<TimestampMs>,
@@ -36,6 +37,7 @@ struct FakeLog {
 impl FakeLog {
     fn new(start: u64) -> Self {
         Self {
+            partitions: AtomicU16::new(1),
             start: Offset(start),
             batches: Mutex::default(),
             now: Mutex::new(FIRST_HOUR.start()),
@@ -98,7 +100,7 @@ fn event(offset: u64) -> Event<'static> {
 
 impl EventLog for FakeLog {
     fn partitions(&self) -> u16 {
-        1
+        self.partitions.load(Ordering::Relaxed)
     }
 
     fn append(&self, _: Vec<AppendPart>) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
@@ -326,6 +328,28 @@ fn old_hours_go_but_for_the_newest_file() {
     archive_all(&last).unwrap();
     assert_eq!(archive.names(), [(2, 3)], "progress must not be lost");
     assert_eq!(last.removed.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn partitions_that_are_added_are_archived_from_their_start() {
+    let (log, archive) = (Arc::new(FakeLog::new(0)), Arc::new(FakeArchive::default()));
+    let shared = shared(&log, &archive);
+    let mut courses = shared.recover().unwrap();
+    log.append_events(3);
+    log.pass(61);
+    let added = PartitionId(1);
+    let kept = KeepUnarchived::new(log.clone(), shared.progress.clone());
+    log.partitions.store(2, Ordering::Relaxed);
+    kept.trim(added, Offset(2)).unwrap();
+    assert_eq!(*log.trimmed.lock(), [Offset(0)], "nothing of it is archived");
+    shared.take_up_added(&mut courses);
+    shared.take_up_added(&mut courses);
+    while shared.archive_round(&mut courses) {}
+    let files: Vec<_> = archive.files.lock().keys().map(|f| (f.partition, f.to.0)).collect();
+    assert_eq!(files.len(), 2);
+    assert!(files.contains(&(ONE, 3)) && files.contains(&(added, 3)), "{files:?}");
+    kept.trim(added, Offset(2)).unwrap();
+    assert_eq!(log.trimmed.lock().last(), Some(&Offset(2)));
 }
 
 #[test]

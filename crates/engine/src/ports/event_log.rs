@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use model::append_time::ImplausibleClock;
 use model::{Batch, Offset, PartitionId, RecordBuf, TimestampMs};
 
-use super::error::PortError;
+use super::error::{ErrorKind, PortError};
 
 /// The records of one request that go to one partition.
 #[derive(Debug)]
@@ -71,9 +71,21 @@ pub struct LogBounds {
 ///   others appended may be a moment late. `append_time` is never ahead of that: whatever was durable
 ///   before it is below the durable offsets that are read after it.
 pub trait EventLog: Send + Sync {
-    /// Number of partitions, 1 to [`model::limits::PARTITIONS_MAX`], the same for the life of the
-    /// data.
+    /// Number of partitions, 1 to [`model::limits::PARTITIONS_MAX`]. It only ever grows.
     fn partitions(&self) -> u16;
+
+    /// Adds partitions until there are so many; well where there are. They are durable and take
+    /// appends when this returns. A crash leaves some of them, or all, and a repeat the rest.
+    ///
+    /// # Errors
+    /// `Invalid` for more than there may be, or where the log's partitions are not ours to add;
+    /// `Unavailable` where there is no room.
+    fn grow(&self, partitions: u16) -> Result<(), PortError> {
+        match partitions <= self.partitions() {
+            true => Ok(()),
+            false => Err(PortError::new(ErrorKind::Invalid, "this log has the partitions it has")),
+        }
+    }
 
     /// Takes all parts of a request, or none: on `Err` nothing was and nothing will be written
     /// (kind `Overloaded` when a queue is full, `Unavailable` when the clock or disk is not fit).

@@ -11,6 +11,7 @@ mod letter_state;
 mod membership;
 mod objects;
 mod query_cache;
+mod routing_store;
 
 pub use archive::{RawArchive, RawEvent, RawFile, RawFill, RawHead, RawSink};
 pub use clock::Clock;
@@ -26,3 +27,4 @@ pub use letter_state::{LetterState, Replay};
 pub use membership::{Membership, Owner};
 pub use objects::{ObjectStore, ObjectUpload};
 pub use query_cache::QueryCache;
+pub use routing_store::RoutingStore;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::PartitionId;
-use parking_lot::Mutex;
 
 use super::{Partition, Ports, ProcessorSettings, Processors};
 use crate::admission::Admission;
@@ -56,8 +55,7 @@ impl Processors {
             let context = "a thread that follows the store cannot be started";
             PortError::caused(ErrorKind::Unavailable, context, error)
         })?;
-        let (threads, is_ending) = (Mutex::new(vec![thread]), Some(is_ending));
-        Ok(Arc::new(Self { ports, partitions, threads, is_ending }))
+        Ok(Arc::new(Self::of(ports, partitions, vec![thread], Some(is_ending))))
     }
 }
 

@@ -196,6 +196,20 @@ impl Partition {
         }
     }
 
+    /// Opens a partition that was added while questions are answered: nobody waits for it.
+    pub(crate) fn open_added(
+        ports: &Arc<Ports>,
+        claim: Claim,
+        snapshot: &dyn CounterSnapshot,
+        id: PartitionId,
+    ) -> Result<Self, PortError> {
+        let partition = Self { replay_end: Offset(0), ..Self::open(ports, claim, snapshot, id)? };
+        // No event was acknowledged here before now.
+        let now = ports.log.append_time().unwrap_or_default();
+        partition.figures.append_time.store(now.0 as u64, Ordering::Relaxed);
+        Ok(partition)
+    }
+
     pub(crate) fn ask_to_stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.stop.lock().take();
@@ -314,7 +328,7 @@ impl Partition {
         figures.dedup_ids.store(ids, Ordering::Relaxed);
         figures.dedup_bytes.store(bytes, Ordering::Relaxed);
         self.ports.admission.set_window(self.id.0, (ids, bytes), checkpoint.next_offset);
-        figures.append_time.store(checkpoint.append_time.0 as u64, Ordering::Relaxed);
+        figures.append_time.fetch_max(checkpoint.append_time.0 as u64, Ordering::Relaxed);
         // Whoever sees this offset finds its events in memory.
         figures.next_offset.store(checkpoint.next_offset.0, Ordering::Release);
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{Batch, Offset, PartitionId};
 
-use super::{Counting, Frozen, Ports, ProcessorSettings, Processors};
+use super::{Counting, Frozen, Partition, Ports, ProcessorSettings, Processors};
 use crate::admission::Admission;
-use crate::ports::{Clock, CounterStore, EventLog, PortError};
+use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 
 /// See the module.
 pub struct Stepped {
@@ -33,6 +33,24 @@ impl Stepped {
         let countings = processors.partitions.iter().map(|partition| partition.recover());
         let countings = countings.collect::<Result<_, _>>()?;
         Ok(Self { processors, countings })
+    }
+
+    /// Goes on with the partitions that the log has been given since, like [`Processors::grow`].
+    ///
+    /// # Errors
+    /// When log and store do not belong together, or either fails.
+    pub fn grow(&mut self) -> Result<(), PortError> {
+        let Processors { ports, partitions, .. } = &*self.processors;
+        for id in partitions.len() as u16..ports.log.partitions() {
+            ports.admission.grow(id + 1);
+            let snapshot = ports.store.snapshot()?;
+            let partition = Arc::new(Partition::open_added(ports, &*snapshot, PartitionId(id))?);
+            self.countings.push(partition.recover()?);
+            if partitions.push(partition).is_err() {
+                return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));
+            }
+        }
+        Ok(())
     }
 
     /// What [`crate::query::Query`] is made of.

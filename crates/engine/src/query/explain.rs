@@ -125,7 +125,7 @@ impl Query {
         range: Option<TimeRange>,
     ) -> Result<Explained, QueryError> {
         self.ready()?;
-        let partitions: Vec<_> = self.partitions_of(item).collect();
+        let partitions = self.partitions_of(item)?;
         let look = |tables: &[&MemoryTable], range| {
             let part = |(at, table): (usize, &&MemoryTable)| MemoryPart {
                 // The last one is still counted in.

@@ -28,7 +28,9 @@ impl Query {
     /// How far the partitions of an item are: rises whenever something is counted in them, or what was
     /// counted is written or corrected. Costs nothing.
     pub fn progress(&self, item: &str) -> u64 {
-        self.partitions_of(item).map(|partition| partition.progress()).sum()
+        // Where nothing is known of routing, asking again tells.
+        let partitions = self.partitions_of(item).unwrap_or_default();
+        partitions.iter().map(|partition| partition.progress()).sum()
     }
 
     /// The quality of what is read after this call.
@@ -36,7 +38,7 @@ impl Query {
         // The clock first, then the log's ends, then what is counted: whatever was acknowledged
         // before the clock was read is below the end that was read after it.
         let mut as_of = self.now();
-        for partition in &self.processors.partitions {
+        for partition in self.processors.partitions.iter() {
             let durable_offset = self.log.bounds(partition.id).durable_offset;
             if partition.next_offset() < durable_offset {
                 as_of = as_of.min(partition.append_time());
@@ -51,7 +53,7 @@ impl Query {
     pub(crate) fn standing(&self, range: TimeRange) -> Standing {
         let corrections = self.corrections();
         let (mut counted, mut horizons) = (0_u64, Horizons::default());
-        for partition in &self.processors.partitions {
+        for partition in self.processors.partitions.iter() {
             // From memory itself: what is published comes a moment after a question can see it.
             let seen = |tables: &Tables| (tables.active.next_offset(), tables.horizons());
             let (next_offset, of_partition) = partition.memory.look(seen);

@@ -60,16 +60,13 @@ impl Query {
     ) -> Result<Report, QueryError> {
         self.ready()?;
         let at: HashMap<&str, usize> = items.iter().copied().zip(0..).collect();
-        let of_partition = |partition: &Partition| {
-            let is_counted =
-                |item: &&str| self.routing.partitions_of(item).any(|id| id == partition.id);
-            let mut mine: Vec<&str> = items.iter().copied().filter(is_counted).collect();
+        let of_partition = |(partition, places): (_, Vec<usize>)| {
+            let mut mine: Vec<&str> = places.into_iter().map(|at| items[at]).collect();
             mine.sort_unstable();
-            mine
+            (partition, mine)
         };
-        let all = self.processors.partitions.iter().map(|p| (&**p, of_partition(p)));
-        let (partitions, mine): (Vec<&Partition>, Vec<Vec<&str>>) =
-            all.filter(|(_, items)| !items.is_empty()).unzip();
+        let all = self.by_partition(items)?.into_iter().map(of_partition);
+        let (partitions, mine): (Vec<&Partition>, Vec<Vec<&str>>) = all.unzip();
         let look = |tables: &[&MemoryTable], range: TimeRange| {
             let mut found = InMemory::default();
             for table in tables {

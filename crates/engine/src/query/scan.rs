@@ -77,7 +77,7 @@ impl Query {
     ) -> Result<(), QueryError> {
         self.ready()?;
         let partitions: Vec<&Partition> = match &scope.item {
-            Some(item) => self.partitions_of(item).collect(),
+            Some(item) => self.partitions_of(item)?,
             None => self.processors.partitions.iter().map(|partition| &**partition).collect(),
         };
         let look = |tables: &[&MemoryTable], range| {

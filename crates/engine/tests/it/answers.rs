@@ -133,7 +133,7 @@ fn a_cache_that_fails_is_as_good_as_none() {
 }
 
 fn partition() -> PartitionId {
-    RoutingTable { partitions: PARTITIONS }.route(ITEM)
+    RoutingTable::first(PARTITIONS).route_first(ITEM)
 }
 
 /// Takes one view away that was counted in a minute.

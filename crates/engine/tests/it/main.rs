@@ -4,3 +4,4 @@ mod answers;
 mod cold;
 mod exactly_once;
 mod reports;
+mod routing;

@@ -158,7 +158,7 @@ impl World {
     }
 
     fn count(&mut self, sent: Vec<Sent>) {
-        let routing = RoutingTable { partitions: PARTITIONS };
+        let routing = RoutingTable::first(PARTITIONS);
         let mut records: BTreeMap<PartitionId, RecordBuf> = BTreeMap::new();
         for (item, event_type, ago, micros) in sent {
             self.ids += 1;
@@ -171,7 +171,7 @@ impl World {
                 value: micros.map(|micros| Value::from_micros(micros).expect("small")),
                 attributes: Vec::new(),
             };
-            records.entry(routing.route(ITEMS[item])).or_default().push(&event);
+            records.entry(routing.route_first(ITEMS[item])).or_default().push(&event);
             self.events.push((item, event_type, minute, micros));
         }
         for (partition, records) in records {

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use api::client::{Client, ClientError, StatsQuery};
 use api::{AuditAnswer, AuditResult, StatsSummary};
 use engine::ports::Clock;
-use model::TimestampMs;
-use model::route::RoutingTable;
+use engine::routing::Routing;
 use model::value::format_micros;
+use model::{RoutingTable, TimestampMs};
 use rand::RngExt;
 
 use super::Audits;
@@ -45,7 +45,7 @@ const MINUTE_MS: i64 = 60_000;
 pub(crate) struct LiveAudit {
     audits: Arc<Audits>,
     clock: Arc<dyn Clock>,
-    partitions: u16,
+    routing: Arc<Routing>,
     /// Tells the items of this process from those of any other.
     instance: u64,
     runs: AtomicU64,
@@ -83,11 +83,11 @@ struct Seen {
 }
 
 impl LiveAudit {
-    pub(crate) fn new(audits: Arc<Audits>, clock: Arc<dyn Clock>, partitions: u16) -> Self {
+    pub(crate) fn new(audits: Arc<Audits>, clock: Arc<dyn Clock>, routing: Arc<Routing>) -> Self {
         Self {
             audits,
             clock,
-            partitions,
+            routing,
             instance: rand::random(),
             runs: AtomicU64::new(0),
             client: OnceLock::new(),
@@ -139,7 +139,9 @@ impl LiveAudit {
         let begun = Instant::now();
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let time = self.clock.now().wall;
-        let plan = Plan::draw(self.instance, run, time, self.partitions);
+        // Where nothing is known of routing, one item has to do.
+        let table = self.routing.table().unwrap_or_else(|_| Arc::new(RoutingTable::first(1)));
+        let plan = Plan::draw(self.instance, run, time, &table);
         let mut audit = AuditAnswer {
             kind: KIND.to_owned(),
             time: time.to_string(),
@@ -290,15 +292,15 @@ impl Expected {
 
 impl Plan {
     /// Draws a run: an item for each partition, with some events and repeats.
-    fn draw(instance: u64, run: u64, time: TimestampMs, partitions: u16) -> Self {
+    fn draw(instance: u64, run: u64, time: TimestampMs, routing: &RoutingTable) -> Self {
         let mut random = rand::rng();
         let place = run % CYCLE;
-        let routing = RoutingTable { partitions };
+        let partitions = routing.newest().partitions;
         let mut missing: BTreeSet<_> = (0..partitions).collect();
         // Enough for nearly all partitions to have one; which, is no business of correctness.
         let names = (0..8 * u32::from(partitions))
             .map(|n| format!("tally-audit:{instance:016x}:{place}:{n}"))
-            .filter(|item| missing.remove(&routing.route(item).0));
+            .filter(|item| missing.remove(&routing.route(item, "", time).0));
         let mut bodies = [String::new(), String::new()];
         let mut items = Vec::new();
         for item in names {
@@ -385,9 +387,9 @@ mod tests {
     fn a_plan_is_what_its_lines_add_up_to_and_reaches_every_partition() {
         let (mut repeats, mut later) = (0, 0);
         for run in 0..200 {
-            let plan = Plan::draw(7, run, NOW, 4);
+            let plan = Plan::draw(7, run, NOW, &RoutingTable::first(4));
             let partitions: BTreeSet<_> =
-                plan.items.iter().map(|e| RoutingTable { partitions: 4 }.route(&e.item)).collect();
+                plan.items.iter().map(|e| RoutingTable::first(4).route_first(&e.item)).collect();
             assert_eq!(partitions.len(), 4);
             let lines = |body: usize| plan.bodies[body].lines().collect::<Vec<_>>();
             let different: BTreeSet<_> = lines(0).into_iter().chain(lines(1)).collect();
@@ -411,7 +413,13 @@ mod tests {
             }
         }
         assert!(repeats > 0 && later > 0, "{repeats} repeats, {later} in a later request");
-        let names = |run| Plan::draw(7, run, NOW, 4).items.into_iter().map(|e| e.item).next();
+        let names = |run| {
+            Plan::draw(7, run, NOW, &RoutingTable::first(4))
+                .items
+                .into_iter()
+                .map(|e| e.item)
+                .next()
+        };
         assert_eq!(names(3), names(3 + CYCLE), "items come again");
         assert_ne!(names(3), names(4));
     }

@@ -59,6 +59,9 @@ pub(crate) struct LoadArgs {
     /// Exponent of Zipf's law; 0 is uniform
     #[arg(long, value_name = "S", default_value_t = 1.05)]
     skew: f64,
+    /// Share of events that are of one item, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    hot: f64,
     /// Events in a request
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
@@ -161,6 +164,9 @@ impl LoadArgs {
         if !(0.0..=1.0).contains(&self.duplicates) {
             return Err(UsageError(format!("--duplicates {}: from 0 to 1", self.duplicates)).into());
         }
+        if !(0.0..=1.0).contains(&self.hot) {
+            return Err(UsageError(format!("--hot {}: from 0 to 1", self.hot)).into());
+        }
         let endless = if self.duration.is_some() || self.profile.is_some() {
             u64::MAX
         } else {
@@ -170,6 +176,7 @@ impl LoadArgs {
             seed: self.seed,
             items: self.items,
             skew: self.skew,
+            hot: self.hot,
             duplicates: self.duplicates,
             attributes: self.attributes == Attributes::Some,
             format: self.format,

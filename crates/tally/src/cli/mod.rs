@@ -22,6 +22,7 @@ mod output;
 mod recount;
 mod report;
 mod restore;
+mod routing;
 mod send;
 mod serve;
 mod server;
@@ -76,6 +77,7 @@ enum Command {
     Recount(recount::RecountArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Audit(audit::AuditArgs),
+    Routing(routing::RoutingArgs),
     Backup(Box<backup::BackupArgs>),
     Restore(restore::RestoreArgs),
     Store(store::StoreArgs),
@@ -122,6 +124,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Recount(args) => recount::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Routing(args) => routing::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Store(args) => store::run(&args),

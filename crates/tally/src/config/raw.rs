@@ -24,7 +24,8 @@ pub(crate) struct Raw {
     /// Where events become durable: embedded, or kafka://host:port/topic [default: embedded]
     #[arg(long, value_name = "PLACE")]
     pub(crate) log: Option<String>,
-    /// Number of partitions, fixed at the first start [default: one per core]
+    /// Number of partitions at the first start; `tally routing partitions` changes it later [default:
+    /// one per core]
     #[arg(long, value_name = "N")]
     #[serde(deserialize_with = "text", default)]
     pub(crate) partitions: Option<String>,
@@ -84,6 +85,10 @@ pub(crate) struct Raw {
     /// Where answers are kept that are asked for again: memory, or redis://host:port [default: memory]
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache: Option<String>,
+    /// Events a second from which an item that is hot is spread over partitions, or off [default: 5000]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "text", default)]
+    pub(crate) spread_above: Option<String>,
     /// File of the keys that open this server [default: keys.json in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<String>,
@@ -145,7 +150,7 @@ fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D:
 
 impl Raw {
     /// The names and values of all settings, in the order they are shown.
-    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 34] {
+    pub(crate) fn pairs(&self) -> [(&'static str, &Option<String>); 35] {
         [
             ("listen", &self.listen),
             ("drain_delay", &self.drain_delay),
@@ -169,6 +174,7 @@ impl Raw {
             ("query_cache", &self.query_cache),
             ("store", &self.store),
             ("cache", &self.cache),
+            ("spread_above", &self.spread_above),
             ("keys_file", &self.keys_file),
             ("allow_anonymous", &self.allow_anonymous),
             ("rate_limit_events", &self.rate_limit_events),

@@ -159,6 +159,8 @@ pub(crate) struct Resolved {
     pub(crate) store: Option<String>,
     /// The URL of the cache of answers; none keeps them in this process.
     pub(crate) cache: Option<String>,
+    /// Events a second from which a hot item is spread; none where none ever is.
+    pub(crate) spread_above: Option<u64>,
     /// The keys that open the server.
     pub(crate) keys_file: PathBuf,
     /// Whether addresses beyond this machine are served without any key.
@@ -247,7 +249,7 @@ impl Resolved {
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = |s: &Setting| (s.name, without_password(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();
-        let settings: [Setting; 34] =
+        let settings: [Setting; 35] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
             listen,
@@ -272,6 +274,7 @@ impl Resolved {
             query_cache,
             store,
             cache,
+            spread_above,
             keys_file,
             allow_anonymous,
             rate_limit_events,
@@ -332,6 +335,10 @@ impl Resolved {
             },
             store: engine_url(&store, "embedded", "cassandra://host:port/keyspace")?,
             cache: engine_url(&cache, "memory", "redis://host:port")?,
+            spread_above: match spread_above.text.as_str() {
+                "off" | "0" => None,
+                _ => Some(events_per_second(&spread_above)?),
+            },
             keys_file: door::file(&keys_file)?,
             is_anonymous_allowed: door::switch(&allow_anonymous)?,
             door: DoorSettings {
@@ -391,6 +398,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
         query_cache: get("query_cache"),
         store: get("store"),
         cache: get("cache"),
+        spread_above: get("spread_above"),
         keys_file: get("keys_file"),
         allow_anonymous: get("allow_anonymous"),
         rate_limit_events: get("rate_limit_events"),
@@ -406,7 +414,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Raw {
     }
 }
 
-fn defaults(machine: Machine) -> [(&'static str, String); 34] {
+fn defaults(machine: Machine) -> [(&'static str, String); 35] {
     let dedup_bytes = (machine.memory_bytes / 4 / (1 << 20) * (1 << 20)).max(DEDUP_BYTES_MIN);
     [
         ("listen", "127.0.0.1:8080".into()),
@@ -431,6 +439,7 @@ fn defaults(machine: Machine) -> [(&'static str, String); 34] {
         ("query_cache", "32MiB".into()),
         ("store", "embedded".into()),
         ("cache", "memory".into()),
+        ("spread_above", "5000".into()),
         ("keys_file", String::new()), // see `place_in_data_dir`
         ("allow_anonymous", "false".into()),
         ("rate_limit_events", "none".into()),
@@ -444,6 +453,13 @@ fn defaults(machine: Machine) -> [(&'static str, String); 34] {
         ("log_level", "info".into()),
         ("log_format", "text".into()),
     ]
+}
+
+fn events_per_second(setting: &Setting) -> Result<u64, SettingError> {
+    match setting.text.parse() {
+        Ok(events @ 1..=1_000_000_000) => Ok(events),
+        _ => Err(setting.refuse("it must be off, or events a second: 5000")),
+    }
 }
 
 fn folder(setting: &Setting) -> Result<PathBuf, SettingError> {
@@ -590,7 +606,7 @@ mod tests {
     #[test]
     fn a_wrong_setting_says_everything() {
         type Change = fn(&mut Raw);
-        let cases: [(&str, Change); 40] = [
+        let cases: [(&str, Change); 42] = [
             ("listen", |raw| raw.listen = Some("here".into())),
             ("data_dir", |raw| raw.data_dir = Some(String::new())),
             ("log", |raw| raw.log = Some("pulsar://a".into())),
@@ -617,6 +633,8 @@ mod tests {
             ("query_cache", |raw| raw.query_cache = Some("some".into())),
             ("store", |raw| raw.store = Some("scylla://a/k".into())),
             ("cache", |raw| raw.cache = Some("none".into())),
+            ("spread_above", |raw| raw.spread_above = Some("much".into())),
+            ("spread_above", |raw| raw.spread_above = Some("-1".into())),
             ("keys_file", |raw| raw.keys_file = Some(String::new())),
             ("allow_anonymous", |raw| raw.allow_anonymous = Some("maybe".into())),
             ("rate_limit_events", |raw| raw.rate_limit_events = Some("0".into())),
@@ -671,6 +689,16 @@ mod tests {
         assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().log, None);
         assert_eq!(log("embedded"), None);
         assert_eq!(log("kafka://a:1/t").as_deref(), Some("kafka://a:1/t"));
+    }
+
+    #[test]
+    fn hot_items_can_be_left_alone() {
+        let above = |text: &str| {
+            let layers = [layer(Origin::Flag, |raw| raw.spread_above = Some(text.into()))];
+            Resolved::resolve(&layers, MACHINE).unwrap().spread_above
+        };
+        assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().spread_above, Some(5_000));
+        assert_eq!((above("off"), above("0"), above("1")), (None, None, Some(1)));
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Traffic {
             seed,
             items: ITEMS,
             skew: 1.05,
+            hot: 0.0,
             duplicates: REPEATS,
             attributes: true,
             format: BodyFormat::Ndjson,

@@ -1,5 +1,7 @@
 //! `GET /v1/admin/partitions`: how far each partition is.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,11 +12,13 @@ use serde::Serialize;
 
 use super::params::Params;
 use super::problem::{Failure, json};
+use super::skew::Skew;
 use super::{Parts, Routes};
 
 /// Adds the paths of this resource.
-pub(super) fn routes(routes: Routes, parts: &Parts) -> Routes {
-    routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(parts.clone()))
+pub(super) fn routes(routes: Routes, parts: &Parts, skew: &Arc<Skew>) -> Routes {
+    let state = (parts.clone(), skew.clone());
+    routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(state))
 }
 
 #[derive(Serialize)]
@@ -23,9 +27,16 @@ pub(super) struct PartitionsAnswer {
 }
 
 impl PartitionsAnswer {
-    pub(super) fn of(statuses: &[PartitionStatus], archive: &[ArchiveStatus]) -> Self {
+    /// `rates` are in events a second; empty where nobody watches them.
+    pub(super) fn of(
+        statuses: &[PartitionStatus],
+        archive: &[ArchiveStatus],
+        rates: &[f64],
+    ) -> Self {
         let rows = statuses.iter().enumerate();
-        let rows = rows.map(|(at, status)| PartitionAnswer::of(status, archive.get(at)));
+        let row =
+            |(at, status)| PartitionAnswer::of(status, archive.get(at), rates.get(at).copied());
+        let rows = rows.map(row);
         Self { partitions: rows.collect() }
     }
 }
@@ -41,6 +52,8 @@ struct PartitionAnswer {
     /// None where no raw events are kept.
     archived_offset: Option<u64>,
     lag_events: u64,
+    /// Over the last ten seconds or so, to a tenth; none where nobody watches it.
+    events_per_second: Option<f64>,
     append_time: String,
     checkpoint_age_ms: u64,
     counted: u64,
@@ -55,7 +68,7 @@ struct PartitionAnswer {
 }
 
 impl PartitionAnswer {
-    fn of(status: &PartitionStatus, archive: Option<&ArchiveStatus>) -> Self {
+    fn of(status: &PartitionStatus, archive: Option<&ArchiveStatus>, rate: Option<f64>) -> Self {
         Self {
             partition: status.partition.0,
             log_epoch: status.log_epoch,
@@ -65,6 +78,7 @@ impl PartitionAnswer {
             checkpoint_offset: status.checkpoint_offset.0,
             archived_offset: archive.map(|archive| archive.archived_offset.0),
             lag_events: status.lag,
+            events_per_second: rate.map(|rate| (rate * 10.0).round() / 10.0),
             append_time: status.append_time.to_string(),
             checkpoint_age_ms: status.checkpoint_age_ms,
             counted: status.counted,
@@ -81,11 +95,11 @@ impl PartitionAnswer {
 }
 
 async fn partitions(
-    State(parts): State<Parts>,
+    State((parts, skew)): State<(Parts, Arc<Skew>)>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
     let statuses = parts.processors.status();
     let archive = parts.archiver.as_ref().map(|archiver| archiver.status()).unwrap_or_default();
-    Ok(json(StatusCode::OK, &PartitionsAnswer::of(&statuses, &archive)))
+    Ok(json(StatusCode::OK, &PartitionsAnswer::of(&statuses, &archive, &skew.rates())))
 }

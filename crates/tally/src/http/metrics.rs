@@ -17,7 +17,7 @@ use engine::archiver::{ArchiveStatus, ArchiveTotals};
 use engine::durations::DurationFigures;
 use engine::gateway::{Fate, Outcome};
 use engine::processor::PartitionStatus;
-use model::TimestampMs;
+use model::{RoutingTable, TimestampMs};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -66,6 +66,10 @@ pub(super) struct Vitals {
     /// Share of the memory for the dedup window that is in use or bespoken, 0 to 1.
     pub(super) dedup_fill: f64,
     pub(super) query_cache: CacheFigures,
+    /// What the busiest partition was given of late, against an even share.
+    pub(super) partition_skew: f64,
+    /// None where it is not known.
+    pub(super) routing: Option<Arc<RoutingTable>>,
     /// Clients that hear live counts.
     pub(super) live_listeners: usize,
     /// By kind.
@@ -342,6 +346,14 @@ impl Collector for VitalsCollector {
         gauge("tally_freshness_seconds", help, freshness_ms(&vitals) as f64 / 1e3)?;
         let help = "Share of the memory for bodies that is in use";
         gauge("tally_queue_fill_ratio", help, vitals.body_memory_used)?;
+        let help = "What the busiest partition was given of late, against an even share";
+        gauge("tally_partition_skew_ratio", help, vitals.partition_skew)?;
+        if let Some(table) = &vitals.routing {
+            let help = "The newest version of the routing table";
+            gauge("tally_routing_version", help, f64::from(table.version()))?;
+            let help = "Items that are spread because they are hot";
+            gauge("tally_routing_spread_items", help, table.automatic() as f64)?;
+        }
         gauge("tally_dedup_bytes", "Memory of the dedup window", vitals.dedup_bytes as f64)?;
         let help = "Share of the memory for the dedup window that is in use or bespoken";
         gauge("tally_dedup_fill_ratio", help, vitals.dedup_fill)?;

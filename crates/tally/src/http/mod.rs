@@ -37,14 +37,17 @@ mod reports;
 mod request_ids;
 #[cfg(feature = "kafka")]
 pub(crate) mod roles;
+mod routing;
 mod schemas;
 mod server;
+mod skew;
 mod top;
 mod trending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use api::ProblemCode;
 use axum::Router;
@@ -61,6 +64,7 @@ use engine::gateway::Gateway;
 use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
+use engine::routing::Routing;
 
 use crate::audit::LiveAudit;
 use crate::backups::Backups;
@@ -82,6 +86,7 @@ pub(crate) use server::{Service, Tls, serve};
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routing: Arc<Routing>,
     pub(crate) query: Arc<Query>,
     /// Of the same query.
     pub(crate) answers: Arc<Answers>,
@@ -107,7 +112,8 @@ pub(crate) struct Parts {
 /// Every path, over the parts; with the certificate, where HTTPS is served.
 pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Router> {
     let budget = BodyBudget::new();
-    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget, tls)));
+    let skew = Arc::new(skew::Skew::default());
+    let metrics = Arc::new(Metrics::new(vitals(&parts, &budget, &skew, tls)));
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let gateway = parts.gateway.clone();
     let letters = Arc::new(dead_letters::Letters {
@@ -118,6 +124,7 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
     });
     let (keys_budget, recounts_budget) = (budget.clone(), budget.clone());
     let level_budget = budget.clone();
+    let changing = routing::RoutingPaths { routing: parts.routing.clone(), budget: budget.clone() };
     let taking = backups::Taking { backups: parts.backups.clone(), budget: budget.clone() };
     let budget_of_details = budget.clone();
     let ingest = Arc::new(Ingest {
@@ -141,8 +148,9 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
     let routes = details_routes(routes, &parts, &budget_of_details);
     let routes = live::routes(routes, &parts.live);
     let routes = health::routes(routes, &parts);
-    let routes = admin::routes(routes, &parts);
-    let activity = activity::Activity::start(activity_sample(&parts, &metrics));
+    let routes = admin::routes(routes, &parts, &skew);
+    let routes = routing::routes(routes, &Arc::new(changing));
+    let activity = activity::Activity::start(activity_sample(&parts, &metrics, &skew));
     let routes = activity::routes(routes, &activity);
     let routes = counters::routes(routes, &parts.query);
     let routes = dead_letters::routes(routes, &letters);
@@ -180,13 +188,20 @@ fn static_routes(routes: Routes) -> Routes {
 fn activity_sample(
     parts: &Parts,
     metrics: &Arc<Metrics>,
+    skew: &Arc<skew::Skew>,
 ) -> impl Fn() -> activity::Sample + Send + Sync + use<> {
     let (processors, query) = (parts.processors.clone(), parts.query.clone());
-    let metrics = metrics.clone();
-    move || activity::Sample {
-        time: query.now(),
-        accepted: metrics.accepted(),
-        lag_events: processors.status().iter().map(|partition| partition.lag).sum(),
+    let (metrics, skew, started) = (metrics.clone(), skew.clone(), Instant::now());
+    move || {
+        let partitions = processors.status();
+        let durable = partitions.iter().map(|partition| partition.durable_offset.0).collect();
+        let passed = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        skew.note(passed, durable);
+        activity::Sample {
+            time: query.now(),
+            accepted: metrics.accepted(),
+            lag_events: partitions.iter().map(|partition| partition.lag).sum(),
+        }
     }
 }
 
@@ -194,15 +209,18 @@ fn activity_sample(
 fn vitals(
     parts: &Parts,
     budget: &BodyBudget,
+    skew: &Arc<skew::Skew>,
     tls: Option<Arc<Tls>>,
 ) -> impl Fn() -> Vitals + Send + Sync + use<> {
-    let (parts, budget) = (parts.clone(), budget.clone());
+    let (parts, budget, skew) = (parts.clone(), budget.clone(), skew.clone());
     move || Vitals {
         is_ready: health::readiness(&parts).is_ok(),
         flush_durations: parts.processors.flush_durations(),
         last_backup_ms: parts.backups.last_done_ms(),
         certificate_ends: tls.as_ref().and_then(|tls| tls.ends()),
         dedup_fill: parts.admission.dedup_fill(),
+        partition_skew: skew.ratio(),
+        routing: parts.routing.table().ok(),
         partitions: parts.processors.status(),
         archive: parts.archiver.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
         now: parts.query.now(),

@@ -87,7 +87,9 @@ impl From<Refusal> for Failure {
             Refusal::Stopping | Refusal::Starting => ProblemCode::NotReady,
             Refusal::SourceBusy => ProblemCode::SourceBusy,
             Refusal::TooManySources => ProblemCode::TooManySources,
-            Refusal::Clock(_) | Refusal::PartitionStopped(_) => ProblemCode::Unavailable,
+            Refusal::Clock(_) | Refusal::Routing(_) | Refusal::PartitionStopped(_) => {
+                ProblemCode::Unavailable
+            }
         };
         Self::new(code, refusal.to_string())
     }

@@ -155,7 +155,7 @@ async fn followed_partitions(
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[])))
+    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[], &[])))
 }
 
 async fn partitions(
@@ -163,7 +163,7 @@ async fn partitions(
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[])))
+    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[], &[])))
 }
 
 /// `GET /healthz` and `GET /readyz` of a role.
@@ -203,6 +203,8 @@ fn vitals(
             last_backup_ms: None,
             certificate_ends: role.tls.as_ref().and_then(|tls| tls.ends()),
             partitions,
+            partition_skew: 0.0,
+            routing: None,
             archive: None,
             now: role.clock.now().wall,
             body_memory_used: budget.used(),

@@ -145,6 +145,8 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         last_backup_ms: None,
         certificate_ends: None,
         query_cache: Default::default(),
+        partition_skew: 0.0,
+        routing: None,
         live_listeners: 0,
         audits: Vec::new(),
     }));
@@ -509,6 +511,7 @@ fn the_description_lists_every_path_and_no_other() {
         include_str!("log_level.rs"),
         include_str!("recounts.rs"),
         include_str!("reports.rs"),
+        include_str!("routing.rs"),
         include_str!("top.rs"),
         include_str!("trending.rs"),
     ];

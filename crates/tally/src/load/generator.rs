@@ -18,6 +18,8 @@ pub(crate) struct GeneratorOptions {
     pub(crate) seed: u64,
     pub(crate) items: u32,
     pub(crate) skew: f64,
+    /// Share of events that are of the first item, whatever the skew.
+    pub(crate) hot: f64,
     /// Share of events that repeat a recent one exactly.
     pub(crate) duplicates: f64,
     pub(crate) attributes: bool,
@@ -62,6 +64,8 @@ pub(crate) struct Generator {
     zipf: Zipf,
     /// Of 2^32.
     duplicate_chance: u32,
+    /// Of 2^32; without it nothing is drawn for it.
+    hot_chance: Option<u32>,
     track: bool,
     id_time: u64,
     id_salt: u64,
@@ -76,6 +80,7 @@ impl Generator {
             random: Random::new(options.seed),
             zipf: Zipf::new(options.items, options.skew),
             duplicate_chance: (options.duplicates * 4_294_967_295.0) as u32,
+            hot_chance: (options.hot > 0.0).then_some((options.hot * 4_294_967_295.0) as u32),
             track: options.track,
             id_time: options.started_ms,
             id_salt: mix(options.seed ^ 0x6c6f_6164),
@@ -106,7 +111,8 @@ impl Generator {
             let index = ((bits >> 32) as usize) % self.recent.len();
             return (self.recent[index], true);
         }
-        let rank = self.zipf.draw(&mut self.random);
+        let is_hot = self.hot_chance.is_some_and(|hot| (self.random.next() as u32) < hot);
+        let rank = if is_hot { 0 } else { self.zipf.draw(&mut self.random) };
         let event_type = match (bits >> 32) as u8 {
             0..=229 => 0,
             230..=250 => 1,

@@ -32,7 +32,7 @@ impl Clock for WallClock {
 }
 
 fn partition_of(item: &str) -> PartitionId {
-    RoutingTable { partitions: PARTITIONS }.route(item)
+    RoutingTable::first(PARTITIONS).route_first(item)
 }
 
 /// Appends records to the partition of an item while no server runs: the bytes as they are, with an

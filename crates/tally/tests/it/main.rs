@@ -23,6 +23,7 @@ mod operations;
 mod query_cache;
 mod recount;
 mod retention;
+mod routing;
 mod seams;
 mod settings;
 mod sources;

@@ -24,7 +24,7 @@ pub(super) fn now_ms() -> i64 {
 }
 
 fn partition_of(item: &str) -> PartitionId {
-    RoutingTable { partitions: PARTITIONS }.route(item)
+    RoutingTable::first(PARTITIONS).route_first(item)
 }
 
 /// Three items in three minutes, every fifth event sent twice.

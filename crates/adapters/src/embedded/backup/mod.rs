@@ -31,6 +31,7 @@ pub use self::restore::restore;
 use super::details::EmbeddedDetails;
 use super::disk::{Disk, RealDisk};
 use super::log::{EmbeddedLog, PinnedLog};
+use super::routing::ROUTING_FILE;
 use super::store::{EmbeddedStore, FREE_BYTES_MIN};
 
 /// This data folder's name in its archive.
@@ -152,6 +153,12 @@ fn copy_log(
     dir: &Path,
     copying: &mut Copying<'_, '_>,
 ) -> Result<(), PortError> {
+    // After the records that were routed by it, and before the number of partitions: a table never
+    // names partitions that the copy has not.
+    match copying.copy(&dir.join(ROUTING_FILE), &format!("log/{ROUTING_FILE}"), None) {
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => {}
+    }
     copying.copy(&dir.join("log.meta"), "log/log.meta", None)?;
     for partition in &pinned.partitions {
         for file in &partition.files {

@@ -45,7 +45,7 @@ impl EmbeddedLog {
         self.pins.fetch_add(1, Ordering::SeqCst);
         let mut pinned = PinnedLog { log: self, partitions: Vec::new() };
         let mut seen = Vec::with_capacity(self.partitions.len());
-        for partition in &self.partitions {
+        for partition in self.partitions.iter() {
             // A removal that was under way ends first; the next one sees the pin.
             drop(partition.leaving.lock());
             seen.push(partition.published.all());

@@ -1,11 +1,11 @@
-//! What is decided at the first start and holds for the life of the data: the number of partitions.
+//! The number of partitions, and whether more than it says how events are routed to them.
 //!
 //! ```text
 //! <dir>/log.meta
 //!
 //! byte  size  all numbers little-endian
 //!    0     8  magic "TALLYLOG"
-//!    8     2  format version, 1
+//!    8     2  format version: 1, or 2 where the routing table has more than its first version
 //!   10     2  number of partitions
 //!   12     4  CRC32C of bytes 0 to 11
 //! ```
@@ -21,21 +21,37 @@ use crate::embedded::disk::Disk;
 const NAME: &str = "log.meta";
 const MAGIC: &[u8; 8] = b"TALLYLOG";
 const VERSION: u16 = 1;
+/// A program that knows only the first would route by the number of partitions alone.
+const VERSION_ROUTED: u16 = 2;
 const META_BYTES: usize = 16;
 
-pub(super) fn to_bytes(partitions: u16) -> [u8; META_BYTES] {
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::embedded) struct Meta {
+    /// Number of partitions.
+    pub(in crate::embedded) partitions: u16,
+    /// Whether there must be a routing table beside it.
+    pub(in crate::embedded) is_routed: bool,
+}
+
+pub(super) fn to_bytes(Meta { partitions, is_routed }: Meta) -> [u8; META_BYTES] {
     let mut bytes = [0; META_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    let version = if is_routed { VERSION_ROUTED } else { VERSION };
+    bytes[8..10].copy_from_slice(&version.to_le_bytes());
     bytes[10..12].copy_from_slice(&partitions.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..12]);
     bytes[12..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-pub(super) fn read(bytes: &[u8]) -> Option<u16> {
-    let is_known = version(bytes) == Some(VERSION);
-    is_known.then(|| u16::from_le_bytes([bytes[10], bytes[11]]))
+pub(super) fn read(bytes: &[u8]) -> Option<Meta> {
+    let is_routed = match version(bytes)? {
+        VERSION => false,
+        VERSION_ROUTED => true,
+        _ => return None,
+    };
+    Some(Meta { partitions: u16::from_le_bytes([bytes[10], bytes[11]]), is_routed })
 }
 
 /// The version that sound bytes say they have, known or not.
@@ -50,6 +66,14 @@ fn version(bytes: &[u8]) -> Option<u16> {
 /// `Invalid` where another version wrote the file, `Corrupt` where it is damaged, `Unavailable` where it
 /// cannot be read.
 pub fn stored_partitions(disk: &dyn Disk, dir: &Path) -> Result<Option<u16>, PortError> {
+    Ok(stored(disk, dir)?.map(|meta| meta.partitions))
+}
+
+/// What a log folder says; none before the first start.
+///
+/// # Errors
+/// See [`stored_partitions`].
+pub(in crate::embedded) fn stored(disk: &dyn Disk, dir: &Path) -> Result<Option<Meta>, PortError> {
     let path = dir.join(NAME);
     let file = match disk.open(&path) {
         Ok(file) => file,
@@ -59,7 +83,7 @@ pub fn stored_partitions(disk: &dyn Disk, dir: &Path) -> Result<Option<u16>, Por
     let mut bytes = vec![0; file.size().map_err(unavailable("read", &path))?.min(64) as usize];
     file.read_at(0, &mut bytes).map_err(unavailable("read", &path))?;
     read(&bytes).map(Some).ok_or_else(|| match version(&bytes) {
-        Some(version) => unknown_version(&path, version),
+        Some(version) => unknown_version(&path, version, VERSION_ROUTED),
         None => {
             let damaged = "is damaged: restore the data folder from a backup";
             PortError::new(ErrorKind::Corrupt, format!("{} {damaged}", path.display()))
@@ -67,21 +91,21 @@ pub fn stored_partitions(disk: &dyn Disk, dir: &Path) -> Result<Option<u16>, Por
     })
 }
 
-/// The error for a sound file whose format this program does not know.
-pub(super) fn unknown_version(path: &Path, version: u16) -> PortError {
+/// The error for a sound file of a format above the newest that this program knows.
+pub(super) fn unknown_version(path: &Path, version: u16, newest: u16) -> PortError {
     let context = format!(
-        "{} has format {version}, this program knows only {VERSION}: use the program that wrote it, or \
-         a newer one; nothing was changed",
+        "{} has format {version}, this program knows only those up to {newest}: use the program that \
+         wrote it, or a newer one; nothing was changed",
         path.display()
     );
     PortError::new(ErrorKind::Invalid, context)
 }
 
-/// Writes the number of partitions, whole or not at all.
-pub(super) fn store(disk: &dyn Disk, dir: &Path, partitions: u16) -> Result<(), PortError> {
+/// Writes what is there from now on, whole or not at all.
+pub(in crate::embedded) fn store(disk: &dyn Disk, dir: &Path, meta: Meta) -> Result<(), PortError> {
     let (tmp, path) = (dir.join("log.meta.tmp"), dir.join(NAME));
     let written = disk.create(&tmp, META_BYTES as u64).and_then(|file| {
-        file.write_at(0, &to_bytes(partitions))?;
+        file.write_at(0, &to_bytes(meta))?;
         file.sync()?;
         disk.rename(&tmp, &path)?;
         disk.sync_dir(dir)
@@ -90,7 +114,7 @@ pub(super) fn store(disk: &dyn Disk, dir: &Path, partitions: u16) -> Result<(), 
 }
 
 /// Wraps an error of the disk at start, when nothing can have been lost by it.
-pub(super) fn unavailable<'a>(
+pub(in crate::embedded) fn unavailable<'a>(
     act: &'a str,
     path: &'a Path,
 ) -> impl Fn(io::Error) -> PortError + 'a {
@@ -106,9 +130,12 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let hex: String = to_bytes(2).iter().map(|b| format!("{b:02x}")).collect();
+        let meta = |partitions, is_routed| Meta { partitions, is_routed };
+        let hex: String = to_bytes(meta(2, false)).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "54414c4c594c4f470100020002ce5711");
-        assert_eq!(read(&to_bytes(1024)), Some(1024));
+        for meta in [meta(1024, false), meta(1024, true)] {
+            assert_eq!(read(&to_bytes(meta)), Some(meta));
+        }
     }
 
     #[test]
@@ -124,7 +151,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_is_found() {
         for bit in 0..META_BYTES * 8 {
-            let mut bytes = to_bytes(2);
+            let mut bytes = to_bytes(Meta { partitions: 2, is_routed: false });
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(read(&bytes), None, "bit {bit}");
         }

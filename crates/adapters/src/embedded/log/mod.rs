@@ -15,7 +15,7 @@ pub(super) mod fuzz;
 mod gather;
 mod index;
 pub mod inspect;
-mod meta;
+pub(super) mod meta;
 mod open;
 mod published;
 mod queue;
@@ -33,12 +33,14 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::growing::Growing;
 use engine::ports::{AppendPart, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use model::append_time::ImplausibleClock;
 use model::control::Control;
+use model::limits::PARTITIONS_MAX;
 use model::{Batch, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
@@ -47,8 +49,9 @@ pub use self::copy::{PinnedFile, PinnedLog, PinnedPartition};
 pub use self::meta::stored_partitions;
 pub use self::settings::LogSettings;
 
-use self::append::Place;
+use self::append::{Appender, Place};
 use self::batch::Compressor;
+use self::meta::Meta;
 use self::published::Published;
 use self::queue::{Closed, Collected, Queue, QueuedPart, Reply};
 use self::retention::Retention;
@@ -60,7 +63,11 @@ pub struct EmbeddedLog {
     disk: Arc<dyn Disk>,
     clock: Arc<LogClock>,
     retention: Retention,
-    partitions: Vec<Partition>,
+    partitions: Growing<Partition>,
+    dir: PathBuf,
+    /// For partitions that are added.
+    settings: LogSettings,
+    growing: Mutex<Growth>,
     /// Nothing is let go of while it is above 0.
     pins: AtomicUsize,
 }
@@ -71,6 +78,17 @@ struct Partition {
     writer: Mutex<Writer>,
     /// The segment that is being removed, by one at a time.
     leaving: Mutex<Option<PathBuf>>,
+}
+
+/// How partitions are added; held while some are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// With a writer thread each.
+    Threads,
+    /// Driven by [`EmbeddedLog::step`].
+    Stepped,
+    /// Not any more.
+    Closed,
 }
 
 enum Writer {
@@ -96,16 +114,10 @@ impl EmbeddedLog {
         known_durable: &[Option<Offset>],
     ) -> Result<Self, PortError> {
         let log = Self::open_stepped(disk, dir, settings, clock, known_durable)?;
-        for (n, partition) in log.partitions.iter().enumerate() {
-            let mut writer = partition.writer.lock();
-            if let Writer::Stepped(stepped) = std::mem::replace(&mut *writer, Writer::Ended) {
-                let thread = Builder::new().name(format!("log-{n}")).spawn(|| stepped.run());
-                let thread = thread.map_err(|error| {
-                    PortError::caused(ErrorKind::Unavailable, "no thread for the log", error)
-                })?;
-                *writer = Writer::Thread(thread);
-            }
+        for (n, partition) in (0..).zip(log.partitions.iter()) {
+            partition.start_writer(PartitionId(n))?;
         }
+        *log.growing.lock() = Growth::Threads;
         Ok(log)
     }
 
@@ -125,44 +137,29 @@ impl EmbeddedLog {
         check_partitions(&*disk, dir, settings.partitions, known_durable)?;
         let mut appenders = Vec::with_capacity(usize::from(settings.partitions));
         for n in 0..settings.partitions {
-            let place = Place {
-                disk: disk.clone(),
-                dir: dir.join(n.to_string()),
-                partition: PartitionId(n),
-                segment_bytes: settings.segment_bytes,
-                reserve_bytes: 0,
-            };
+            let place = place(&disk, dir, settings, PartitionId(n));
+            let place = Place { reserve_bytes: 0, ..place };
             let known_durable = known_durable.get(usize::from(n)).copied().flatten();
             appenders.push(open::open_partition(place, known_durable, settings.tail_bytes_max)?);
         }
         let newest = appenders.iter().map(|appender| appender.append_time).max();
         let clock = Arc::new(LogClock::new(clock, newest.unwrap_or_default()));
-        let control = [
-            Control::Settings { dedup_minutes: settings.dedup_minutes },
-            Control::Retention(settings.counters),
-        ];
         let mut partitions = Vec::with_capacity(appenders.len());
         for appender in appenders {
-            let queue = Arc::new(Queue::new(settings.queue_bytes_max, settings.queue_parts_max));
-            let published = appender.published.clone();
-            let mut writer = PartitionWriter {
-                appender,
-                compressor: Compressor::new(settings.codec).map_err(|error| {
-                    PortError::caused(ErrorKind::Unavailable, "no zstd compressor", error)
-                })?,
-                clock: clock.clone(),
-                queue: queue.clone(),
-                batch_bytes_max: settings.batch_bytes_max,
-                linger: Duration::from_micros(settings.linger_us),
-            };
-            writer.commit_control(&control)?;
-            writer.appender.place.reserve_bytes = settings.reserve_bytes;
-            let writer = Mutex::new(Writer::Stepped(Box::new(writer)));
-            partitions.push(Partition { queue, published, writer, leaving: Mutex::default() });
+            partitions.push(Partition::begin(appender, settings, &clock)?);
         }
         let retention =
             Retention { age_ms: settings.retention_ms, bytes: settings.retention_bytes };
-        Ok(Self { disk, clock, retention, partitions, pins: AtomicUsize::new(0) })
+        Ok(Self {
+            disk,
+            clock,
+            retention,
+            partitions: Growing::of_partitions(partitions),
+            dir: dir.to_owned(),
+            settings: settings.clone(),
+            growing: Mutex::new(Growth::Stepped),
+            pins: AtomicUsize::new(0),
+        })
     }
 
     /// Writes one group of what is queued for a partition, in the caller's thread; whether there
@@ -177,10 +174,11 @@ impl EmbeddedLog {
     /// Takes no more appends, makes durable what is queued, ends the writers, and ends every `read`
     /// that waits.
     pub fn close(&self) {
-        for partition in &self.partitions {
+        *self.growing.lock() = Growth::Closed;
+        for partition in self.partitions.iter() {
             partition.queue.close(Closed::Closing);
         }
-        for partition in &self.partitions {
+        for partition in self.partitions.iter() {
             let writer = std::mem::replace(&mut *partition.writer.lock(), Writer::Ended);
             match writer {
                 // A writer that panicked has said so, and its parts were answered.
@@ -287,6 +285,63 @@ impl EmbeddedLog {
     }
 }
 
+impl Partition {
+    /// A partition whose control records are durable; nothing else is written before it is stepped
+    /// or its writer starts.
+    fn begin(
+        appender: Appender,
+        settings: &LogSettings,
+        clock: &Arc<LogClock>,
+    ) -> Result<Self, PortError> {
+        let queue = Arc::new(Queue::new(settings.queue_bytes_max, settings.queue_parts_max));
+        let published = appender.published.clone();
+        let mut writer = PartitionWriter {
+            appender,
+            compressor: Compressor::new(settings.codec).map_err(|error| {
+                PortError::caused(ErrorKind::Unavailable, "no zstd compressor", error)
+            })?,
+            clock: clock.clone(),
+            queue: queue.clone(),
+            batch_bytes_max: settings.batch_bytes_max,
+            linger: Duration::from_micros(settings.linger_us),
+        };
+        writer.commit_control(&[
+            Control::Settings { dedup_minutes: settings.dedup_minutes },
+            Control::Retention(settings.counters),
+        ])?;
+        writer.appender.place.reserve_bytes = settings.reserve_bytes;
+        let writer = Mutex::new(Writer::Stepped(Box::new(writer)));
+        Ok(Self { queue, published, writer, leaving: Mutex::default() })
+    }
+
+    fn start_writer(&self, id: PartitionId) -> Result<(), PortError> {
+        let mut writer = self.writer.lock();
+        if let Writer::Stepped(stepped) = std::mem::replace(&mut *writer, Writer::Ended) {
+            let thread = Builder::new().name(format!("log-{id}")).spawn(|| stepped.run());
+            let thread = thread.map_err(|error| {
+                PortError::caused(ErrorKind::Unavailable, "no thread for the log", error)
+            })?;
+            *writer = Writer::Thread(thread);
+        }
+        Ok(())
+    }
+}
+
+fn place(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    settings: &LogSettings,
+    partition: PartitionId,
+) -> Place {
+    Place {
+        disk: disk.clone(),
+        dir: dir.join(partition.to_string()),
+        partition,
+        segment_bytes: settings.segment_bytes,
+        reserve_bytes: settings.reserve_bytes,
+    }
+}
+
 fn queued(part: AppendPart, reply: Reply) -> QueuedPart {
     let record_count = part.records.record_count();
     let is_control = part.is_control;
@@ -311,7 +366,7 @@ fn check_partitions(
     }
     disk.create_dir(dir).map_err(meta::unavailable("make", dir))?;
     match stored_partitions(disk, dir)? {
-        None => meta::store(disk, dir, partitions),
+        None => meta::store(disk, dir, Meta { partitions, is_routed: false }),
         Some(stored) if stored == partitions => Ok(()),
         Some(stored) => {
             let context = format!(
@@ -327,6 +382,40 @@ fn check_partitions(
 impl EventLog for EmbeddedLog {
     fn partitions(&self) -> u16 {
         self.partitions.len() as u16
+    }
+
+    fn grow(&self, partitions: u16) -> Result<(), PortError> {
+        let growth = self.growing.lock();
+        let had = self.partitions();
+        if partitions <= had {
+            return Ok(());
+        }
+        if partitions > PARTITIONS_MAX {
+            return Err(PortError::new(ErrorKind::Invalid, "partitions must be 1 to 1024"));
+        }
+        if *growth == Growth::Closed {
+            return Err(PortError::new(ErrorKind::Unavailable, "the log is closing"));
+        }
+        // Folders first: what a crash leaves of them is taken up by the next attempt, and a start
+        // knows only those that the number speaks of.
+        let mut added = Vec::with_capacity(usize::from(partitions - had));
+        for id in (had..partitions).map(PartitionId) {
+            let place = place(&self.disk, &self.dir, &self.settings, id);
+            let appender = open::open_partition(place, None, self.settings.tail_bytes_max)?;
+            added.push(Partition::begin(appender, &self.settings, &self.clock)?);
+        }
+        let stored = meta::stored(&*self.disk, &self.dir)?;
+        let is_routed = stored.is_some_and(|meta| meta.is_routed);
+        meta::store(&*self.disk, &self.dir, Meta { partitions, is_routed })?;
+        for (id, partition) in (had..partitions).map(PartitionId).zip(added) {
+            if *growth == Growth::Threads {
+                partition.start_writer(id)?;
+            }
+            if self.partitions.push(partition).is_err() {
+                return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));
+            }
+        }
+        Ok(())
     }
 
     fn append(

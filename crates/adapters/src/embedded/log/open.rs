@@ -105,7 +105,7 @@ fn read_segments(place: &Place) -> Result<Vec<Arc<Segment>>, PortError> {
         if header.is_none() {
             let version = SegmentHeader::load_version(&*file);
             if let Some(version) = version.map_err(unavailable("read", &path))? {
-                return Err(unknown_version(&path, version));
+                return Err(unknown_version(&path, version, super::segment::VERSION));
             }
         }
         headers.push((base_offset, header));

@@ -36,7 +36,8 @@ use crate::embedded::disk::{Disk, DiskFile};
 pub(super) const SEGMENT_HEADER_BYTES: usize = 48;
 
 const MAGIC: &[u8; 8] = b"TALLYSEG";
-const VERSION: u16 = 1;
+/// The format of a segment.
+pub(super) const VERSION: u16 = 1;
 /// How much is read from a file at once: large enough that system calls do not count.
 const READ_BYTES: usize = 256 << 10;
 /// What an operator can do about damage.

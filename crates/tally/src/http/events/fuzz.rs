@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use api::ProblemCode;
+use engine::gateway::Repeats;
 use model::record::{Record, split};
 use model::{Event, RecordBuf, TimestampMs, Violation};
 use serde::de::IgnoredAny;
@@ -28,7 +29,7 @@ impl EventSink for Recorder {
         NOW
     }
 
-    fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
+    fn offer(&mut self, index: u32, event: &Event<'_>, _: Repeats) -> Result<(), Violation> {
         event.check()?;
         event.check_time(NOW, AGE_MS)?;
         let owned = |text: &Cow<'_, str>| Cow::Owned(text.clone().into_owned());

@@ -14,6 +14,7 @@ fn options(format: BodyFormat) -> GeneratorOptions {
         seed: 1,
         items: 1000,
         skew: 1.05,
+        hot: 0.0,
         duplicates: 0.05,
         attributes: true,
         format,
@@ -139,4 +140,14 @@ fn every_rank_has_a_name_of_its_own() {
     let names: HashSet<[u8; ITEM_BYTES]> = (0..200_000).map(item_name).collect();
     assert_eq!(names.len(), 200_000);
     assert_eq!(item_text(0).len(), ITEM_BYTES);
+}
+
+#[test]
+fn one_item_has_the_share_that_is_asked_for() {
+    let mut generator =
+        Generator::new(&GeneratorOptions { hot: 0.9, ..options(BodyFormat::Ndjson) });
+    let draws = 20_000;
+    let hot = (0..draws).filter(|_| generator.next(1).0.rank == 0).count();
+    let share = hot as f64 / f64::from(draws);
+    assert!((0.89..0.93).contains(&share), "{share}");
 }

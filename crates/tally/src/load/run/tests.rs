@@ -82,6 +82,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
         seed: 3,
         items: 50,
         skew: 1.05,
+        hot: 0.0,
         duplicates: 0.1,
         attributes: false,
         format: BodyFormat::Ndjson,

@@ -33,6 +33,11 @@ impl IdSource {
         Self::Derived { prefix: format!("{:032x}", hash([key])) }
     }
 
+    /// Whether a repeat of the request gets the same ids.
+    pub(crate) fn are_repeated(&self) -> bool {
+        matches!(self, Self::Derived { .. })
+    }
+
     /// The id of the event at an index of the request.
     pub(crate) fn next(&self, index: u32, now: TimestampMs) -> String {
         match self {

@@ -15,7 +15,7 @@ mod ids;
 use std::borrow::Cow;
 
 use api::ProblemCode;
-use engine::gateway::EventBatch;
+use engine::gateway::{EventBatch, Repeats};
 use model::limits::{BATCH_EVENTS_MAX, TYPE_DEFAULT};
 use model::{Event, TimestampMs, Value, Violation};
 
@@ -30,7 +30,7 @@ pub(crate) trait EventSink {
     /// The time of arrival.
     fn now(&self) -> TimestampMs;
     /// Takes one event, or says which rule it breaks. `index` is its place in the request.
-    fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation>;
+    fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation>;
 }
 
 impl EventSink for EventBatch<'_> {
@@ -38,8 +38,8 @@ impl EventSink for EventBatch<'_> {
         EventBatch::now(self)
     }
 
-    fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
-        EventBatch::offer(self, index, event)
+    fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation> {
+        self.offer_repeatable(index, event, repeats)
     }
 }
 
@@ -148,6 +148,10 @@ impl<'s, S: EventSink> Intake<'s, S> {
         let item = draft
             .item
             .ok_or_else(|| Fault::new(ProblemCode::InvalidItem, "the item is missing"))?;
+        let repeats = Repeats {
+            time: draft.time.is_some(),
+            id: draft.id.is_some() || self.ids.are_repeated(),
+        };
         let event = Event {
             id: draft.id.unwrap_or_else(|| self.ids.next(index, now).into()),
             item,
@@ -156,7 +160,7 @@ impl<'s, S: EventSink> Intake<'s, S> {
             value: draft.value,
             attributes: draft.attributes,
         };
-        self.sink.offer(index, &event).map_err(Fault::from)
+        self.sink.offer(index, &event, repeats).map_err(Fault::from)
     }
 
     /// The verdicts on all that was taken.

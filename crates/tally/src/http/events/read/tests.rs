@@ -18,7 +18,7 @@ impl EventSink for Recorder {
         NOW
     }
 
-    fn offer(&mut self, index: u32, event: &Event<'_>) -> Result<(), Violation> {
+    fn offer(&mut self, index: u32, event: &Event<'_>, _: Repeats) -> Result<(), Violation> {
         event.check()?;
         event.check_time(NOW, WEEK_MS)?;
         let value = event.value.map(|value| value.to_string()).unwrap_or_default();

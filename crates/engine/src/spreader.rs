@@ -1,0 +1,168 @@
+//! Hot items: a sample of what gateways take, and the thread that spreads the hottest over several
+//! partitions, and no more when they have cooled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::hot::{HeavyHitters, HotItems, Round};
+use model::limits::ROUTING_VERSIONS_AUTOMATIC_MAX;
+use parking_lot::{Condvar, Mutex};
+
+use crate::ports::{Clock, ErrorKind, PortError};
+use crate::routing::Routing;
+
+/// One event of so many is looked at: what matters here comes by the thousand.
+const SAMPLE: u64 = 16;
+/// Counters of the sketch: an item with a five-hundredth of all events has one for sure.
+const COUNTERS: usize = 512;
+/// How long a round is.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// How hot items are: filled by a gateway, emptied once a round.
+#[derive(Debug)]
+pub struct Heat {
+    sketch: Mutex<HeavyHitters>,
+    /// Events of all requests, so that small ones are sampled evenly too.
+    seen: AtomicU64,
+}
+
+/// What one request has of the sample.
+#[derive(Debug)]
+pub(crate) struct Sampled {
+    begun_at: u64,
+    seen: u64,
+    items: Vec<Box<str>>,
+}
+
+impl Sampled {
+    pub(crate) fn see(&mut self, item: &str) {
+        if (self.begun_at + self.seen).is_multiple_of(SAMPLE) {
+            self.items.push(item.into());
+        }
+        self.seen += 1;
+    }
+}
+
+impl Heat {
+    /// Of nothing yet. The seed is random in production, so that no client can choose items that
+    /// collide.
+    pub fn new(seed: u64) -> Self {
+        Self { sketch: Mutex::new(HeavyHitters::new(COUNTERS, seed)), seen: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn begin(&self) -> Sampled {
+        Sampled { begun_at: self.seen.load(Ordering::Relaxed), seen: 0, items: Vec::new() }
+    }
+
+    pub(crate) fn end(&self, sampled: &Sampled) {
+        self.seen.fetch_add(sampled.seen, Ordering::Relaxed);
+        if sampled.items.is_empty() {
+            return;
+        }
+        let mut sketch = self.sketch.lock();
+        sampled.items.iter().for_each(|item| sketch.add(item, SAMPLE));
+    }
+
+    /// What came in since this was called before, and begins anew.
+    fn take(&self, millis: u64) -> Round {
+        let (events, items) = self.sketch.lock().take();
+        Round { millis, events, items }
+    }
+}
+
+/// The thread that spreads hot items.
+pub struct Spreader {
+    stopping: Arc<Stopping>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Stopping {
+    is_asked: Mutex<bool>,
+    asked: Condvar,
+}
+
+impl Spreader {
+    /// Starts the thread. Items with fewer events a second are left alone.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        routing: Arc<Routing>,
+        heat: Arc<Heat>,
+        clock: Arc<dyn Clock>,
+        per_second_min: u64,
+    ) -> Result<Self, PortError> {
+        let stopping = Arc::new(Stopping::default());
+        let seen = stopping.clone();
+        let body = move || {
+            let mut hot = HotItems::new(per_second_min);
+            let mut begun = clock.now().monotonic_ms;
+            while !seen.wait(ROUND) {
+                let now = clock.now().monotonic_ms;
+                let millis = u64::try_from(now - begun).unwrap_or(0);
+                begun = now;
+                if let Err(error) = spread(&routing, &heat, &mut hot, millis) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "hot items cannot be spread now"
+                    );
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("spread".into()).spawn(body);
+        let thread = thread.map_err(|error| {
+            PortError::caused(ErrorKind::Unavailable, "no thread to spread hot items", error)
+        })?;
+        Ok(Self { stopping, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        *self.stopping.is_asked.lock() = true;
+        self.stopping.asked.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            // A thread that panicked has said so.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Stopping {
+    /// Waits for a while; whether stopping was asked for.
+    fn wait(&self, time: Duration) -> bool {
+        let mut is_asked = self.is_asked.lock();
+        if !*is_asked {
+            self.asked.wait_for(&mut is_asked, time);
+        }
+        *is_asked
+    }
+}
+
+/// One round: what came in for so many milliseconds, and a version where that asks for one.
+///
+/// # Errors
+/// Where the version cannot be published; the next rounds see.
+pub fn spread(
+    routing: &Routing,
+    heat: &Heat,
+    hot: &mut HotItems,
+    millis: u64,
+) -> Result<(), PortError> {
+    let round = heat.take(millis);
+    let table = routing.table()?;
+    let changes = hot.judge(&round, &table);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if table.versions().len() >= ROUTING_VERSIONS_AUTOMATIC_MAX {
+        let context = "the routing table has so many versions that the rest is left to people";
+        return Err(PortError::new(ErrorKind::Invalid, context));
+    }
+    for change in &changes {
+        tracing::info!(subject = ?change.subject, rule = ?change.rule, "an item is hot, or no more");
+    }
+    routing.change(changes, None, Some(table.version())).map(drop)
+}
