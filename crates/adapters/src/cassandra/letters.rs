@@ -71,8 +71,8 @@ impl Shared {
                 state: LetterState::Open,
             });
         }
-        // As many as a page of letters at most; none where there are none.
-        for letters in found.chunks_mut(256) {
+        // ScyllaDB takes a hundred by default.
+        for letters in found.chunks_mut(64) {
             let asked = letters.iter().map(|letter| BigInt(offset_number(letter.offset)));
             let values = vec![id.clone(), List(asked.collect())];
             let states =

@@ -17,6 +17,7 @@
 mod beside;
 mod cold;
 mod flush;
+mod get;
 mod letters;
 mod owners;
 mod place;

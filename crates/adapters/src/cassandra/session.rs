@@ -392,3 +392,38 @@ fn tls(place: &Place) -> Result<Option<Arc<ClientConfig>>, PortError> {
         .map_err(|error| refused(error.to_string()))?;
     Ok(Some(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(options: &str) -> Place {
+        format!("cassandra://me:there@127.0.0.1/k?{options}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_file_names_user_and_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("user");
+        let read = || user(&place(&format!("user_file={}", path.display())));
+        assert_eq!(read().unwrap_err().kind, ErrorKind::Invalid, "it is not there");
+        for wrong in ["", "me", "\npassword"] {
+            std::fs::write(&path, wrong).unwrap();
+            assert_eq!(read().unwrap_err().kind, ErrorKind::Invalid, "{wrong:?}");
+        }
+        std::fs::write(&path, "somebody \r\npass word\n").unwrap();
+        assert_eq!(read().unwrap(), Some(("somebody".into(), "pass word".into())));
+        assert_eq!(user(&place("")).unwrap(), Some(("me".into(), "there".into())));
+    }
+
+    #[test]
+    fn certificates_must_be_there_to_be_trusted() {
+        assert!(tls(&place("")).unwrap().is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let read = || tls(&place(&format!("tls_ca={}", path.display())));
+        assert_eq!(read().unwrap_err().kind, ErrorKind::Invalid, "it is not there");
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(read().unwrap_err().to_string().contains("no certificate"), "and says so");
+    }
+}

@@ -24,6 +24,10 @@ enum StoreCommand {
 /// Make the keyspace and its tables, where they are not there
 ///
 /// A repeat is harmless, and finishes what was begun. A keyspace that is there keeps its replication.
+///
+/// Options follow the keyspace, as in ?datacenter=eu&tls=true: read_consistency and write_consistency (quorum,
+/// local_quorum, each_quorum, all), datacenter, timeout_ms (10000), speculate_ms (100, or off), user_file (user
+/// and password, a line each), tls, tls_ca. User and password may stand before the nodes too: user:password@node.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  tally store init --store cassandra://node1/tally --replication eu=3,us=3"
