@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use api::client::retry::{Backoff, Jitter};
 use api::client::{Client, is_retryable_status};
 use api::{AcceptedAnswer, Problem, RejectedEvent};
@@ -105,13 +104,8 @@ pub(crate) fn run(
     let client = options.client.clone();
     let peer = Peer::new(&client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Also says why, such as a certificate that nobody vouches for.
-    runtime.block_on(client.connect()).with_context(|| {
-        format!(
-            "no server answers at {}: start one with `tally serve`, or name another with --url",
-            client.base_url()
-        )
-    })?;
+    // An error says why, such as a certificate that nobody vouches for.
+    runtime.block_on(client.connect())?;
     let expected = if options.verify {
         Some(runtime.block_on(Expected::baseline(&client, options.generator.items))?)
     } else {
