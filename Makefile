@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-alerts screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-sql test-alerts test-otel screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -12,7 +12,7 @@ dashboard: ## the pages at /, built for the program to embed
 
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-alerts
+	@$(MAKE) -s test-dashboard test-s3 test-spark test-proxy test-alerts test-otel
 	@$(MAKE) -s test-sql
 
 test-fast: ## the embedded part, in minutes
@@ -35,6 +35,9 @@ test-sql: ## SQL over raw events and counters; its build takes long
 
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored
+
+test-otel: ## traces, as a collector gets them
+	@scripts/toolchain && cargo test --locked -p tally --features otel --test it otel::
 
 test-alerts: ## alerts, by promtool, which this installs; metrics of a running server
 	@scripts/test-alerts
