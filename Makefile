@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-real test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-alerts screenshots check bench sim fuzz
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-alerts test-otel screenshots check bench sim fuzz
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -12,7 +12,7 @@ dashboard: ## the pages at /, built for the program to embed
 
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
-	@$(MAKE) -s test-dashboard test-openapi test-alerts test-proxy test-spark
+	@$(MAKE) -s test-dashboard test-openapi test-alerts test-otel test-proxy test-spark
 	@$(MAKE) -s test-s3 test-kafka test-cassandra test-sql
 
 test-fast: ## the embedded part, in minutes
@@ -44,6 +44,9 @@ test-kafka: ## the log in Kafka, on a broker that this installs
 
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored
+
+test-otel: ## traces, as a collector gets them
+	@scripts/toolchain && cargo test --locked -p tally --features otel --test it otel::
 
 test-alerts: ## alerts, by promtool, which this installs; metrics of a running server
 	@scripts/test-alerts

@@ -3,6 +3,11 @@
 
 mod line;
 pub(crate) mod request;
+#[cfg(not(feature = "otel"))]
+#[path = "telemetry/no_traces.rs"]
+pub(crate) mod traces;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -19,6 +24,9 @@ const QUIET: &str = "fjall=warn,lsm_tree=warn,object_store=warn";
 
 /// What would tell secrets.
 const SECRET: [&str; 3] = ["h2=info", "hyper=info", "rustls=info"];
+
+/// The target of spans that are for collectors of traces, not for log lines. The engine's are called so too.
+pub(crate) const TRACES: &str = "tally::trace";
 
 /// A longer filter is none that anybody means.
 pub(crate) const FILTER_BYTES_MAX: usize = 1_024;
@@ -70,8 +78,14 @@ pub(crate) fn start(filter: &str, format: LogFormat) {
             lines.json().flatten_event(true).map_event_format(WithRequest::json).boxed()
         }
     };
+    #[cfg(not(feature = "otel"))]
+    let subscriber = tracing_subscriber::registry().with(layer).with(lines);
+    // Log lines and traces are chosen apart.
+    #[cfg(feature = "otel")]
+    let subscriber =
+        tracing_subscriber::registry().with(lines.with_filter(layer)).with(traces::layer());
     // A second start in one process, as in tests, changes nothing.
-    if tracing_subscriber::registry().with(layer).with(lines).try_init().is_ok() {
+    if subscriber.try_init().is_ok() {
         let _ = FILTER.set(Running { handle, text: Mutex::new(filter.to_owned()) });
     }
 }
@@ -81,7 +95,9 @@ pub(crate) fn start(filter: &str, format: LogFormat) {
 fn effective(filter: &str) -> EnvFilter {
     let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
         .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
-    SECRET.iter().fold(filter, |filter, quiet| match quiet.parse() {
+    let left_out = format!("{TRACES}=off");
+    let left_out = SECRET.into_iter().chain([left_out.as_str()]);
+    left_out.fold(filter, |filter, quiet| match quiet.parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     })

@@ -381,6 +381,11 @@ impl Partition {
 
     /// Flushes, again and again while the store is away; false when that is no use any more.
     fn flush_until_done(&self, frozen: &Frozen) -> bool {
+        let next_offset = frozen.checkpoint.next_offset.0;
+        // For collectors of traces; where there is none this is nothing.
+        let _span =
+            tracing::info_span!(target: "tally::trace", "flush", partition = self.id.0, next_offset)
+                .entered();
         loop {
             let begun = self.ports.clock.now().monotonic_ms;
             match self.flush(frozen) {

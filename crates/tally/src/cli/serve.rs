@@ -50,6 +50,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     let tally = Tally::open(&settings, args.drill_clock.as_deref())?;
     runtime.block_on(serve(&settings, &tally, args.audit_url.as_deref()))?;
     tally.stop()?;
+    telemetry::traces::stop();
     eprintln!("tally has stopped; everything that was accepted is on disk");
     Ok(Outcome::Good)
 }

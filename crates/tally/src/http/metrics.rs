@@ -30,6 +30,8 @@ use prometheus_client::registry::Registry;
 use super::Routes;
 use super::events::read::Rejection;
 use crate::audit::Figures;
+use crate::telemetry::request::RequestIds;
+use crate::telemetry::traces;
 
 /// Bounds of the duration histogram, in seconds.
 const DURATION_BUCKETS: [f64; 15] = [
@@ -264,6 +266,11 @@ impl Metrics {
 }
 
 impl Measured {
+    /// The span of the request, for collectors of traces.
+    pub(super) fn span(&self, ids: &RequestIds) -> tracing::Span {
+        traces::request_span(ids, &self.method, &self.route)
+    }
+
     /// Counts the request and its answer.
     pub(super) fn end(self, metrics: &Metrics, response: &Response) {
         let Self { started, method, route, _in_flight } = self;
@@ -275,6 +282,7 @@ impl Measured {
         }
         let labels = RouteLabels { method: method.clone(), route: route.clone() };
         let took = started.elapsed().as_secs_f64();
+        traces::answered(status);
         // One line a request, for who asks for `tally::access=debug`.
         tracing::debug!(target: "tally::access", method, route, status, seconds = took, "answered");
         metrics.durations.get_or_create(&labels).observe(took);

@@ -65,6 +65,7 @@ use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
 use engine::routing::Routing;
+use tracing::Instrument;
 
 use crate::audit::LiveAudit;
 use crate::backups::Backups;
@@ -272,11 +273,13 @@ struct Front {
 async fn measure(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let ids = Arc::new(request_ids::of(request.headers()));
     let measured = front.metrics.measure(&request);
+    let span = measured.span(&ids);
     let answering = async {
         let response = front.pass(request, next).await;
         measured.end(&front.metrics, &response);
         response
     };
+    let answering = answering.instrument(span);
     let mut response = telemetry::request::within(ids.clone(), answering).await;
     if let Some(id) = request_ids::header(&ids) {
         response.headers_mut().insert(request_ids::HEADER, id);

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn ids_stand_at_the_end_of_a_line() {
-        let trace = TraceContext { trace_id: "ab".into(), parent_id: "cd".into() };
+        let trace =
+            TraceContext { trace_id: "ab".into(), parent_id: "cd".into(), is_sampled: true };
         let mut request = RequestIds { id: "r1".into(), trace: None };
         let mut text = "INFO done partition=3\n".to_owned();
         add(&mut text, &request, false).unwrap();

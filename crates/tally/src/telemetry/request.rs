@@ -21,6 +21,8 @@ pub(crate) struct TraceContext {
     pub(crate) trace_id: String,
     /// 16 digits, not all zero: the caller's span.
     pub(crate) parent_id: String,
+    /// Whether the caller keeps the trace.
+    pub(crate) is_sampled: bool,
 }
 
 tokio::task_local! {
@@ -55,8 +57,13 @@ impl TraceContext {
             && is_id(parent_id, 16)
             && is_hex(flags, 2)
             && (version != "00" || parts.next().is_none());
-        is_well_formed
-            .then(|| Self { trace_id: trace_id.to_owned(), parent_id: parent_id.to_owned() })
+        // Bit 0 of the flags is in the last digit.
+        let is_sampled = matches!(
+            flags.as_bytes().last(),
+            Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
+        );
+        let (trace_id, parent_id) = (trace_id.to_owned(), parent_id.to_owned());
+        is_well_formed.then_some(Self { trace_id, parent_id, is_sampled })
     }
 }
 
@@ -70,6 +77,9 @@ mod tests {
         let good = format!("00-{trace}-b7ad6b7169203331-01");
         let read = TraceContext::read(&good).expect("it is good");
         assert_eq!((read.trace_id.as_str(), read.parent_id.as_str()), (trace, "b7ad6b7169203331"));
+        assert!(read.is_sampled);
+        let unsampled = TraceContext::read(&format!("00-{trace}-b7ad6b7169203331-00"));
+        assert!(unsampled.is_some_and(|trace| !trace.is_sampled));
         let later = format!("cc-{trace}-b7ad6b7169203331-01-what-the-future-holds");
         assert_eq!(TraceContext::read(&later), Some(read));
         let zero = "0".repeat(32);

@@ -20,6 +20,8 @@ mod live;
 mod load_profiles;
 mod log_tool;
 mod operations;
+#[cfg(feature = "otel")]
+mod otel;
 mod query_cache;
 mod recount;
 mod retention;
@@ -64,7 +66,12 @@ impl Tally {
 
     /// As [`Tally::start`]; what it says of itself goes where it is told.
     fn start_saying(data_dir: &Path, flags: &[&str], words: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tally"))
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_tally")), data_dir, flags, words)
+    }
+
+    /// As [`Tally::start_saying`], by the program with an environment of its own.
+    fn start_as(mut program: Command, data_dir: &Path, flags: &[&str], words: Stdio) -> Self {
+        let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"])
             .arg(data_dir)
             .args(flags)

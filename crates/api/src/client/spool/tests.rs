@@ -169,3 +169,23 @@ fn bytes_of_an_entry_never_change() {
 }
 
 const GOLDEN: &str = "5453504511000000ec197b5e01730201000000000000010000007b7d0a";
+
+/// What the first version wrote is read for ever, and is what this one writes.
+#[test]
+fn a_segment_of_version_1_is_read() {
+    let golden = include_bytes!("../../../tests/golden/spool-1.spool");
+    let bodies: [&[u8]; 2] = [
+        b"{\"item\":\"a\",\"id\":\"1\"}\n{\"item\":\"b\",\"id\":\"2\"}",
+        b"{\"item\":\"c\",\"id\":\"3\"}\n{\"item\":\"d\",\"id\":\"4\"}",
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(format!("{:020}.spool", 0)), golden).expect("a file");
+    let expected = [(7, bodies[0].to_vec()), (9, bodies[1].to_vec())];
+    assert_eq!(drain(&open(folder.path())), expected);
+    let written = [
+        &format::header()[..],
+        &format::encode(&entry(7, bodies[0])),
+        &format::encode(&entry(9, bodies[1])),
+    ];
+    assert_eq!(written.concat(), golden);
+}

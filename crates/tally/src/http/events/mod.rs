@@ -19,12 +19,15 @@ use axum::routing::post;
 use engine::gateway::{EventBatch, Fate, Gateway, Outcome, SourceStamp};
 use engine::ports::PortError;
 
+use tracing::Instrument;
+
 use super::Routes;
 use super::body::{self, BodyBudget, Encoding, ReadBody};
 use super::door::{Admitted, KEY_PARAMETER};
 use super::metrics::Metrics;
 use super::params::Params;
 use super::problem::{Failure, json};
+use crate::telemetry::TRACES;
 use pool::IngestPool;
 use read::cloud_events::Attributes;
 use read::{EventSink, IdSource, Intake, Verdicts};
@@ -197,7 +200,8 @@ impl Ingest {
     /// Makes a batch durable, and measures how long that takes.
     async fn commit(&self, batch: EventBatch<'_>) -> Result<Outcome, PortError> {
         let begun = Instant::now();
-        let outcome = batch.commit().await?;
+        let span = tracing::info_span!(target: TRACES, "append");
+        let outcome = batch.commit().instrument(span).await?;
         self.metrics.made_durable(begun.elapsed(), &outcome);
         Ok(outcome)
     }

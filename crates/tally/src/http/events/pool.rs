@@ -9,6 +9,7 @@ use api::ProblemCode;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tracing::Instrument;
 
 use crate::http::problem::Failure;
 use crate::telemetry::request;
@@ -45,7 +46,7 @@ impl IngestPool {
     ) -> Result<T, Failure> {
         // What is logged over there is about the same request.
         let mut future = match request::current() {
-            Some(request) => Box::pin(request::within(request, future)),
+            Some(request) => Box::pin(request::within(request, future.in_current_span())),
             None => future,
         };
         let (sender, receiver) = oneshot::channel();
