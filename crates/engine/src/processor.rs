@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
 pub use group::Group;
-pub use memory::{Beside, Frozen, Memory, SourceMarks, Tables};
+pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;

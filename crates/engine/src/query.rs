@@ -21,8 +21,8 @@ use model::{
     TimestampMs,
 };
 
-use crate::ports::{ColdCounters, CounterStore, EventLog, PortError};
-use crate::processor::{Partition, Processors};
+use crate::ports::{ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
+use crate::processor::{Partition, Processors, TableTotal};
 use crate::routing::Routing;
 
 pub use explain::{Explained, MemoryPart, PartitionParts, RowsKind, RowsPart};
@@ -221,16 +221,32 @@ impl Query {
         Ok((totals, quality))
     }
 
+    /// The total of an item and type: a row in each partition, and what memory has beyond it.
+    ///
+    /// Memory is looked at first. What is flushed between that and the snapshot is in both, and the
+    /// row's stamp says so: a table that begins before it is in the row as a whole.
     fn item_total(&self, item: &str, event_type: &str) -> Result<Summary, QueryError> {
         let partitions = self.partitions_of(item)?;
-        let (snapshot, in_memory) =
-            self.pin_together(&partitions, |_, tables| memory_total(tables, item, event_type))?;
-        let mut sum = Summary::EMPTY;
-        for (partition, (checkpoint, memory)) in partitions.iter().zip(in_memory) {
+        let look = |partition: &&Partition| {
+            partition.memory.look(|tables| tables.totals(item, event_type))
+        };
+        let in_memory: Vec<Vec<TableTotal>> = partitions.iter().map(look).collect();
+        let snapshot = self.store.snapshot()?;
+        let mut total = Summary::EMPTY;
+        for (partition, tables) in partitions.iter().zip(in_memory) {
             let rows = snapshot.get(partition.id, &[RowKey::Total { item, event_type }])?;
-            sum.add(&total(&checkpoint, rows.iter().flatten().next(), &memory));
+            let row = rows.into_iter().flatten().next().unwrap_or_default();
+            let counted = row.stamp.next_offset;
+            if tables.iter().any(|table| table.from < counted && counted < table.next_offset) {
+                let context =
+                    "store and memory do not meet: is somebody else writing to this store?";
+                return Err(PortError::new(ErrorKind::Conflict, context).into());
+            }
+            total.add(&row.summary());
+            let beyond = tables.iter().filter(|table| table.from >= counted);
+            beyond.for_each(|table| total.add(&table.summary));
         }
-        Ok(sum)
+        Ok(total)
     }
 
     /// Pins what an item has in a range, of each partition that counts it.

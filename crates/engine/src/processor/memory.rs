@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::aggregate::MemoryTable;
 use model::control::Control;
-use model::{BulkEntry, Checkpoint, DeadLetter, Horizons, Offset, SourceMark};
+use model::{BulkEntry, Checkpoint, DeadLetter, Horizons, Offset, SourceMark, Summary, TimeRange};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A table that counts no more, with all that is flushed together with it.
@@ -223,7 +223,29 @@ impl Memory {
     }
 }
 
+/// What one table has of an item and type.
+#[derive(Clone, Copy, Debug)]
+pub struct TableTotal {
+    /// The first offset counted in it.
+    pub from: Offset,
+    /// The first offset not counted in it.
+    pub next_offset: Offset,
+    /// Of all time.
+    pub summary: Summary,
+}
+
 impl Tables {
+    /// What each table has of an item and type, oldest first.
+    pub fn totals(&self, item: &str, event_type: &str) -> Vec<TableTotal> {
+        let frozen = self.frozen.as_deref().map(|frozen| &frozen.table);
+        let of_table = |table: &MemoryTable| TableTotal {
+            from: table.from(),
+            next_offset: table.next_offset(),
+            summary: table.summary(item, event_type, TimeRange::ALL),
+        };
+        frozen.into_iter().chain([&self.active]).map(of_table).collect()
+    }
+
     /// Files that were named and are not known to be in the store.
     pub fn bulk(&self) -> impl Iterator<Item = &BulkEntry> {
         self.frozen.iter().flat_map(|frozen| &frozen.bulk).chain(&self.beside.bulk)
