@@ -231,7 +231,9 @@ impl Resolved {
         }
         place_in_data_dir(&mut settings, "archive", "archive");
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
-        let shown = settings.iter().map(|s| (s.name, s.text.clone(), s.origin.clone())).collect();
+        let text =
+            |s: &Setting| if s.name == "log" { without_secrets(&s.text) } else { s.text.clone() };
+        let shown = settings.iter().map(|s| (s.name, text(s), s.origin.clone())).collect();
         let settings: [Setting; 31] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
         let [
@@ -449,6 +451,20 @@ fn archive_place(setting: &Setting) -> Result<Option<String>, SettingError> {
     Ok((text != "none").then(|| text.clone()))
 }
 
+/// A place without the values of options that are secrets: people look at it, and paste it elsewhere.
+fn without_secrets(place: &str) -> String {
+    let Some((place, options)) = place.split_once('?') else { return place.to_owned() };
+    let hidden = |option: &str| match option.split_once('=') {
+        Some((name, _))
+            if ["password", "secret", "pem", "jaas"].iter().any(|s| name.contains(s)) =>
+        {
+            format!("{name}=(hidden)")
+        }
+        _ => option.to_owned(),
+    };
+    format!("{place}?{}", options.split('&').map(hidden).collect::<Vec<_>>().join("&"))
+}
+
 /// The place of a log elsewhere, as text whose scheme is known.
 fn log_place(setting: &Setting) -> Result<Option<String>, SettingError> {
     match setting.text.as_str() {
@@ -609,6 +625,12 @@ mod tests {
         assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().log, None);
         assert_eq!(log("embedded"), None);
         assert_eq!(log("kafka://a:1/t").as_deref(), Some("kafka://a:1/t"));
+        let place = "kafka://a:1/t?sasl.username=u&sasl.password=p%26&group=g";
+        let layers = [layer(Origin::Flag, |raw| raw.log = Some(place.into()))];
+        let resolved = Resolved::resolve(&layers, MACHINE).unwrap();
+        assert_eq!(resolved.log.as_deref(), Some(place));
+        let (_, shown, _) = resolved.shown.iter().find(|shown| shown.0 == "log").unwrap();
+        assert_eq!(shown, "kafka://a:1/t?sasl.username=u&sasl.password=(hidden)&group=g");
     }
 
     #[test]
