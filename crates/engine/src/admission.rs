@@ -278,6 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn without_processors_sources_have_their_turns_and_room_for_so_many() {
+        let admission = Arc::new(Admission::without_processors(2));
+        admission.note_appended(0, Offset(1 << 40));
+        assert_eq!(admission.check(), Ok(()), "what others count fills no memory here");
+        for n in 0..model::limits::SOURCES_MAX {
+            admission.take_turn(n.to_string()).expect("room").announce(1);
+        }
+        assert_eq!(admission.take_turn("new".into()).err(), Some(Refusal::TooManySources));
+        let turn = admission.take_turn("0".into()).expect("it is known");
+        assert_eq!(admission.take_turn("0".into()).err(), Some(Refusal::SourceBusy));
+        drop(turn);
+    }
+
+    #[test]
     fn a_source_has_one_turn_at_a_time_once_the_partitions_are_known() {
         let admission = Arc::new(Admission::new(2, u64::MAX));
         let turn = |source: &str| admission.take_turn(source.to_owned());

@@ -11,6 +11,7 @@ mod gather;
 mod group;
 mod message;
 mod place;
+mod pump;
 mod reader;
 mod sender;
 mod topic;

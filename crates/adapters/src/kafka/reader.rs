@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +22,7 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use super::ends::Ends;
 use super::gather::Gathered;
 use super::message::{ReadRecord, decode};
+use super::pump::Pump;
 use super::{Away, Foreign, KafkaSettings};
 
 /// Consumers beyond which a place is moved rather than another one opened.
@@ -31,8 +31,6 @@ const LANES: usize = 3;
 const MOVE: Duration = Duration::from_secs(10);
 /// Where the log has an end that nobody can read up to for so long, a place may hold no record.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
-/// How often a consumer is asked for what is not a message of a place.
-const PUMP: Duration = Duration::from_millis(200);
 
 /// All consumers.
 pub(super) struct Reader {
@@ -390,45 +388,5 @@ impl Drop for Taken<'_> {
             None => Place::None,
         };
         self.reader.lanes.lock()[self.lane].places[usize::from(self.partition.0)] = place;
-    }
-}
-
-/// Asks a consumer for errors and the like, so that they do not pile up.
-struct Pump {
-    is_ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Pump {
-    fn start(consumer: Arc<BaseConsumer>) -> Result<Self, PortError> {
-        let is_ending = Arc::new(AtomicBool::new(false));
-        let ending = is_ending.clone();
-        let run = move || {
-            while !ending.load(Ordering::Relaxed) {
-                match consumer.poll(PUMP) {
-                    None => {}
-                    Some(Err(error)) => tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "a consumer of Kafka met an error; trying on"
-                    ),
-                    // Every partition has a queue of its own before it is assigned.
-                    Some(Ok(message)) => tracing::error!(
-                        partition = message.partition(),
-                        offset = message.offset(),
-                        "a message took another way than its partition's"
-                    ),
-                }
-            }
-        };
-        let thread =
-            Builder::new().name("kafka-read".into()).spawn(run).map_err(super::no_thread)?;
-        Ok(Self { is_ending, thread: Some(thread) })
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.is_ending.store(true, Ordering::Relaxed);
-        self.thread.take().map(JoinHandle::join);
     }
 }

@@ -75,13 +75,13 @@ impl World {
         };
         let mut records = RecordBuf::new();
         records.push(&event);
-        let partition = RoutingTable { partitions: PARTITIONS }.route(&item);
+        let partition = RoutingTable::first(PARTITIONS).route(&item, "", TimestampMs(0));
         let part = AppendPart { partition, records, is_control: false };
         block_on(self.log.append(vec![part]).expect("taken")).pop().expect("one").expect("durable");
     }
 
     fn stored(&self, item: &str) -> u64 {
-        let partition = RoutingTable { partitions: PARTITIONS }.route(item);
+        let partition = RoutingTable::first(PARTITIONS).route(item, "", TimestampMs(0));
         let snapshot = self.store.snapshot().expect("a snapshot");
         let key = RowKey::Total { item, event_type: "view" };
         let rows = snapshot.get(partition, &[key]).expect("read");
@@ -200,7 +200,7 @@ fn questions_are_answered_from_the_store_where_others_count() {
     drop(group);
     world.append(1_001);
     world.clock.0.fetch_add(60_000, Ordering::Relaxed);
-    let partition = RoutingTable { partitions: PARTITIONS }.route("item-1");
+    let partition = RoutingTable::first(PARTITIONS).route("item-1", "", TimestampMs(0));
     assert!(world.stored_until(partition) < world.log.bounds(partition).durable_offset);
     assert!(in_range().quality.as_of < TimestampMs(BEGIN_MS + 120_000));
     followed.stop().expect("it ends");

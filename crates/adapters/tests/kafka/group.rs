@@ -53,7 +53,7 @@ impl Member {
 
 /// Appends events, of which every fourth one is a repeat; how many are none.
 fn append(log: &KafkaLog, from: u64, count: u64) {
-    let routing = RoutingTable { partitions: PARTITIONS };
+    let routing = RoutingTable::first(PARTITIONS);
     let parts = (from..from + count).map(|n| {
         let n = if n % 4 == 3 { n - 3 } else { n };
         let item = format!("item-{}", n % ITEMS);
@@ -66,14 +66,14 @@ fn append(log: &KafkaLog, from: u64, count: u64) {
             value: None,
             attributes: Vec::new(),
         });
-        AppendPart { partition: routing.route(&item), records, is_control: false }
+        AppendPart { partition: routing.route(&item, "", wall_now()), records, is_control: false }
     });
     let results = block_on(log.append(parts.collect()).expect("taken"));
     assert!(results.iter().all(Result::is_ok), "durable");
 }
 
 fn stored(store: &MemStore, item: &str) -> u64 {
-    let partition = RoutingTable { partitions: PARTITIONS }.route(item);
+    let partition = RoutingTable::first(PARTITIONS).route(item, "", wall_now());
     let snapshot = store.snapshot().expect("a snapshot");
     let rows = snapshot.get(partition, &[RowKey::Total { item, event_type: "view" }]);
     rows.expect("read")[0].as_ref().map_or(0, |row| row.summary().count)

@@ -132,3 +132,22 @@ fn what_cannot_be_told_now_waits_with_all_behind_it() {
         assert_eq!(records[1].1, b"{theirs");
     });
 }
+
+#[test]
+fn others_may_compress_as_they_like() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    for codec in codecs {
+        let mut config = client();
+        let producer: BaseProducer =
+            config.set("compression.type", codec).create().expect("a producer");
+        produce(&producer, bench.topic(), Some(&format!("{{{codec}{}", "x".repeat(2_000))));
+    }
+    super::bench::until("the log knows of them", || {
+        log.bounds(FIRST).durable_offset == Offset(codecs.len() as u64)
+    });
+    for ((_, record), codec) in records(&log).iter().zip(codecs) {
+        assert!(record.starts_with(format!("{{{codec}x").as_bytes()), "{codec}");
+    }
+}

@@ -44,7 +44,9 @@ impl Stepped {
         for id in partitions.len() as u16..ports.log.partitions() {
             ports.admission.grow(id + 1);
             let snapshot = ports.store.snapshot()?;
-            let partition = Arc::new(Partition::open_added(ports, &*snapshot, PartitionId(id))?);
+            let claim = ports.store.claim(PartitionId(id))?;
+            let added = Partition::open_added(ports, claim, &*snapshot, PartitionId(id))?;
+            let partition = Arc::new(added);
             self.countings.push(partition.recover()?);
             if partitions.push(partition).is_err() {
                 return Err(PortError::new(ErrorKind::Invalid, "there are no such partitions"));

@@ -98,7 +98,9 @@ impl EventLog for World {
                 let record = Record::read(record.expect("whole")).expect("readable");
                 appended.push((record.item.to_owned(), record.id_text(), partition.0));
             }
-            Ok(Appended { partition, base_offset: Offset(0), append_time: self.log_time() })
+            let next_offset = Offset(u64::from(part.records.record_count()));
+            let append_time = self.log_time();
+            Ok(Appended { partition, base_offset: Offset(0), next_offset, append_time })
         };
         let results: Vec<PartResult> = parts.into_iter().map(result).collect();
         Ok(futures::future::ready(results).boxed())

@@ -92,6 +92,8 @@ pub fn item_of(record: &[u8]) -> Result<&str, RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::bucket::TimestampMs;
     use crate::event::Event;
@@ -128,5 +130,14 @@ mod tests {
         }
         assert_eq!(item_of(&[0, 2, b'x']), Ok("x"));
         assert!(item_of(&[]).is_err() && item_of(&[4, 200]).is_err() && item_of(&[9]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = item_of(&bytes);
+            let _ = Record::read(&bytes);
+            let _ = Record::read(&[&[1], &bytes[..]].concat());
+        }
     }
 }

@@ -69,7 +69,8 @@ impl Broker {
             is_control,
             payload: records.into_payload().into(),
         });
-        Appended { partition, base_offset, append_time }
+        let next_offset = batches.last().map_or(base_offset, Batch::next_offset);
+        Appended { partition, base_offset, next_offset, append_time }
     }
 }
 

@@ -191,7 +191,7 @@ impl Setting {
             Origin::File(path) => format!("the file {}", path.display()),
             Origin::Default => "the default".into(),
         };
-        let text = without_password(text);
+        let text = without_secrets(text);
         SettingError(format!("the setting `{name}` is `{text}` (from {origin}); {allowed}"))
     }
 
@@ -247,7 +247,7 @@ impl Resolved {
         }
         place_in_data_dir(&mut settings, "archive", "archive");
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
-        let shown = |s: &Setting| (s.name, without_password(&s.text), s.origin.clone());
+        let shown = |s: &Setting| (s.name, without_secrets(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();
         let settings: [Setting; 35] =
             settings.try_into().map_err(|_| SettingError("a setting has no default".into()))?;
@@ -514,14 +514,25 @@ fn engine_url(
     }
 }
 
-/// A URL without what is secret in it; any other text as it is.
-fn without_password(text: &str) -> String {
-    let hidden = text.split_once("://").and_then(|(scheme, rest)| {
-        let (user, after) = rest.rsplit_once('@')?;
+/// The place of an engine without what is secret in it, the password of its user and the values of
+/// options: people look at it, and paste it elsewhere. Any other text as it is.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let of_user = rest.rsplit_once('@').and_then(|(user, after)| {
         let (name, _) = user.split_once(':')?;
         Some(format!("{scheme}://{name}:***@{after}"))
     });
-    hidden.unwrap_or_else(|| text.to_owned())
+    let place = of_user.unwrap_or_else(|| text.to_owned());
+    let Some((place, options)) = place.split_once('?') else { return place };
+    let hidden = |option: &str| match option.split_once('=') {
+        Some((name, _))
+            if ["password", "secret", "pem", "jaas"].iter().any(|s| name.contains(s)) =>
+        {
+            format!("{name}=(hidden)")
+        }
+        _ => option.to_owned(),
+    };
+    format!("{place}?{}", options.split('&').map(hidden).collect::<Vec<_>>().join("&"))
 }
 
 /// The place of a log elsewhere, as text whose scheme is known.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -189,6 +190,46 @@ fn a_processor_counts_and_goes_on_after_kill_and_stop() {
     let is_behind = |(begun, end): (&Value, &Value)| begun.as_u64() >= end.as_u64();
     assert!(begun.iter().zip(&ends).all(is_behind), "what was counted was flushed at the stop");
     wait_for("what came meanwhile is counted", || third.counted() == 300);
+}
+
+/// A processor that stands still for longer than its session has lost its partitions when it wakes
+/// up, and with them what it had not flushed: it begins again where the store is.
+#[test]
+fn a_processor_that_stood_still_counts_nothing_twice() {
+    const EVENTS: u64 = 30_000;
+    const ITEMS: u64 = 17;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (place, topic) = place();
+    let group = format!("{place}?group={topic}&session.timeout.ms=6000");
+    let counters = scratch.path().join("counters");
+    let flags = ["--log", &group, "--partitions", "3"];
+    let gateway = Role::start("gateway", 0, &scratch.path().join("gateway"), &flags);
+    let processor =
+        Role::start("processor", 0, &counters, &["--log", &group, "--flush-interval", "700ms"]);
+    let file = events_file(scratch.path(), "z", EVENTS, ITEMS);
+    let client = send(&file, &gateway.url, scratch.path());
+    wait_for("some are counted", || processor.counted() >= EVENTS / 8);
+    let signal = |name: &str| {
+        let pid = processor.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill runs").success());
+    };
+    signal("-STOP");
+    // What is tested is that the session is over: nobody says so but time.
+    std::thread::sleep(Duration::from_secs(9));
+    signal("-CONT");
+    let output = client.wait_with_output().expect("the client ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait_for("it has its partitions again, and counts to their ends", || {
+        let partitions = processor.partitions();
+        partitions.len() == 3 && partitions.iter().all(|p| p["lag_events"] == 0)
+    });
+    assert!(processor.stop(), "SIGTERM ends it with status 0");
+    let query = Role::start("query", 0, &counters, &["--log", &group]);
+    for item in 0..ITEMS {
+        let answer = query.get(&format!("/v1/items/item-{item}/count")).expect("an answer");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(answer["count"], (EVENTS - item).div_ceil(ITEMS), "item-{item}");
+    }
 }
 
 /// A role without a log that is shared says what to do.

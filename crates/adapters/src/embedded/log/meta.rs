@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_from_damage() {
-        let mut later = to_bytes(2);
-        later[8] = 2;
+        let mut later = to_bytes(Meta { partitions: 2, is_routed: false });
+        later[8] = 3;
         assert_eq!((read(&later), version(&later)), (None, None), "the checksum is of version 1");
         let crc = crc32c::crc32c(&later[..12]);
         later[12..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!((read(&later), version(&later)), (None, Some(2)));
+        assert_eq!((read(&later), version(&later)), (None, Some(3)));
     }
 
     #[test]

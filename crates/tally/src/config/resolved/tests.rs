@@ -124,6 +124,12 @@ fn the_log_is_embedded_unless_it_is_placed() {
     assert_eq!(Resolved::resolve(&[], MACHINE).unwrap().log, None);
     assert_eq!(log("embedded"), None);
     assert_eq!(log("kafka://a:1/t").as_deref(), Some("kafka://a:1/t"));
+    let place = "kafka://a:1/t?sasl.username=u&sasl.password=p%26&group=g";
+    let layers = [layer(Origin::Flag, |raw| raw.log = Some(place.into()))];
+    let resolved = Resolved::resolve(&layers, MACHINE).unwrap();
+    assert_eq!(resolved.log.as_deref(), Some(place));
+    let (_, shown, _) = resolved.shown.iter().find(|shown| shown.0 == "log").unwrap();
+    assert_eq!(shown, "kafka://a:1/t?sasl.username=u&sasl.password=(hidden)&group=g");
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn encode(
 #[cfg(test)]
 mod tests {
     use model::record::{EVENT_SCHEMA, Record};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -166,6 +167,19 @@ mod tests {
         records.push(&event(br#"{"id":"a","item":"w"}"#));
         let ours = split(records.payload()).next().expect("one").expect("whole");
         assert_eq!(read_one(&[b"\0\0\0\0\x01", ours].concat()).as_deref(), Ok(ours));
+    }
+
+    proptest! {
+        /// Whatever it is, it is a record that can be read, or says why not.
+        #[test]
+        fn any_message_is_a_record_or_none(
+            frame in prop::sample::select(vec![&b""[..], b"{", b"\0\0\0\0\x01", b"\0\0\0\0\x02"]),
+            rest in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            if let Ok(record) = read_one(&[frame, &rest[..]].concat()) {
+                prop_assert!(Record::read(&record).is_ok());
+            }
+        }
     }
 
     #[test]
