@@ -31,7 +31,8 @@ pub(super) struct Cover {
 /// One partition at one moment.
 pub(super) struct Pinned<'a, M> {
     pub(super) partition: &'a Partition,
-    pub(super) snapshot: Box<dyn CounterSnapshot>,
+    /// Often that of other partitions, too.
+    pub(super) snapshot: Arc<dyn CounterSnapshot>,
     /// What was seen in the memory tables that hold exactly what the snapshot lacks.
     pub(super) memory: M,
 }
@@ -53,17 +54,23 @@ impl Query {
             let range = horizons.round(range);
             let quality = self.quality(Some(range));
             let mut pinned = Vec::with_capacity(partitions.len());
-            let mut cold_until = None;
+            let shared: Arc<dyn CounterSnapshot> = Arc::from(self.store.snapshot()?);
+            let cold_until = shared.cold_until()?;
             for &partition in partitions {
-                let (snapshot, memory, seen) = self.pin(partition, |tables| look(tables, range))?;
-                let cold = snapshot.cold_until()?;
-                if horizons.newest(seen) != horizons || *cold_until.get_or_insert(cold) != cold {
+                let look = |tables: &[&MemoryTable]| look(tables, range);
+                let (snapshot, memory, seen) = match meet(partition, &*shared, &look)? {
+                    Some((memory, seen)) => (shared.clone(), memory, seen),
+                    // It was flushed since.
+                    None => self.pin(partition, look)?,
+                };
+                let is_as_cold =
+                    Arc::ptr_eq(&snapshot, &shared) || snapshot.cold_until()? == cold_until;
+                if horizons.newest(seen) != horizons || !is_as_cold {
                     break;
                 }
                 pinned.push(Pinned { partition, snapshot, memory });
             }
             if pinned.len() == partitions.len() {
-                let cold_until = cold_until.unwrap_or_default();
                 return Ok((Cover { range, horizons, cold_until, quality }, pinned));
             }
         }
@@ -109,20 +116,15 @@ impl Query {
 
     /// Pins a snapshot of the store together with the memory tables that hold exactly what it
     /// lacks, and looks at those while nothing is counted; with the horizons of that moment.
-    pub(super) fn pin<R>(
+    fn pin<R>(
         &self,
         partition: &Partition,
         look: impl Fn(&[&MemoryTable]) -> R,
-    ) -> Result<(Box<dyn CounterSnapshot>, R, Horizons), QueryError> {
+    ) -> Result<(Arc<dyn CounterSnapshot>, R, Horizons), QueryError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
-            let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
-            let seen = |tables: &Tables| {
-                let since = tables.since(checkpoint.next_offset)?;
-                Some((look(&since), tables.horizons()))
-            };
-            if let Some((seen, horizons)) = partition.memory.look(seen) {
-                return Ok((snapshot, seen, horizons));
+            if let Some((seen, horizons)) = meet(partition, &*snapshot, &look)? {
+                return Ok((Arc::from(snapshot), seen, horizons));
             }
         }
         let context = "store and memory do not meet: is somebody else writing to this store?";
@@ -155,6 +157,20 @@ impl Query {
         let context = "store and memory do not meet: is somebody else writing to this store?";
         Err(PortError::new(ErrorKind::Conflict, context).into())
     }
+}
+
+/// Looks at the memory tables that hold exactly what a snapshot lacks of a partition, with the
+/// horizons of that moment; none where some of it was flushed since.
+fn meet<R>(
+    partition: &Partition,
+    snapshot: &dyn CounterSnapshot,
+    look: &impl Fn(&[&MemoryTable]) -> R,
+) -> Result<Option<(R, Horizons)>, PortError> {
+    let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+    Ok(partition.memory.look(|tables: &Tables| {
+        let since = tables.since(checkpoint.next_offset)?;
+        Some((look(&since), tables.horizons()))
+    }))
 }
 
 impl Cover {
