@@ -33,20 +33,22 @@ pub(super) struct Cover {
 /// One partition at one moment.
 pub(super) struct Pinned<'a, M> {
     pub(super) partition: &'a Partition,
-    pub(super) snapshot: Box<dyn CounterSnapshot>,
+    /// Often that of other partitions, too.
+    pub(super) snapshot: Arc<dyn CounterSnapshot>,
     /// How far the snapshot is. A row that is further has a part of the memory, see [`Ahead`].
     pub(super) checkpoint: Checkpoint,
     /// What was seen in the memory tables that hold exactly what is not in the checkpoint.
     pub(super) memory: M,
 }
 
-/// A snapshot, its checkpoint, and what was seen in memory beside it.
-pub(super) struct Seen<R> {
-    pub(super) snapshot: Box<dyn CounterSnapshot>,
-    pub(super) checkpoint: Checkpoint,
-    pub(super) memory: R,
+/// Where store and memory of a partition meet.
+struct Met<R> {
+    /// Of the store.
+    checkpoint: Checkpoint,
+    /// What was seen in the memory tables that begin there.
+    memory: R,
     /// The horizons of that moment.
-    pub(super) horizons: Horizons,
+    horizons: Horizons,
 }
 
 /// One snapshot, and of each partition its checkpoint and what was seen in memory beside it.
@@ -76,19 +78,24 @@ impl Query {
             let range = horizons.round(range);
             let quality = self.quality(Some(range));
             let mut pinned = Vec::with_capacity(partitions.len());
-            let mut cold_until = None;
+            let shared: Arc<dyn CounterSnapshot> = Arc::from(self.store.snapshot()?);
+            let cold_until = shared.cold_until()?;
             for &partition in partitions {
-                let seen = self.pin(partition, |tables| look(tables, range))?;
-                let cold = seen.snapshot.cold_until()?;
-                let is_newest = horizons.newest(seen.horizons) == horizons;
-                if !is_newest || *cold_until.get_or_insert(cold) != cold {
+                let look = |tables: &[&MemoryTable]| look(tables, range);
+                let (snapshot, met) = match meet(partition, &*shared, &look)? {
+                    Some(met) => (shared.clone(), met),
+                    // It was flushed since.
+                    None => self.pin(partition, look)?,
+                };
+                let is_as_cold =
+                    Arc::ptr_eq(&snapshot, &shared) || snapshot.cold_until()? == cold_until;
+                if horizons.newest(met.horizons) != horizons || !is_as_cold {
                     break;
                 }
-                let Seen { snapshot, checkpoint, memory, .. } = seen;
+                let Met { checkpoint, memory, .. } = met;
                 pinned.push(Pinned { partition, snapshot, checkpoint, memory });
             }
             if pinned.len() == partitions.len() {
-                let cold_until = cold_until.unwrap_or_default();
                 return Ok((Cover { range, horizons, cold_until, quality }, pinned));
             }
         }
@@ -134,21 +141,15 @@ impl Query {
 
     /// Pins a snapshot of the store together with the memory tables that hold exactly what it
     /// lacks, and looks at those while nothing is counted.
-    pub(super) fn pin<R>(
+    fn pin<R>(
         &self,
         partition: &Partition,
         look: impl Fn(&[&MemoryTable]) -> R,
-    ) -> Result<Seen<R>, QueryError> {
+    ) -> Result<(Arc<dyn CounterSnapshot>, Met<R>), QueryError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.store.snapshot()?;
-            let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
-            partition.follow(&checkpoint);
-            let seen = |tables: &Tables| {
-                let since = tables.since(checkpoint.next_offset)?;
-                Some((look(&since), tables.horizons()))
-            };
-            if let Some((memory, horizons)) = partition.memory.look(seen) {
-                return Ok(Seen { snapshot, checkpoint, memory, horizons });
+            if let Some(met) = meet(partition, &*snapshot, &look)? {
+                return Ok((Arc::from(snapshot), met));
             }
         }
         let context = "store and memory do not meet: is somebody else writing to this store?";
@@ -182,6 +183,21 @@ impl Query {
         let context = "store and memory do not meet: is somebody else writing to this store?";
         Err(PortError::new(ErrorKind::Conflict, context).into())
     }
+}
+
+/// Looks at the memory tables that hold exactly what a snapshot lacks of a partition, with the
+/// horizons of that moment; none where some of it was flushed since.
+fn meet<R>(
+    partition: &Partition,
+    snapshot: &dyn CounterSnapshot,
+    look: &impl Fn(&[&MemoryTable]) -> R,
+) -> Result<Option<Met<R>>, PortError> {
+    let checkpoint = snapshot.checkpoint(partition.id)?.unwrap_or_default();
+    partition.follow(&checkpoint);
+    Ok(partition.memory.look(|tables: &Tables| {
+        let since = tables.since(checkpoint.next_offset)?;
+        Some(Met { checkpoint, memory: look(&since), horizons: tables.horizons() })
+    }))
 }
 
 impl Cover {
