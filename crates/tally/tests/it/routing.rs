@@ -103,7 +103,7 @@ fn an_item_is_spread_and_partitions_are_added_while_every_repeat_finds_its_origi
     send(&server, &ads);
     server.wait_until("counted", || server.count("hot") == 400);
     assert_eq!(spread_over(&server, "hot"), 4);
-    assert!(partitions(&server)[4]["counted"].as_u64() >= Some(20), "{:?}", partitions(&server));
+    server.wait_until("counted", || partitions(&server)[4]["counted"].as_u64() >= Some(20));
     let top = server.get("/v1/top?type=view&window=1h&limit=3").json();
     assert_eq!((&top["items"][0]["item"], &top["items"][0]["count"]), (&json!("hot"), &json!(400)));
     let counts = server.get("/v1/counts?item=hot&item=ads/3&type=view").json();
