@@ -141,6 +141,10 @@ problem_codes! {
     InvalidFolder => "invalid_folder", 422, "The folder is not valid";
     /// The key that is wanted cannot be; the detail says why.
     InvalidKey => "invalid_key", 422, "The key is not valid";
+    /// The change of the routing table breaks a rule; the detail says which.
+    InvalidRouting => "invalid_routing", 422, "The routing is not valid";
+    /// What is to be logged is no filter.
+    InvalidFilter => "invalid_filter", 422, "The filter is not valid";
     /// Nothing was written; send it all again.
     Unavailable => "unavailable", 503, "The events cannot be made durable now";
     /// A queue is full and nothing was written; send it all again.

@@ -45,7 +45,7 @@ fn answer() -> Result<Response, Failure> {
 impl From<FilterError> for Failure {
     fn from(error: FilterError) -> Self {
         let code = match error {
-            FilterError::Invalid => ProblemCode::InvalidParameter,
+            FilterError::Invalid => ProblemCode::InvalidFilter,
             FilterError::NotStarted => ProblemCode::Internal,
         };
         Self::new(code, error.to_string())

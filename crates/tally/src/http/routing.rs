@@ -72,7 +72,10 @@ async fn change(
 fn publish(routing: &Routing, wanted: RoutingRequest) -> Result<Arc<RoutingTable>, Failure> {
     let RoutingRequest { partitions, rules, after } = wanted;
     if partitions.is_none() && rules.is_empty() {
-        return Err(Failure::parameter("the body must have `partitions` or `rules`"));
+        return Err(Failure::new(
+            ProblemCode::InvalidRouting,
+            "the body must have `partitions` or `rules`",
+        ));
     }
     let changes = rules.into_iter().map(change_of).collect::<Result<_, _>>()?;
     routing.change(changes, partitions, after).map_err(refused)
@@ -81,7 +84,7 @@ fn publish(routing: &Routing, wanted: RoutingRequest) -> Result<Arc<RoutingTable
 /// What the table says of a change that it does not take.
 fn refused(error: PortError) -> Failure {
     let code = match error.kind {
-        ErrorKind::Invalid => ProblemCode::InvalidParameter,
+        ErrorKind::Invalid => ProblemCode::InvalidRouting,
         ErrorKind::Conflict => ProblemCode::Conflict,
         ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Corrupt => {
             ProblemCode::Unavailable
@@ -95,12 +98,17 @@ fn change_of(rule: RoutingRule) -> Result<RoutingChange, Failure> {
         rule;
     if is_automatic || effective.is_some() {
         let detail = "`is_automatic` and `effective` are the server's to say";
-        return Err(Failure::parameter(detail));
+        return Err(Failure::new(ProblemCode::InvalidRouting, detail));
     }
     let subject = match (item, prefix) {
         (Some(item), None) => Subject::Item(item),
         (None, Some(prefix)) => Subject::Prefix(prefix),
-        _ => return Err(Failure::parameter("a rule has either `item` or `prefix`")),
+        _ => {
+            return Err(Failure::new(
+                ProblemCode::InvalidRouting,
+                "a rule has either `item` or `prefix`",
+            ));
+        }
     };
     let names_partitions = !partitions.is_empty();
     partitions.sort_unstable();
@@ -117,7 +125,7 @@ fn change_of(rule: RoutingRule) -> Result<RoutingChange, Failure> {
     if (over.is_some(), names_partitions) != (takes_over, takes_partitions) {
         let detail = "`over` comes with the strategy `spread`, and `partitions` with `pinned` and \
                       `dedicated`";
-        return Err(Failure::parameter(detail));
+        return Err(Failure::new(ProblemCode::InvalidRouting, detail));
     }
     let rule = strategy.map(|strategy| Rule { strategy, is_automatic: false });
     Ok(RoutingChange { subject, rule })
@@ -213,7 +221,7 @@ mod tests {
             r#"{"item":"a","strategy":"spread","over":4,"partitions":[1]}"#,
             r#"{"item":"a","strategy":"item","is_automatic":true}"#,
         ] {
-            assert_eq!(change(body), Err(ProblemCode::InvalidParameter), "{body}");
+            assert_eq!(change(body), Err(ProblemCode::InvalidRouting), "{body}");
         }
         assert_eq!(change(r#"{"item":"a","strategy":"best"}"#), Err(ProblemCode::InvalidJson));
     }

@@ -181,7 +181,7 @@ fn log_lines_are_json_name_their_request_and_are_as_many_as_are_asked_for() {
     assert_eq!(line["parent_id"], json!("b7ad6b7169203331"));
     assert!(of("quiet").is_none(), "nobody had asked for it then");
     let refused = log_level(&server, "info,tally=loud");
-    assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_parameter"));
+    assert_eq!((refused.status, refused.code().as_str()), (422, "invalid_filter"));
     assert_eq!(log_level(&server, "error").status, 200);
     assert_eq!(header(&ask("again"), "x-request-id"), "again");
     assert!(of("again").is_none());

@@ -124,18 +124,18 @@ fn changes_that_break_a_rule_are_refused_and_the_command_says_what_there_is() {
     fs::create_dir(&data).expect("a folder");
     let server = Tally::start(&data, &[]);
     for (body, code) in [
-        (json!({}), "invalid_parameter"),
-        (json!({"partitions": 0}), "invalid_parameter"),
-        (json!({"partitions": 2000}), "invalid_parameter"),
-        (json!({"rules": [{"item": "a", "strategy": "spread", "over": 1}]}), "invalid_parameter"),
+        (json!({}), "invalid_routing"),
+        (json!({"partitions": 0}), "invalid_routing"),
+        (json!({"partitions": 2000}), "invalid_routing"),
+        (json!({"rules": [{"item": "a", "strategy": "spread", "over": 1}]}), "invalid_routing"),
         // Not the next one.
         (
             json!({"rules": [{"item": "a", "strategy": "pinned", "partitions": [7]}]}),
-            "invalid_parameter",
+            "invalid_routing",
         ),
         (
             json!({"rules": [{"prefix": "", "strategy": "dedicated", "partitions": [0, 1]}]}),
-            "invalid_parameter",
+            "invalid_routing",
         ),
         (json!({"rules": "all"}), "invalid_json"),
         (json!({"partitions": 2, "after": 7}), "conflict"),

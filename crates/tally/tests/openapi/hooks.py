@@ -106,11 +106,11 @@ def bad_events_are_rejected(context, response, case):
 
 
 # What no schema can say: how old an event is, that a range begins before it ends and is not too long, which
-# scopes go together.
+# scopes go together, which partitions there are, what a filter of log lines is.
 BEYOND_SCHEMAS = {
     *("event_too_old", "event_in_future", "invalid_time"),
     *("invalid_range", "too_many_points"),
-    "invalid_key",
+    *("invalid_key", "invalid_routing", "invalid_filter"),
 }
 # Nor how many bytes a text has that is not ASCII.
 OF_BYTES = {"invalid_item", "invalid_details", "invalid_attributes"}
