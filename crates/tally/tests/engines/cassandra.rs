@@ -165,7 +165,7 @@ fn counters_in_a_cluster_are_exact_whatever_dies() {
     let port = free_port();
     let mut server = Server::start_on(port, &data_dir, &flags);
 
-    let events_in_file = 40_000;
+    let events_in_file = 300_000;
     let mut expected = events(&file, 1, events_in_file);
     let mut client = send(&server, scratch.path(), &file);
     for kill in 0..KILLS {
