@@ -20,6 +20,8 @@ const PARTITIONS: u16 = 2;
 /// Letters are seen once they are flushed.
 const FLUSH: [&str; 2] = ["--flush-interval", "100ms"];
 
+const JSON: &str = "content-type: application/json\r\n";
+
 struct WallClock;
 
 impl Clock for WallClock {
@@ -151,8 +153,7 @@ fn a_poison_record_stops_nothing_and_is_counted_once_or_dropped() {
 
     // As it is it cannot be counted; corrected it is, once.
     let replay = |n: usize, body: &str| {
-        let headers = "content-type: application/json\r\n";
-        tally.post(&format!("{}/replay", path(n)), headers, body.as_bytes())
+        tally.post(&format!("{}/replay", path(n)), JSON, body.as_bytes())
     };
     let unreadable = replay(0, "");
     assert_eq!((unreadable.status, unreadable.code().as_str()), (422, "unreadable_record"));
@@ -193,7 +194,7 @@ fn settle_the_rest(tally: &Tally, place: &dyn Fn(usize) -> String, path: &dyn Fn
         let dropped = delete(tally, &path(1));
         assert_eq!((dropped.status, &dropped.json()["state"]), (200, &json!("dropped")));
     }
-    let late = tally.post(&format!("{}/replay", path(1)), "", br#"{"item":"never"}"#);
+    let late = tally.post(&format!("{}/replay", path(1)), JSON, br#"{"item":"never"}"#);
     assert_eq!((late.status, late.code().as_str()), (409, "already_dropped"));
 
     let event = r#"{"item":"shown","type":"view"}"#;
@@ -236,7 +237,7 @@ fn wrong_places_and_parameters_are_problems() {
         assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
     }
     let replay = format!("{list}/0/1/replay");
-    assert_eq!(tally.post(&replay, "", br#"{"item":"a"}"#).code(), "not_found");
+    assert_eq!(tally.post(&replay, JSON, br#"{"item":"a"}"#).code(), "not_found");
     assert_eq!(delete(&tally, &format!("{list}/9/1")).code(), "not_found");
     assert_eq!(listed(&tally, "partition=9"), json!({"dead_letters": []}));
     assert_eq!(cli(&tally, &["show", "nowhere"]).status.code(), Some(2));
