@@ -101,7 +101,9 @@ impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
         let code = match &error {
             KeyFileError::Invalid(_) => ProblemCode::InvalidKey,
-            KeyFileError::Io { .. } | KeyFileError::Damaged { .. } => {
+            KeyFileError::Io { .. }
+            | KeyFileError::Damaged { .. }
+            | KeyFileError::OtherVersion { .. } => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the keys could not be changed"

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use adapters::embedded::disk::RealDisk;
-use adapters::embedded::log::{EmbeddedLog, LogSettings};
+use adapters::embedded::log::{EmbeddedLog, LogSettings, stored_partitions};
 use engine::ports::{AppendPart, Clock, EventLog};
 use futures::executor::block_on;
 use model::append_time::ClockReading;
@@ -39,10 +39,11 @@ fn partition_of(item: &str) -> PartitionId {
 
 /// Appends records to the partition of an item while no server runs: the bytes as they are, with an
 /// event of the item behind each.
-fn append(data_dir: &Path, item: &str, poison: &[Vec<u8>]) {
+pub(super) fn append(data_dir: &Path, item: &str, poison: &[Vec<u8>]) {
     let disk = Arc::new(RealDisk);
-    let settings = LogSettings::new(PARTITIONS);
     let dir = data_dir.join("log");
+    let partitions = stored_partitions(&RealDisk, &dir).expect("readable").expect("a log");
+    let settings = LogSettings::new(partitions);
     let log = EmbeddedLog::open(disk, &dir, &settings, Arc::new(WallClock), &[]);
     let log = log.expect("the log opens");
     let mut records = RecordBuf::new();
@@ -78,7 +79,7 @@ fn with_bad_text(item: &str, id: &str) -> Vec<u8> {
 }
 
 /// A record that breaks a rule but whose fields can all be read.
-fn with_bad_rule(id: &str) -> Vec<u8> {
+pub(super) fn with_bad_rule(id: &str) -> Vec<u8> {
     let mut records = RecordBuf::new();
     records.push(&Event { event_type: "NOT A TYPE".into(), ..event("shown", id) });
     let split = model::record::split(records.payload()).next();
