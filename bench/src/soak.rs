@@ -65,8 +65,7 @@ pub(crate) fn run(bench: &Bench, soak: Soak, folder: &Path) -> Result<Findings> 
     let server_flags: Vec<&str> = settings.iter().map(String::as_str).collect();
     let server = Server::tally(&bench.program, &bench.scratch, &server_flags)?;
     let seconds = soak.minutes * 60.0;
-    let load_flags =
-        flags(&format!("{BATCHES} --rate {rate} --duration {seconds:.0}s --verify"));
+    let load_flags = flags(&format!("{BATCHES} --rate {rate} --duration {seconds:.0}s --verify"));
     eprintln!("{rate} events/s for {} minutes …", soak.minutes);
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let (report, looks) = std::thread::scope(|scope| {
@@ -127,14 +126,18 @@ fn verdicts(looks: &[Look], rate: f64, folder: &Path, soak: Soak) -> Result<Vec<
     for used in &USED {
         let values = of(used.of);
         let found = flat(&at, &values, half, GROWTH_MAX, used.slack);
-        lines.push(found.line(used.name, used.unit));
+        lines.push(found.line(used));
         let mut plot = Plot::new(used.name, used.unit, half).trend(found.trend);
         plot = match used.name {
             "disk" => plot
                 .line("log and counters", &at, &values)
                 .line("log", &at, &of(|look| look.log_bytes as f64 / MIB))
                 .line("counters", &at, &of(|look| look.store_bytes as f64 / MIB))
-                .line("archive (by the hour, not judged)", &at, &of(|look| look.archive_bytes as f64 / MIB)),
+                .line(
+                    "archive (by the hour, not judged)",
+                    &at,
+                    &of(|look| look.archive_bytes as f64 / MIB),
+                ),
             _ => plot.line(used.name, &at, &values),
         };
         plot.write(&folder.join(format!("soak-{}.svg", used.name)))?;
@@ -183,12 +186,13 @@ fn behaviour(
 }
 
 impl Verdict {
-    fn line(&self, name: &str, unit: &str) -> String {
-        let said = if self.is_flat { "flat" } else { "NOT FLAT" };
-        format!(
-            "{name}: {:.1} {unit} in the second half, {:+.1} % over it: {said}",
-            self.median,
-            self.growth * 100.0
-        )
+    fn line(&self, Used { name, unit, slack, .. }: &Used) -> String {
+        let said = match (self.is_flat, self.growth <= GROWTH_MAX) {
+            (true, true) => "flat".to_owned(),
+            (true, false) => format!("flat, as that is under {slack:.0} {unit}"),
+            (false, _) => "NOT FLAT".to_owned(),
+        };
+        let (median, growth) = (self.median, self.growth * 100.0);
+        format!("{name}: {median:.1} {unit} in the second half, {growth:+.1} % over it: {said}")
     }
 }
