@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::ProblemCode;
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
@@ -112,7 +111,7 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
     let vitals = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
     let metrics = Arc::new(Metrics::new(vitals));
     let routes = health(schemas::routes(Routes::default()), &role, is_ready);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(group));
+    let routes = partitions(routes, move || group.status());
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
@@ -144,26 +143,25 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = schemas::routes(openapi::routes(routes));
     let routes = health(routes, &role, is_ready);
-    let shown = get(followed_partitions).with_state(processors);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], shown);
+    let routes = partitions(routes, move || processors.status());
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
 
-async fn followed_partitions(
-    State(processors): State<Arc<Processors>>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[], &[])))
-}
-
-async fn partitions(
-    State(group): State<Arc<Group>>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[], &[])))
+/// `GET /v1/admin/partitions` of a role.
+fn partitions(
+    routes: Routes,
+    status: impl Fn() -> Vec<PartitionStatus> + Clone + Send + Sync + 'static,
+) -> Routes {
+    let shown = move |RawQuery(params): RawQuery| {
+        let status = status.clone();
+        async move {
+            Params::of(params.as_deref(), &[])?;
+            let answer = admin::PartitionsAnswer::of(&status(), &[], &[]);
+            Ok::<_, Failure>(json(StatusCode::OK, &answer))
+        }
+    };
+    routes.add("/v1/admin/partitions", &["GET"], get(shown))
 }
 
 /// `GET /healthz` and `GET /readyz` of a role.
