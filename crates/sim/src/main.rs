@@ -1,6 +1,5 @@
 //! `tally-sim`: runs seeds, says what was injected, and prints how to replay what fails.
 
-use std::fmt::Debug;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -130,7 +129,7 @@ fn fleet(options: &Options) -> Result<(), ExitCode> {
     Ok(())
 }
 
-fn print<K: Copy + Debug + Ord>(done: &Tally<K>, words: impl Fn(K) -> &'static str) {
+fn print<K: Copy + Ord>(done: &Tally<K>, words: impl Fn(K) -> &'static str) {
     for (kind, times) in done.iter() {
         println!("{times:>10} {}", words(kind));
     }

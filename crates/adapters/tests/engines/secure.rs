@@ -16,7 +16,7 @@ fn trusting(certificate: &str) -> String {
 }
 
 fn refused(node: &str, options: &str) -> PortError {
-    CassandraStore::open(place(node, options), [1; 16]).err().expect("it is refused")
+    CassandraStore::open(place(node, options), 1).err().expect("it is refused")
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn counters_are_kept_over_tls_by_who_has_the_password() {
     let file = folder.path().join("user");
     std::fs::write(&file, user.replace(':', "\n")).expect("written");
     let options = format!("{tls}&user_file={}", file.display());
-    let store = CassandraStore::open(place(address, &options), [2; 16]).expect("a store");
+    let store = CassandraStore::open(place(address, &options), 2).expect("a store");
     store.claim(PartitionId(0)).expect("claimed");
     assert!(store.snapshot().expect("seen").checkpoint(PartitionId(0)).expect("read").is_none());
 }
@@ -40,16 +40,17 @@ fn whoever_may_not_in_is_told_why() {
     let (node, plain) = (named("TALLY_TEST_CASSANDRA_TLS"), named("TALLY_TEST_CASSANDRA"));
     let (user, address) = node.split_once('@').expect("user:password@host:port");
     let (name, password) = user.split_once(':').expect("user:password");
-    let tls = trusting("ca.pem");
+    let (tls, stranger) = (trusting("ca.pem"), trusting("stranger.pem"));
     let wrong_password = format!("{name}:not-{password}@{address}");
-    for (node, options, kind, part) in [
-        (wrong_password.as_str(), tls.as_str(), ErrorKind::Invalid, "refuses the user"),
+    let cases: [(&str, &str, ErrorKind, &str); 6] = [
+        (&wrong_password, &tls, ErrorKind::Invalid, "refuses the user"),
         (address, &tls, ErrorKind::Invalid, "give `user_file`"),
-        (&node, &trusting("stranger.pem"), ErrorKind::Invalid, "see `tls_ca`"),
+        (&node, &stranger, ErrorKind::Invalid, "see `tls_ca`"),
         (&node, "&tls=true", ErrorKind::Invalid, "see `tls_ca`"),
         (&plain, &tls, ErrorKind::Invalid, "does not speak TLS"),
         (&node, "", ErrorKind::Unavailable, "may want TLS"),
-    ] {
+    ];
+    for (node, options, kind, part) in cases {
         let error = refused(node, options);
         assert!(error.context.contains(part), "{node} {options}: {}", told(&error));
         assert_eq!(error.kind, kind, "{node} {options}: {}", told(&error));
