@@ -57,11 +57,14 @@ check: ## format, lints, licences of dependencies, tests
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
 
-sim: ## seeded simulation under faults: make sim SEEDS=5000
+sim: ## seeded simulation under faults, of one machine and of fleets: make sim SEEDS=5000
 	@scripts/toolchain && cargo run --locked -q -p tally-sim -- --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --partitions 6 --processors 3 --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --partitions 1000 --processors 5 --seeds $$((($(SEEDS) + 99) / 100))
 
 fuzz: ## every decoder with inputs made by libFuzzer: make fuzz RUNS=10000
 	@RUNS=$(RUNS) scripts/fuzz
 
 cluster: ## all roles on Kafka, Cassandra, Redis and S3, on this machine, until Ctrl-C
-	@scripts/toolchain && scripts/cluster up
+	@scripts/toolchain cluster && scripts/cluster up

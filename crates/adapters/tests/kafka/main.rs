@@ -3,6 +3,7 @@
 mod bench;
 mod group;
 mod others;
+mod secure;
 mod topics;
 
 use std::sync::Arc;

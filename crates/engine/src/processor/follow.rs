@@ -26,13 +26,7 @@ impl Processors {
         clock: Arc<dyn Clock>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let admission = Arc::new(Admission::without_processors(log.partitions()));
-        let ports = Arc::new(Ports::new(log, store, clock, admission, settings));
-        let snapshot = ports.store.snapshot()?;
-        let ids = (0..ports.log.partitions()).map(PartitionId);
-        let partitions = ids
-            .map(|id| Partition::following(&ports, &*snapshot, id).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (ports, partitions) = open(log, store, clock, settings)?;
         let is_ending = Arc::new(AtomicBool::new(false));
         let (followed, store, ending) =
             (partitions.clone(), ports.store.clone(), is_ending.clone());
@@ -59,7 +53,28 @@ impl Processors {
     }
 }
 
-fn look(partitions: &[Arc<Partition>], store: &dyn CounterStore) -> Result<(), PortError> {
+/// All partitions of the log as the store has them, to be followed.
+pub(super) fn open(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn CounterStore>,
+    clock: Arc<dyn Clock>,
+    settings: ProcessorSettings,
+) -> Result<(Arc<Ports>, Vec<Arc<Partition>>), PortError> {
+    let admission = Arc::new(Admission::without_processors(log.partitions()));
+    let ports = Arc::new(Ports::new(log, store, clock, admission, settings));
+    let snapshot = ports.store.snapshot()?;
+    let ids = (0..ports.log.partitions()).map(PartitionId);
+    let partitions = ids
+        .map(|id| Partition::following(&ports, &*snapshot, id).map(Arc::new))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((ports, partitions))
+}
+
+/// Notes how far the store is with each of them.
+pub(super) fn look<'a>(
+    partitions: impl IntoIterator<Item = &'a Arc<Partition>>,
+    store: &dyn CounterStore,
+) -> Result<(), PortError> {
     let snapshot = store.snapshot()?;
     for partition in partitions {
         if let Some(checkpoint) = snapshot.checkpoint(partition.id)? {

@@ -186,7 +186,7 @@ impl Shared {
 
 /// Opens a partition as the store has it now: another process may have counted it until a moment
 /// ago.
-fn begin(
+pub(super) fn begin(
     ports: &Arc<Ports>,
     id: PartitionId,
     retention: Retention,
