@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-alerts test-otel screenshots check bench sim fuzz cluster
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-rolling test-alerts test-otel screenshots check bench sim fuzz cluster
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -13,7 +13,7 @@ dashboard: ## the pages at /, built for the program to embed
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
 	@$(MAKE) -s test-dashboard test-openapi test-alerts test-otel test-proxy test-spark
-	@$(MAKE) -s test-s3 test-kafka test-cassandra test-sql
+	@$(MAKE) -s test-s3 test-kafka test-cassandra test-rolling test-sql
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -41,6 +41,9 @@ test-cassandra: ## counters in Cassandra and answers in Redis, on servers that t
 
 test-kafka: ## the log in Kafka, on a broker that this installs
 	@scripts/test-kafka
+
+test-rolling: ## two gateways and two processors restarted under load, on engines that this installs
+	@scripts/test-rolling
 
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored

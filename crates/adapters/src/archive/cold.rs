@@ -20,10 +20,11 @@ use parquet::errors::ParquetError;
 use self::file::{Chunks, OpenFile};
 use self::manifest::{Entry, Manifest, date};
 use self::reader::Rows;
-use self::writer::{ColdWriter, DayRow};
+use self::writer::{ColdWriter, DayRow, FORMAT};
 use super::objects::Objects;
 use super::raw::claim::Claim;
 use super::raw::writer::port_error;
+use super::version;
 
 /// Letters of a date that name its month, and its year.
 const MONTH: usize = 7;
@@ -76,14 +77,27 @@ impl ColdFiles {
             Some(bytes) => {
                 let text = std::str::from_utf8(&bytes).unwrap_or_default();
                 Manifest::read(text).ok_or_else(|| match Manifest::unknown_version(text) {
-                    Some(version) => self.of_later(manifest::NAME, version),
+                    Some(version) => version::refused(&self.place_of(manifest::NAME), version, 1),
                     None => self.damaged(manifest::NAME, "it is not what was written"),
                 })?
             }
         };
+        for entry in &manifest.files {
+            self.check_version(entry)?;
+        }
         let manifest = Arc::new(manifest);
         *known = Some(manifest.clone());
         Ok(manifest)
+    }
+
+    /// Refuses a file of a later program, before anything is asked of it.
+    fn check_version(&self, entry: &Entry) -> Result<(), PortError> {
+        let object = entry.object();
+        match file::other_version(&self.objects, &object, entry.bytes) {
+            Ok(Some(version)) => Err(version::refused(&self.place_of(&object), &version, FORMAT)),
+            // What cannot be read is said to those who ask for it: all the rest is there.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Replaces the manifest, durable when it returns.
@@ -204,13 +218,8 @@ impl ColdFiles {
         }
     }
 
-    fn of_later(&self, name: &str, version: &str) -> PortError {
-        let context = format!(
-            "{}/{name} has format {version}, this program knows only 1: use the program that wrote it, \
-             or a newer one",
-            self.objects.place()
-        );
-        PortError::new(ErrorKind::Invalid, context)
+    fn place_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.objects.place())
     }
 
     fn damaged(&self, name: &str, what: &str) -> PortError {

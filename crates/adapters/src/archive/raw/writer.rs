@@ -8,6 +8,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
+use super::super::version;
 use super::rows::Rows;
 use super::schema::{properties, schema};
 
@@ -58,7 +59,7 @@ impl<W: Write + Send> RawWriter<W> {
             self.write_rows()?;
         }
         let pairs = [
-            ("tally.format", FORMAT.to_string()),
+            (version::KEY, FORMAT.to_string()),
             ("tally.partition", self.file.partition.to_string()),
             ("tally.from", from.to_string()),
             ("tally.to", to.to_string()),
