@@ -43,6 +43,8 @@ pub(crate) struct Partition {
     is_leaving: AtomicBool,
     /// Whether somebody else counts it already, so that nothing is to be flushed.
     is_lost: AtomicBool,
+    /// Whether what may pass ends these threads and not the partition: whoever opened it opens it anew.
+    is_opened_anew: bool,
 }
 
 /// What is told of a partition, updated once a batch.
@@ -182,7 +184,13 @@ impl Partition {
             is_stopping: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            is_opened_anew: false,
         }
+    }
+
+    /// One of several processes that share a log: another one may take it over at any time.
+    pub(super) fn opened_anew(self) -> Self {
+        Self { is_opened_anew: true, ..self }
     }
 
     /// Notes how far the store is, where somebody else counts.
@@ -443,6 +451,17 @@ impl Partition {
                 "the partition was left with something unflushed; whoever has it now counts it again"
             );
             return;
+        }
+        let is_taken = error.kind == ErrorKind::Conflict;
+        let may_pass =
+            is_taken || matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded);
+        if self.is_opened_anew && may_pass {
+            tracing::warn!(
+                partition = self.id.0,
+                error = error as &dyn std::error::Error,
+                "the partition cannot be counted on here; it is begun anew if it stays with this process"
+            );
+            return self.leave(is_taken);
         }
         tracing::error!(
             partition = self.id.0,
