@@ -47,6 +47,12 @@ class Cluster:
             killed += [process.name for process in processes if process.join() is None]
         return killed
 
+    def stop_one(self, name):
+        """Stops one, which flushes what it has."""
+        process = self.all.pop(name)
+        process.ask_to_end()
+        process.join()
+
     def settings(self, *names):
         """Flags that place what a role uses."""
         places = {

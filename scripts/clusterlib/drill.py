@@ -7,16 +7,18 @@ from .load import Load, Oracle, Users
 from .process import Failed, say
 
 HEAD = ("fault", "recovered, s", "events", "equal", "counters wrong", "client errors", "longest write, s",
-        "questions", "failed", "longest, s")
+        "questions", "failed", "longest, s", "counters' age: usual, worst, s")
+#: The load goes on for so long before anything happens, so that it is known what is usual.
+BEFORE = 10.0
 
 
 def under_load(cluster, oracle, name, seconds, rate):
     """Runs a fault in the middle of a load; a row of the table, and what was wrong."""
     title, proxy, fault, longer = FAULTS[name]
     url = cluster.urls[proxy]
-    users, load, wrong = Users(url), Load(cluster, url, seconds + longer, rate), []
+    users, load, wrong = Users(url), Load(cluster, url, BEFORE + seconds + longer, rate), []
     try:
-        time.sleep(seconds / 3)
+        time.sleep(BEFORE)
         fault_at = time.monotonic()
         fault(cluster)
         report = load.finish()
@@ -44,7 +46,8 @@ def under_load(cluster, oracle, name, seconds, rate):
         wrong.append(f"{', '.join(died)} ended by itself")
     row = (title, f"{users.recovered(fault_at):.1f}", report["accepted"], "yes" if is_equal else "NO",
            check.get("mismatches"), errors, f"{users.slowest(users.writes):.1f}", len(users.questions),
-           users.failed_questions(), f"{users.slowest(users.questions):.1f}")
+           users.failed_questions(), f"{users.slowest(users.questions):.1f}",
+           f"{users.usual_age(fault_at):.1f}, {users.oldest(fault_at):.1f}")
     return row, wrong
 
 

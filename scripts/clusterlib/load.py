@@ -16,8 +16,8 @@ ITEMS = 200
 TYPES = ("view", "like", "share")
 #: An item of its own tells how soon an event is taken.
 PROBE = "drill-probe"
-#: A write that takes longer stood still.
-SLOW = 1.0
+#: A request that takes longer stood still.
+SLOW = 2.0
 #: Users who wait between two looks.
 PAUSE = 0.2
 #: What was well for so long has recovered.
@@ -82,13 +82,21 @@ class Users:
 
     def disturbed(self, fault_at):
         """From when until when something was not as before the fault: writes, questions, or how old counters are."""
-        before = sorted(age for at, age in self.ages if at < fault_at)
-        usual = before[-1] if before else 0.0
+        usual = self.usual_age(fault_at)
         spans = [(began, ended) for began, ended in self.writes if ended - began > SLOW]
         spans += [(began, ended) for began, ended, is_good in self.questions if not is_good or ended - began > SLOW]
         # What is too old now has stood still since it was as old as usual.
-        spans += [(at - (age - usual), at) for at, age in self.ages if age > 1.5 * usual + 1.0]
+        spans += [(at - (age - usual), at) for at, age in self.ages if at > fault_at and age > 2 * usual + 1.0]
         return sorted(span for span in spans if span[1] > fault_at)
+
+    def usual_age(self, fault_at):
+        """How old counters are while nothing is wrong. The first events after a pause make them look older."""
+        before = sorted(age for at, age in self.ages if at < fault_at)
+        return before[len(before) // 2] if before else 0.0
+
+    def oldest(self, fault_at):
+        """How old counters were at worst."""
+        return max((age for at, age in self.ages if at > fault_at), default=0.0)
 
     def recovered(self, fault_at):
         """Seconds from a fault until all was as before, and stayed so."""

@@ -52,6 +52,8 @@ pub(crate) struct Partition {
 struct Figures {
     next_offset: AtomicU64,
     append_time: AtomicU64,
+    /// A time before which everything acknowledged was seen to be counted.
+    complete_until: AtomicU64,
     checkpoint_offset: AtomicU64,
     /// Monotonic milliseconds.
     checkpoint_at: AtomicU64,
@@ -491,6 +493,17 @@ impl Partition {
     /// Append time of the newest counted batch.
     pub(crate) fn append_time(&self) -> TimestampMs {
         TimestampMs(self.figures.append_time.load(Ordering::Relaxed) as i64)
+    }
+
+    /// Everything acknowledged before this is counted. `durable_offset` was the end of the log at `now`, or
+    /// later. Where the first event for hours is about to be counted, that is a moment ago and not hours.
+    pub(crate) fn complete_until(&self, now: TimestampMs, durable_offset: Offset) -> TimestampMs {
+        let complete = &self.figures.complete_until;
+        if self.next_offset() >= durable_offset {
+            complete.fetch_max(now.0 as u64, Ordering::Relaxed);
+            return now;
+        }
+        self.append_time().max(TimestampMs(complete.load(Ordering::Relaxed) as i64))
     }
 
     pub(crate) fn status(&self) -> PartitionStatus {
