@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-rolling test-alerts test-otel screenshots check bench sim fuzz cluster
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-rolling test-alerts test-otel screenshots check bench sim fuzz cluster cluster-drill
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -68,6 +68,9 @@ sim: ## seeded simulation under faults, of one machine and of fleets: make sim S
 
 fuzz: ## every decoder with inputs made by libFuzzer: make fuzz RUNS=10000
 	@RUNS=$(RUNS) scripts/fuzz
+
+cluster-drill: ## the same cluster, one fault after the other under load, and a table; half an hour
+	@scripts/toolchain cluster && scripts/cluster drill
 
 cluster: ## all roles on Kafka, Cassandra, Redis and S3, on this machine, until Ctrl-C
 	@scripts/toolchain cluster && scripts/cluster up

@@ -85,7 +85,8 @@ impl Link {
             .connection_timeout(place.timeout)
             .default_execution_profile_handle(profile(&place).into_handle())
             // Tables are made by one at a time, long before they are used.
-            .fetch_schema_metadata(false);
+            .fetch_schema_metadata(false)
+            .fetch_full_schema_metadata(false);
         if let Some((user, password)) = user(&place)? {
             builder = builder.user(user, password);
         }

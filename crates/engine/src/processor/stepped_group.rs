@@ -49,7 +49,7 @@ impl SteppedGroup {
     /// The log's and the store's; it can be tried again after `Unavailable`.
     pub fn assigned(&mut self, id: PartitionId) -> Result<(), PortError> {
         if !self.mine.contains_key(&id) {
-            let partition = group::begin(&self.ports, id, self.retention)?;
+            let partition = group::begin(&self.ports, id, self.retention, true)?;
             let counting = partition.recover()?;
             self.mine.insert(id, Mine { partition, counting });
         }

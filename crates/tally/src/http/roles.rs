@@ -25,8 +25,8 @@ use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
-    Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
-    openapi, reports, schemas, top, trending,
+    Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, details, explain, items,
+    live, openapi, reports, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -141,7 +141,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
         reports::routes(routes, &Arc::new(reports::Reports::new(answers.clone(), store.clone())));
     let ranked = Arc::new(top::Ranked { answers, details: store });
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
-    let routes = schemas::routes(openapi::routes(routes));
+    let routes = dashboard::routes(schemas::routes(openapi::routes(routes)));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || processors.status());
     let routes = metrics::routes(routes, &metrics);
