@@ -419,6 +419,11 @@ fn encode_archive(
         ("tally_archive_files", "Raw files written", totals.files),
         ("tally_archive_files_removed", "Raw files removed because of their age", totals.removed),
         ("tally_archive_errors", "Attempts to archive that failed", totals.errors),
+        (
+            "tally_archive_lost_events",
+            "Offsets that no raw file has, as the log let go of them before they were archived",
+            totals.lost,
+        ),
     ] {
         let counter = ConstCounter::new(total);
         counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
+use engine::archiver::Archiver;
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore};
@@ -27,7 +28,7 @@ use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
     Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
-    openapi, reports, schemas, top, trending,
+    openapi, recounts, reports, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -57,6 +58,8 @@ pub(crate) struct GatewayParts {
 pub(crate) struct ProcessorParts {
     pub(crate) role: Role,
     pub(crate) group: Arc<Group>,
+    /// None where raw events are not kept.
+    pub(crate) archiver: Option<Arc<Archiver>>,
 }
 
 /// A process that counts nothing and answers questions, from a store that processors flush to.
@@ -94,7 +97,7 @@ pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
 
 /// The paths of a processor.
 pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
-    let ProcessorParts { role, group } = parts;
+    let ProcessorParts { role, group, archiver } = parts;
     let (counting, admission) = (group.clone(), role.admission.clone());
     let is_ready = move || {
         if let Some(partition) = admission.stopped_partition() {
@@ -109,10 +112,14 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
     };
     let counting = group.clone();
     let counted = move || (counting.status(), counting.flush_durations());
-    let vitals = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
-    let metrics = Arc::new(Metrics::new(vitals));
+    let seen = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
+    let archiving = archiver.clone();
+    let metrics = Arc::new(Metrics::new(move || Vitals {
+        archive: archiving.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
+        ..seen()
+    }));
     let routes = health(schemas::routes(Routes::default()), &role, is_ready);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(group));
+    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state((group, archiver)));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
@@ -131,11 +138,17 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
         live_listeners: listened.listeners(),
         ..seen()
     }));
+    let repairs = recounts::RecountPaths {
+        recounts: recounts.clone(),
+        query: query.clone(),
+        budget: budget.clone(),
+    };
     let asked = items::Asked { query: query.clone(), answers: answers.clone(), recounts };
     let asked = Arc::new(asked);
     let routes = explain::routes(items::routes(Routes::default(), &asked), &asked);
     let routes = counters::routes(counts::routes(routes, &query), &query);
     let routes = live::routes(routes, &live);
+    let routes = recounts::routes(routes, &Arc::new(repairs));
     let routes = details::routes(routes, &Arc::new(details::Details::new(store.clone(), budget)));
     let routes = details::list::routes(routes, &store);
     let routes =
@@ -159,11 +172,12 @@ async fn followed_partitions(
 }
 
 async fn partitions(
-    State(group): State<Arc<Group>>,
+    State((group, archiver)): State<(Arc<Group>, Option<Arc<Archiver>>)>,
     RawQuery(params): RawQuery,
 ) -> Result<Response, Failure> {
     Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[], &[])))
+    let archive = archiver.map(|archiver| archiver.status()).unwrap_or_default();
+    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &archive, &[])))
 }
 
 /// `GET /healthz` and `GET /readyz` of a role.
