@@ -8,9 +8,9 @@ use super::Query;
 use crate::answers::{SETTLED_MS, Standing};
 use crate::processor::{Partition, Tables};
 
-/// An answer of counters that others flush is of some seconds ago; one that is older says so. As long as flush
-/// intervals may be in seconds, and clocks of machines apart.
-const STALE_MS: i64 = 15_000;
+/// An answer of counters that others flush is of some seconds ago, by the clocks of several machines. One that
+/// is older says so.
+const BEHIND_MS: i64 = 15_000;
 
 /// How good a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +99,11 @@ impl Query {
         Some(all)
     }
 
-    /// Whether a moment is longer ago than an answer of processes that flush and follow may be.
-    pub fn is_stale(&self, as_of: TimestampMs) -> bool {
+    /// Whether those who count have not flushed for longer than that takes, or cannot be seen to: answers that
+    /// are made now are of then.
+    pub fn is_behind(&self) -> bool {
         let now = self.processors.ports.clock.now().wall;
-        self.processors.follows() && now.0.saturating_sub(as_of.0) > STALE_MS
+        self.processors.follows() && now.0.saturating_sub(self.quality(None).as_of.0) > BEHIND_MS
     }
 
     /// Whether counters cannot be read now, as far as is known without asking.

@@ -68,6 +68,8 @@ pub(super) struct Vitals {
     /// Share of the memory for the dedup window that is in use or bespoken, 0 to 1.
     pub(super) dedup_fill: f64,
     pub(super) query_cache: CacheFigures,
+    /// Answers that said that they are stale.
+    pub(super) stale_answers: u64,
     /// What the busiest partition was given of late, against an even share.
     pub(super) partition_skew: f64,
     /// None where it is not known.
@@ -388,6 +390,11 @@ impl Collector for VitalsCollector {
                 "tally_query_cache_misses",
                 "Answers that were made, though they could be kept",
                 misses,
+            ),
+            (
+                "tally_stale_answers",
+                "Answers that said that they are stale, as the processors or the store are away",
+                vitals.stale_answers,
             ),
         ] {
             let counter = ConstCounter::new(total);

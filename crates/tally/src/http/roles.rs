@@ -8,6 +8,7 @@ use api::ProblemCode;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use engine::admission::Admission;
@@ -15,7 +16,7 @@ use engine::answers::Answers;
 use engine::archiver::Archiver;
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ItemDetailsStore};
+use engine::ports::{Clock, ItemDetailsStore, QueryCache};
 use engine::processor::{Group, PartitionStatus, Processors};
 use engine::query::Query;
 
@@ -23,6 +24,7 @@ use super::body::BodyBudget;
 use super::door::Door;
 use super::events::pool::IngestPool;
 use super::events::{self, Ingest};
+use super::last_known::{self, LastKnown};
 use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
@@ -74,6 +76,8 @@ pub(crate) struct QueryParts {
     /// This process's own.
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
+    /// What it has answered, in its memory.
+    pub(crate) last_known: Arc<dyn QueryCache>,
 }
 
 /// The paths of a gateway.
@@ -126,7 +130,10 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts { role, query, answers, live, recounts, details: store, processors } = parts;
+    let QueryParts { role, query, answers, live, recounts, details: store, processors, last_known } =
+        parts;
+    let last_known = Arc::new(LastKnown::new(query.clone(), last_known));
+    let stale = last_known.clone();
     let budget = BodyBudget::new();
     let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
     let asking = query.clone();
@@ -135,6 +142,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
     let metrics = Arc::new(Metrics::new(move || Vitals {
         query_cache: figures.figures(),
+        stale_answers: stale.given(),
         live_listeners: listened.listeners(),
         ..seen()
     }));
@@ -159,6 +167,8 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes = health(routes, &role, is_ready);
     let shown = get(followed_partitions).with_state(processors);
     let routes = routes.add("/v1/admin/partitions", &["GET"], shown);
+    let routes =
+        routes.passing(|router| router.layer(from_fn_with_state(last_known, last_known::pass)));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
@@ -225,6 +235,7 @@ fn vitals(
             disk: Disk::of(&role.data_dir),
             live_listeners: 0,
             query_cache: engine::answers::CacheFigures::default(),
+            stale_answers: 0,
             dedup_bytes: role.admission.dedup_bytes(),
             dedup_fill: role.admission.dedup_fill(),
             audits: Vec::new(),

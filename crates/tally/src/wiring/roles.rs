@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapters::embedded::cache::MemoryCache;
 use adapters::kafka::{KafkaGroup, KafkaLog};
 use anyhow::{Context, bail};
 use api::Durability;
@@ -29,6 +30,8 @@ use crate::threads::Duty;
 
 /// A process that died leaves the group after its session; until then nobody can be alone in it.
 const ALONE_AFTER: Duration = Duration::from_secs(60);
+/// Memory of answers that are given again while the store is away.
+const LAST_KNOWN_BYTES: u64 = 16 << 20;
 /// Between two looks at who is in the group.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -150,7 +153,17 @@ impl Questions {
         let live = Live::new(query.clone());
         let details = open_details(dir)?;
         let role = role(settings, processors.admission(), door, clock)?;
-        let parts = QueryParts { role, query, answers, live, recounts, details, processors };
+        let last_known = Arc::new(MemoryCache::new(LAST_KNOWN_BYTES, role.clock.clone()));
+        let parts = QueryParts {
+            role,
+            query,
+            answers,
+            live,
+            recounts,
+            details,
+            processors,
+            last_known,
+        };
         Ok(Self { parts, _lock: lock })
     }
 
