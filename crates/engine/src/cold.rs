@@ -9,12 +9,11 @@
 mod day;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::{Day, PartitionId};
-use parking_lot::{Condvar, Mutex};
 
+use crate::background::Background;
 use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
 use day::DayRows;
 
@@ -26,27 +25,7 @@ const PACE: Duration = Duration::from_millis(20);
 const REMOVED_ROWS: usize = 4_096;
 
 /// The thread that makes days cold.
-pub struct ColdDays {
-    stopping: Arc<Stopping>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Stopping {
-    is_asked: Mutex<bool>,
-    asked: Condvar,
-}
-
-impl Stopping {
-    /// Waits for a while; whether stopping was asked for.
-    fn wait(&self, time: Duration) -> bool {
-        let mut is_asked = self.is_asked.lock();
-        if !*is_asked {
-            self.asked.wait_for(&mut is_asked, time);
-        }
-        *is_asked
-    }
-}
+pub struct ColdDays(Background);
 
 impl ColdDays {
     /// Starts the thread.
@@ -72,15 +51,13 @@ impl ColdDays {
         log: Arc<dyn EventLog>,
         is_mine: Box<dyn Fn() -> bool + Send + Sync>,
     ) -> Result<Self, PortError> {
-        let stopping = Arc::new(Stopping::default());
-        let seen = Arc::clone(&stopping);
-        let body = move || {
-            while !seen.wait(PAUSE) {
+        let thread = Background::start("cold", move |stopping| {
+            while !stopping.wait(PAUSE) {
                 if !is_mine() {
                     continue;
                 }
                 let partitions = log.partitions();
-                if let Err(error) = settle(&*store, &*cold, partitions, &|| seen.wait(PACE)) {
+                if let Err(error) = settle(&*store, &*cold, partitions, &|| stopping.wait(PACE)) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         cause =
@@ -89,22 +66,13 @@ impl ColdDays {
                     );
                 }
             }
-        };
-        let thread = std::thread::Builder::new().name("cold".into()).spawn(body);
-        let thread = thread.map_err(|error| {
-            PortError::caused(ErrorKind::Unavailable, "no thread for cold days", error)
-        })?;
-        Ok(Self { stopping, thread: Mutex::new(Some(thread)) })
+        });
+        thread.map(Self)
     }
 
     /// Ends the thread; a day that it is at is written to its end.
     pub fn stop(&self) {
-        *self.stopping.is_asked.lock() = true;
-        self.stopping.asked.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            // A thread that panicked has said so.
-            drop(thread.join());
-        }
+        self.0.stop();
     }
 }
 
@@ -124,10 +92,13 @@ pub fn settle(
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<(), PortError> {
     let partitions: Vec<_> = (0..partitions).map(PartitionId).collect();
-    let is_shared = cold.refresh()?;
+    let snapshot = store.snapshot()?;
+    let is_due = hour_horizon(&*snapshot, &partitions)? > snapshot.cold_until()?;
+    // Where nothing is to be written nobody needs to be asked.
+    let is_shared = is_due && cold.refresh()?;
     let snapshot = store.snapshot()?;
     let (mut from, until) = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
-    if cold.until()? < from {
+    if cold.until()? < from && !(cold.refresh()? && cold.until()? >= from) {
         let context = format!(
             "the archive has the days before {} and should have those before {}: was it emptied?",
             cold.until()?.start(),

@@ -86,16 +86,14 @@ impl Tally {
     /// When the folder is in use, cannot be written, or holds damaged data.
     pub(crate) fn open(settings: &Resolved, drill_clock: Option<&Path>) -> anyhow::Result<Self> {
         let dir = &settings.data_dir;
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+        create_data_dir(dir)?;
         let lock = FolderLock::take(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let clock = match drill_clock {
             Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
             None => clock,
         };
-        let keys = Arc::new(open_keys(settings, &clock)?);
-        let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
+        let door = open_door(settings, &clock)?;
         let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
         let OpenLog { log, name, backups, durability, close } = match &settings.log {
@@ -120,12 +118,7 @@ impl Tally {
         };
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processor_settings = ProcessorSettings {
-            flush_interval_ms: settings.flush_interval_ms,
-            table_cells_max: TABLE_CELLS_MAX,
-            hash_keys: rand::random(),
-            dedup_minutes: settings.dedup_minutes,
-        };
+        let processor_settings = processor_settings(settings);
         let objects = Duty::Merge.call(|| open_objects(settings))?;
         let archive = objects
             .clone()
@@ -465,6 +458,26 @@ fn archive_owner(dir: &Path) -> anyhow::Result<String> {
         );
     }
     Ok(found)
+}
+
+fn create_data_dir(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot create the data folder {}", dir.display()))
+}
+
+fn processor_settings(settings: &Resolved) -> ProcessorSettings {
+    ProcessorSettings {
+        flush_interval_ms: settings.flush_interval_ms,
+        table_cells_max: TABLE_CELLS_MAX,
+        hash_keys: rand::random(),
+        dedup_minutes: settings.dedup_minutes,
+    }
+}
+
+/// Who is let in, by the keys.
+fn open_door(settings: &Resolved, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Door>> {
+    let keys = Arc::new(open_keys(settings, clock)?);
+    Ok(Arc::new(Door::new(&settings.door, keys, clock.clone())))
 }
 
 /// The keys, where whoever can reach the server needs one, or may do without.

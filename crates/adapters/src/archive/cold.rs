@@ -229,8 +229,8 @@ impl ColdFiles {
     }
 
     fn unreadable(&self, name: &str, error: ParquetError) -> PortError {
-        if self.published.writers() == Writers::Others {
-            // It may have been replaced meanwhile.
+        if self.published.writers() != Writers::ThisAlone {
+            // Somebody else may have replaced it meanwhile.
             self.published.forget();
         }
         // What the place said stays as it was; anything else is the file's.

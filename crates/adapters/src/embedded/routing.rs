@@ -18,8 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::ports::{ErrorKind, EventLog, PortError, RoutingStore};
-use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
+use engine::ports::{ErrorKind, EventLog, PortError, RoutingStore, next_table};
+use model::{RoutingChange, RoutingTable, TimestampMs};
 use parking_lot::Mutex;
 
 use super::disk::Disk;
@@ -143,21 +143,11 @@ impl RoutingStore for EmbeddedRouting {
         let _alone = self.writing.lock();
         let next = {
             let mut state = self.state.lock();
-            let newest = state.table.version();
-            if after != newest {
-                let context = format!("version {newest} is the newest, and not {after}");
-                return Err(PortError::new(ErrorKind::Conflict, context));
-            }
             if state.unsure_since.is_some() {
                 self.heal(&mut state)?;
             }
             let published = self.now()?.max(state.table.newest().published);
-            let effective = state.table.earliest(published);
-            let version = RoutingVersion { published, effective, partitions, changes };
-            let next = state
-                .table
-                .with(version)
-                .map_err(|error| PortError::caused(ErrorKind::Invalid, error.to_string(), error))?;
+            let next = next_table(&state.table, after, published, partitions, changes)?;
             // Nobody routes beyond its lead before it is known whether there is such a version.
             state.unsure_since = Some(published);
             Arc::new(next)

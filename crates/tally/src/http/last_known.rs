@@ -2,11 +2,12 @@
 //! none. Every such answer says `"stale":true`, and `as_of` of when it is.
 //!
 //! Where others have not flushed for a while, answers are made as ever from what they had flushed. Where the
-//! store does not answer, the same question is answered as it was the last time, if this process has
+//! store or the archive does not answer in time, the same question is answered as it was the last time, if this process has
 //! answered it in the last hour; those answers are kept in memory of a bounded size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -19,6 +20,8 @@ use engine::ports::QueryCache;
 use engine::query::Query;
 use serde::Deserialize;
 
+/// For so long an answer is waited for where another one was given before.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer may stand for one of now.
 const LIFE_MS: u64 = 60 * 60_000;
 /// What a stale answer begins with, and what that stands for in any other.
@@ -116,12 +119,14 @@ pub(super) async fn pass(
     let question = uri.path_and_query().map_or_else(|| uri.path(), |asked| asked.as_str());
     let question = question.as_bytes().to_vec();
     // Nobody waits for a store of which it is known that it does not answer.
-    if known.query.is_store_away()
-        && let Some(answer) = known.again(&question)
-    {
-        return answer;
-    }
-    let response = next.run(request).await;
+    let patience = if known.query.is_store_away() { Duration::ZERO } else { PATIENCE };
+    let response = match known.answers.get(&question).ok().flatten() {
+        None => next.run(request).await,
+        Some(before) => match tokio::time::timeout(patience, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => return known.stale(&before),
+        },
+    };
     match response.status() {
         StatusCode::OK => known.keep(&question, response).await,
         StatusCode::SERVICE_UNAVAILABLE => known.again(&question).unwrap_or(response),

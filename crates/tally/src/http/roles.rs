@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::ProblemCode;
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
 use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
-use engine::archiver::Archiver;
+use engine::archiver::{ArchiveStatus, Archiver};
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore, QueryCache};
@@ -123,7 +122,8 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
         ..seen()
     }));
     let routes = health(schemas::routes(Routes::default()), &role, is_ready);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state((group, archiver)));
+    let archived = move || archiver.as_ref().map(|a| a.status()).unwrap_or_default();
+    let routes = partitions(routes, move || (group.status(), archived()));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
@@ -165,29 +165,28 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = schemas::routes(openapi::routes(routes));
     let routes = health(routes, &role, is_ready);
-    let shown = get(followed_partitions).with_state(processors);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], shown);
+    let routes = partitions(routes, move || (processors.status(), Vec::new()));
     let routes =
         routes.passing(|router| router.layer(from_fn_with_state(last_known, last_known::pass)));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
 
-async fn followed_partitions(
-    State(processors): State<Arc<Processors>>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[], &[])))
-}
-
-async fn partitions(
-    State((group, archiver)): State<(Arc<Group>, Option<Arc<Archiver>>)>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    let archive = archiver.map(|archiver| archiver.status()).unwrap_or_default();
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &archive, &[])))
+/// `GET /v1/admin/partitions` of a role; `status` says how partitions are counted and archived.
+fn partitions(
+    routes: Routes,
+    status: impl Fn() -> (Vec<PartitionStatus>, Vec<ArchiveStatus>) + Clone + Send + Sync + 'static,
+) -> Routes {
+    let shown = move |RawQuery(params): RawQuery| {
+        let status = status.clone();
+        async move {
+            Params::of(params.as_deref(), &[])?;
+            let (partitions, archive) = status();
+            let answer = admin::PartitionsAnswer::of(&partitions, &archive, &[]);
+            Ok::<_, Failure>(json(StatusCode::OK, &answer))
+        }
+    };
+    routes.add("/v1/admin/partitions", &["GET"], get(shown))
 }
 
 /// `GET /healthz` and `GET /readyz` of a role.

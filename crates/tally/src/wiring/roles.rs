@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use adapters::embedded::cache::MemoryCache;
 use adapters::kafka::{KafkaGroup, KafkaLog};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use api::Durability;
 use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, EventLog, Membership};
-use engine::processor::{Group, ProcessorSettings, Processors};
+use engine::processor::{Group, Processors};
 use engine::query::Query;
 
 use super::cluster_archive::{self, ClusterArchive};
 use super::{
-    FolderLock, ReadObjects, SystemClock, TABLE_CELLS_MAX, check_nothing_is_cold, engines, kafka,
-    open_details, open_keys,
+    FolderLock, ReadObjects, SystemClock, check_nothing_is_cold, create_data_dir, engines, kafka,
+    open_details, open_door, processor_settings,
 };
 use crate::audit::Audits;
 use crate::config::Resolved;
@@ -178,15 +178,6 @@ impl Questions {
     }
 }
 
-fn processor_settings(settings: &Resolved) -> ProcessorSettings {
-    ProcessorSettings {
-        flush_interval_ms: settings.flush_interval_ms,
-        table_cells_max: TABLE_CELLS_MAX,
-        hash_keys: rand::random(),
-        dedup_minutes: settings.dedup_minutes,
-    }
-}
-
 /// Counters in a data folder are of this process alone: another member of the group would count its
 /// share into a folder of its own, and nobody would have the whole.
 fn wait_until_alone(membership: &KafkaGroup, group: &str) -> anyhow::Result<()> {
@@ -220,12 +211,9 @@ fn open_log(
 }
 
 fn front(settings: &Resolved) -> anyhow::Result<(Arc<dyn Clock>, Arc<Door>)> {
-    let dir = &settings.data_dir;
-    std::fs::create_dir_all(dir)
-        .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+    create_data_dir(&settings.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let keys = Arc::new(open_keys(settings, &clock)?);
-    let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
+    let door = open_door(settings, &clock)?;
     Ok((clock, door))
 }
 
