@@ -65,8 +65,7 @@ pub(crate) fn run(bench: &Bench, soak: Soak, folder: &Path) -> Result<Findings> 
     let server_flags: Vec<&str> = settings.iter().map(String::as_str).collect();
     let server = Server::tally(&bench.program, &bench.scratch, &server_flags)?;
     let seconds = soak.minutes * 60.0;
-    let load_flags =
-        flags(&format!("{BATCHES} --rate {rate} --duration {seconds:.0}s --verify"));
+    let load_flags = flags(&format!("{BATCHES} --rate {rate} --duration {seconds:.0}s --verify"));
     eprintln!("{rate} events/s for {} minutes …", soak.minutes);
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let (report, looks) = std::thread::scope(|scope| {
@@ -134,7 +133,11 @@ fn verdicts(looks: &[Look], rate: f64, folder: &Path, soak: Soak) -> Result<Vec<
                 .line("log and counters", &at, &values)
                 .line("log", &at, &of(|look| look.log_bytes as f64 / MIB))
                 .line("counters", &at, &of(|look| look.store_bytes as f64 / MIB))
-                .line("archive (by the hour, not judged)", &at, &of(|look| look.archive_bytes as f64 / MIB)),
+                .line(
+                    "archive (by the hour, not judged)",
+                    &at,
+                    &of(|look| look.archive_bytes as f64 / MIB),
+                ),
             _ => plot.line(used.name, &at, &values),
         };
         plot.write(&folder.join(format!("soak-{}.svg", used.name)))?;

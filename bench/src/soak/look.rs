@@ -63,7 +63,8 @@ fn round(number: f64) -> f64 {
 
 /// Looks until it is over.
 pub(super) fn look(server: &Server, every: Duration, is_over: &AtomicBool) -> Result<Vec<Look>> {
-    let (mut asker, data, begun) = (Asker::connect(&server.url)?, server.data_dir()?, Instant::now());
+    let (mut asker, data, begun) =
+        (Asker::connect(&server.url)?, server.data_dir()?, Instant::now());
     let (mut looks, mut items): (Vec<Look>, Vec<String>) = Default::default();
     let (mut before, mut counted_before) = (begun, 0);
     for n in 1.. {

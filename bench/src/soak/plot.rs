@@ -73,26 +73,35 @@ impl Plot {
         );
         let (from, bottom) = (x(self.half.min(minutes)), HEIGHT - BOTTOM);
         let (shaded, tall) = (x(minutes) - from, bottom - TOP);
-        add(&mut svg, &format!(
-            "<rect x=\"{from:.1}\" y=\"{TOP}\" width=\"{shaded:.1}\" height=\"{tall:.1}\" fill=\"#f1f5f9\"/>"
-        ));
+        add(
+            &mut svg,
+            &format!(
+                "<rect x=\"{from:.1}\" y=\"{TOP}\" width=\"{shaded:.1}\" height=\"{tall:.1}\" fill=\"#f1f5f9\"/>"
+            ),
+        );
         add(&mut svg, &words(from + 6.0, TOP + 14.0, "start", "#64748b", "judged"));
         self.grid(&mut svg, (step, top), minutes, (&x, &y));
         for (line, colour) in self.lines.iter().zip(COLOURS) {
             let path: Vec<String> =
                 line.points.iter().map(|(at, v)| format!("{:.1},{:.1}", x(*at), y(*v))).collect();
-            add(&mut svg, &format!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>",
-                path.join(" ")
-            ));
+            add(
+                &mut svg,
+                &format!(
+                    "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>",
+                    path.join(" ")
+                ),
+            );
         }
         if let Some(trend) = &self.trend {
             let end = trend.start + trend.slope * (minutes - trend.from);
             let (x1, y1, x2, y2) = (from, y(trend.start), x(minutes), y(end));
-            add(&mut svg, &format!(
-                "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#111\" \
+            add(
+                &mut svg,
+                &format!(
+                    "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#111\" \
                  stroke-dasharray=\"5 4\"/>"
-            ));
+                ),
+            );
         }
         self.legend(&mut svg);
         svg + "</svg>\n"
@@ -108,9 +117,12 @@ impl Plot {
         let steps = (top / step).round() as u32;
         for value in (0..=steps).map(|n| f64::from(n) * step) {
             let (at, end) = (y(value), WIDTH - RIGHT);
-            add(svg, &format!(
-                "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{end}\" y2=\"{at:.1}\" stroke=\"#d4d4d8\"/>"
-            ));
+            add(
+                svg,
+                &format!(
+                    "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{end}\" y2=\"{at:.1}\" stroke=\"#d4d4d8\"/>"
+                ),
+            );
             add(svg, &words(LEFT - 8.0, at + 4.0, "end", "#333", &number(value, step)));
         }
         let (step, _) = scale(minutes);
@@ -164,7 +176,8 @@ fn scale(largest: f64) -> (f64, f64) {
     }
     let rough = largest / TICKS;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|n| n * power >= rough).unwrap_or(10.0) * power;
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().find(|n| n * power >= rough).unwrap_or(10.0) * power;
     (step, (largest / step).ceil() * step)
 }
 
@@ -196,7 +209,10 @@ mod tests {
         assert_eq!(scale(0.0), (1.0, 1.0));
         let (step, top) = scale(0.37);
         assert!((step - 0.1).abs() < 1e-12 && (top - 0.4).abs() < 1e-12);
-        assert_eq!((number(1_234_567.0, 500.0), number(0.3, 0.1)), ("1,234,567".into(), "0.3".into()));
+        assert_eq!(
+            (number(1_234_567.0, 500.0), number(0.3, 0.1)),
+            ("1,234,567".into(), "0.3".into())
+        );
         assert_eq!(number(900.0, 100.0), "900");
     }
 
@@ -208,7 +224,9 @@ mod tests {
         let plot = Plot::new("memory", "MiB", 10.0).line("a<b", &at, &values);
         let svg = plot.line("other", &at, &at).trend(trend).svg();
         assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(svg.contains("a&lt;b") && svg.contains("stroke-dasharray") && svg.ends_with("</svg>\n"));
+        assert!(
+            svg.contains("a&lt;b") && svg.contains("stroke-dasharray") && svg.ends_with("</svg>\n")
+        );
         for points in svg.split("points=\"").skip(1) {
             let points = points.split('"').next().expect("an end");
             for point in points.split(' ') {

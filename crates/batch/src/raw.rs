@@ -148,7 +148,8 @@ fn damaged(file: &RawFile, reason: &dyn std::fmt::Display) -> Error {
 /// The format that a file says it has, where it is not the one known here.
 fn other_format(metadata: &ParquetMetaData) -> Option<String> {
     let pairs = metadata.file_metadata().key_value_metadata();
-    let said = pairs.into_iter().flatten().find(|pair| pair.key == "tally.format")?.value.clone()?;
+    let said =
+        pairs.into_iter().flatten().find(|pair| pair.key == "tally.format")?.value.clone()?;
     (said != "1").then(|| said.chars().take(20).collect())
 }
 

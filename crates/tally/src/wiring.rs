@@ -1,6 +1,8 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
 pub(crate) mod backup;
+#[cfg(feature = "kafka")]
+mod cluster_archive;
 mod engines;
 pub(crate) use engines::init_store;
 #[cfg(feature = "kafka")]
@@ -375,26 +377,38 @@ fn open_archive(
     let owner = archive_owner(&settings.data_dir)?;
     let cold = ColdFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     let archive = RawFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
-    match archive.claim() {
-        Ok(()) => objects.remove_leftovers()?,
-        // One that is away now is claimed by the first write.
-        Err(error) if error.kind == ErrorKind::Unavailable => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the archive does not answer; the log keeps what it should have"
-        ),
-        Err(error) => return Err(error.into()),
-    }
-    match cold.until() {
-        // Of a later format: whatever is asked of it would fail.
-        Err(error) if error.kind == ErrorKind::Invalid => return Err(error.into()),
-        // One that is away is asked again when it is needed.
-        _ => {}
+    if claim_archive(&archive, &cold)? {
+        objects.remove_leftovers()?;
     }
     let archiver_settings = ArchiverSettings {
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,
     };
     Ok((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold))
+}
+
+/// Makes an archive its owner's; false where it does not answer now, and is claimed by the first write.
+///
+/// # Errors
+/// Where it is another's, or of a later format.
+fn claim_archive(archive: &RawFiles, cold: &ColdFiles) -> anyhow::Result<bool> {
+    let is_claimed = match archive.claim() {
+        Ok(()) => true,
+        Err(error) if error.kind == ErrorKind::Unavailable => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the archive does not answer; the log keeps what it should have"
+            );
+            false
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match cold.until() {
+        // Of a later format: whatever is asked of it would fail.
+        Err(error) if error.kind == ErrorKind::Invalid => Err(error.into()),
+        // One that is away is asked again when it is needed.
+        _ => Ok(is_claimed),
+    }
 }
 
 /// The archive as recounts read it.

@@ -224,6 +224,10 @@ impl EventLog for KafkaLog {
         let own = self.append_clock.lock().now(self.clock.now())?;
         Ok(own.min(self.ends.known_until()))
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for KafkaLog {

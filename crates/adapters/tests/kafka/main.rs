@@ -1,5 +1,6 @@
 //! The log in Kafka, on a real broker: `make test-kafka` starts one and says where it is.
 
+mod archive;
 mod bench;
 mod group;
 mod others;

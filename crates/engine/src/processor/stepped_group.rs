@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{Batch, Offset, PartitionId, Retention};
+use parking_lot::Mutex;
 
 use super::{Counting, Partition, Ports, ProcessorSettings, Processors, follow, group};
 use crate::admission::Admission;
@@ -117,7 +118,11 @@ impl SteppedGroup {
 }
 
 /// Who answers questions from what others have flushed.
-pub struct SteppedFollower(Arc<Processors>);
+pub struct SteppedFollower {
+    processors: Arc<Processors>,
+    partitions: Vec<Arc<Partition>>,
+    seen: Mutex<Vec<Option<Offset>>>,
+}
 
 impl SteppedFollower {
     /// Like [`Processors::follow`], which it is without its thread.
@@ -131,7 +136,10 @@ impl SteppedFollower {
         settings: ProcessorSettings,
     ) -> Result<Self, PortError> {
         let (ports, partitions) = follow::open(log, store, clock, settings)?;
-        Ok(Self(Arc::new(Processors::of(ports, partitions, Vec::new(), None))))
+        let seen = Mutex::new(vec![None; partitions.len()]);
+        let followed = partitions.clone();
+        let processors = Arc::new(Processors::of(ports, partitions, Vec::new(), None));
+        Ok(Self { processors, partitions: followed, seen })
     }
 
     /// Looks how far the store is.
@@ -139,12 +147,12 @@ impl SteppedFollower {
     /// # Errors
     /// When it cannot be read.
     pub fn look(&self) -> Result<(), PortError> {
-        follow::look(self.0.partitions.iter(), &*self.0.ports.store)
+        follow::look(&self.partitions, &mut self.seen.lock(), &*self.processors.ports.store)
     }
 
     /// What [`crate::query::Query`] is made of.
     pub fn processors(&self) -> Arc<Processors> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.processors)
     }
 }
 

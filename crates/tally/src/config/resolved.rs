@@ -230,7 +230,16 @@ fn variable(name: &str) -> String {
     format!("TALLY_{}", name.to_ascii_uppercase())
 }
 
+/// The archive's folder in the data folder, where nothing else is said.
+const ARCHIVE_FOLDER: &str = "archive";
+
 impl Resolved {
+    /// Whether the archive lies in the data folder, where no other process writes to it.
+    pub(crate) fn is_archive_in_data_dir(&self) -> bool {
+        let inside = self.data_dir.join(ARCHIVE_FOLDER).display().to_string();
+        self.archive.as_ref().is_some_and(|archive| *archive == inside)
+    }
+
     /// The settings of layers, the first of which goes before the others.
     ///
     /// # Errors
@@ -245,7 +254,7 @@ impl Resolved {
             let (text, origin) = set.unwrap_or((default, Origin::Default));
             settings.push(Setting { name, text, origin });
         }
-        place_in_data_dir(&mut settings, "archive", "archive");
+        place_in_data_dir(&mut settings, "archive", ARCHIVE_FOLDER);
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = |s: &Setting| (s.name, without_secrets(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();

@@ -153,9 +153,8 @@ fn a_poison_record_stops_nothing_and_is_counted_once_or_dropped() {
     assert_eq!(pages, letters);
 
     // As it is it cannot be counted; corrected it is, once.
-    let replay = |n: usize, body: &str| {
-        tally.post(&format!("{}/replay", path(n)), JSON, body.as_bytes())
-    };
+    let replay =
+        |n: usize, body: &str| tally.post(&format!("{}/replay", path(n)), JSON, body.as_bytes());
     let unreadable = replay(0, "");
     assert_eq!((unreadable.status, unreadable.code().as_str()), (422, "unreadable_record"));
     assert_eq!(replay(0, "{").code(), "invalid_json");

@@ -178,6 +178,10 @@ fn assert_counts(query: &Role, expected: &Counts) {
         let text = query.get(&path).expect("an answer");
         let total = serde_json::from_str::<Value>(&text).expect("JSON")["total"].clone();
         let sum = total["sum"].as_f64().expect("a number");
-        assert_eq!((&total["count"], sum * 4.0), (&(*count).into(), *quarters as f64), "item-{item}");
+        assert_eq!(
+            (&total["count"], sum * 4.0),
+            (&(*count).into(), *quarters as f64),
+            "item-{item}"
+        );
     }
 }

@@ -127,7 +127,8 @@ fn a_data_folder_of_format_2_is_read() {
     };
     let expected = RULES.map(|(subject, strategy)| (subject.to_owned(), strategy.to_owned()));
     assert_eq!(sorted(rules), sorted(expected.into()));
-    let states: Vec<_> = letters(&tally).into_iter().map(|letter| letter["state"].clone()).collect();
+    let states: Vec<_> =
+        letters(&tally).into_iter().map(|letter| letter["state"].clone()).collect();
     assert_eq!(states, ["replayed", "dropped", "open"]);
     let audits = tally.get("/v1/admin/audits").json();
     assert_eq!(audits["audits"][0]["result"], "equal", "{audits}");
