@@ -235,6 +235,7 @@ const ARCHIVE_FOLDER: &str = "archive";
 
 impl Resolved {
     /// Whether the archive lies in the data folder, where no other process writes to it.
+    #[cfg(feature = "kafka")]
     pub(crate) fn is_archive_in_data_dir(&self) -> bool {
         let inside = self.data_dir.join(ARCHIVE_FOLDER).display().to_string();
         self.archive.as_ref().is_some_and(|archive| *archive == inside)
