@@ -4,16 +4,20 @@
 //! replicas before anybody is told (`sender`); who reads has a place of their own (`reader`); where
 //! partitions end is asked again and again (`ends`). The topic is made or checked at start (`topic`);
 //! what messages look like is in `message`, how the setting names all this in `place`; processors that
-//! share the topic meet in `group`.
+//! share the topic meet in `group`. What everybody must know beside the log is in compacted topics next
+//! to it (`state_topic`, `follow`): which partition events go to in `routing`.
 
 mod ends;
+mod follow;
 mod gather;
 mod group;
 mod message;
 mod place;
 mod pump;
 mod reader;
+mod routing;
 mod sender;
+mod state_topic;
 mod topic;
 
 use std::future::poll_fn;
@@ -37,6 +41,7 @@ use rdkafka::error::KafkaError;
 pub use self::group::KafkaGroup;
 pub use self::message::ForeignMessage;
 pub use self::place::{KafkaPlace, KafkaPlaceError};
+pub use self::routing::KafkaRouting;
 
 use self::ends::{Ends, Watch};
 use self::reader::Reader;

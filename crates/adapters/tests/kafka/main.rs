@@ -3,6 +3,7 @@
 mod bench;
 mod group;
 mod others;
+mod routing;
 mod topics;
 
 use std::sync::Arc;
