@@ -41,8 +41,8 @@ pub(super) trait Following: Send + Sync + 'static {
     /// The topic cannot be followed any further.
     fn broke(&self, error: KafkaError);
 
-    /// Something else may be done.
-    fn tick(&self);
+    /// Something else may be done. `end` asks for the offset that the next record gets.
+    fn tick(&self, end: &dyn Fn() -> Result<u64, PortError>);
 }
 
 /// The thread. Ends when it is dropped.
@@ -106,7 +106,7 @@ impl Follower {
                         "following met an error; trying on"
                     ),
                 }
-                following.tick();
+                following.tick(&|| end_of(&polled, &name));
             }
         };
         let thread =
@@ -119,13 +119,16 @@ impl Follower {
     /// # Errors
     /// `Unavailable` where no broker answers.
     pub(super) fn end(&self) -> Result<u64, PortError> {
-        let found = self.consumer.fetch_watermarks(&self.topic, 0, ANSWER);
-        let (_, end) = found.map_err(|error| {
-            let context = format!("nobody says where the topic {} ends", self.topic);
-            PortError::caused(ErrorKind::Unavailable, context, error)
-        })?;
-        Ok(u64::try_from(end).unwrap_or(0))
+        end_of(&self.consumer, &self.topic)
     }
+}
+
+fn end_of(consumer: &BaseConsumer, topic: &str) -> Result<u64, PortError> {
+    let (_, end) = consumer.fetch_watermarks(topic, 0, ANSWER).map_err(|error| {
+        let context = format!("nobody says where the topic {topic} ends");
+        PortError::caused(ErrorKind::Unavailable, context, error)
+    })?;
+    Ok(u64::try_from(end).unwrap_or(0))
 }
 
 fn give(message: &impl Message, following: &impl Following) {

@@ -21,7 +21,7 @@ mod state_topic;
 mod topic;
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use engine::ports::{AppendPart, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError};
@@ -101,7 +101,11 @@ pub struct KafkaLog {
     clock: Arc<dyn Clock>,
     append_clock: Mutex<AppendClock>,
     cluster: String,
+    known_elsewhere: OnceLock<Box<KnownUntil>>,
 }
+
+/// The time up to which something is known that goes with the log.
+type KnownUntil = dyn Fn() -> TimestampMs + Send + Sync;
 
 impl KafkaLog {
     /// Opens the topic, or makes it.
@@ -135,7 +139,14 @@ impl KafkaLog {
             Watch::start(asking, topic, ends.clone(), clock.clone(), move || waking.wake_all())?;
         let sender = Sender::start(settings, partitions, ends.clone())?;
         let append_clock = Mutex::new(AppendClock::start(TimestampMs(0), clock.now()));
-        Ok(Self { sender, watch, reader, ends, clock, append_clock, cluster })
+        let known_elsewhere = OnceLock::new();
+        Ok(Self { sender, watch, reader, ends, clock, append_clock, cluster, known_elsewhere })
+    }
+
+    /// The log's time is never ahead of this from now on: nobody calls complete what they find by a
+    /// routing table that is older. The first one holds.
+    pub fn know_no_more_than(&self, known_until: Box<KnownUntil>) {
+        self.known_elsewhere.get_or_init(|| known_until);
     }
 
     /// The id that the cluster gave itself.
@@ -224,7 +235,8 @@ impl EventLog for KafkaLog {
 
     fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
         let own = self.append_clock.lock().now(self.clock.now())?;
-        Ok(own.min(self.ends.known_until()))
+        let elsewhere = self.known_elsewhere.get().map_or(own, |known_until| known_until());
+        Ok(own.min(self.ends.known_until()).min(elsewhere))
     }
 }
 

@@ -15,10 +15,11 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::bench::{Bench, client, until, wall_now};
+use super::bench::{Bench, SystemClock, client, until, wall_now};
 
 fn open_as(bench: &Bench, writer: u64, moves_clock: bool) -> Result<Arc<KafkaRouting>, PortError> {
-    KafkaRouting::open(&bench.settings, 2, writer, moves_clock).map(Arc::new)
+    let clock = Arc::new(SystemClock::start());
+    KafkaRouting::open(&bench.settings, 2, writer, moves_clock, clock).map(Arc::new)
 }
 
 fn open(bench: &Bench, writer: u64) -> Arc<KafkaRouting> {
@@ -62,7 +63,8 @@ fn a_table_is_begun_once_however_many_begin_it() {
             let bench = &bench;
             scope.spawn(move || {
                 let partitions = 2 + writer;
-                let opened = KafkaRouting::open(&bench.settings, partitions, writer.into(), false);
+                let (settings, clock) = (&bench.settings, Arc::new(SystemClock::start()));
+                let opened = KafkaRouting::open(settings, partitions, writer.into(), false, clock);
                 opened.expect("it opens").table().expect("known")
             })
         };
@@ -90,6 +92,8 @@ fn versions_and_the_clock_are_followed() {
         let moved = |store: &KafkaRouting| store.confirmed_at().expect("a good clock") > now;
         moved(&gateway) && moved(&query)
     });
+    let known_at = query.known_until();
+    until("more is known to who only asks", || query.known_until() > known_at);
     // Who only asks may publish as well.
     let table = query.publish(2, 2, spread("hotter")).expect("it follows");
     until("it is known to the gateway", || gateway.table().expect("known") == table);

@@ -16,6 +16,7 @@ use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore};
 use engine::processor::{Group, PartitionStatus, Processors};
 use engine::query::Query;
+use engine::routing::Routing;
 
 use super::body::BodyBudget;
 use super::door::Door;
@@ -26,7 +27,7 @@ use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
     Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
-    openapi, reports, schemas, top, trending,
+    openapi, reports, routing, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -44,9 +45,11 @@ pub(crate) struct Role {
 }
 
 /// A gateway without processors: it accepts events.
+#[derive(Clone)]
 pub(crate) struct GatewayParts {
     pub(crate) role: Role,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routing: Arc<Routing>,
     /// What an acknowledged event is.
     pub(crate) durability: &'static str,
 }
@@ -70,22 +73,27 @@ pub(crate) struct QueryParts {
     /// This process's own.
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
+    pub(crate) routing: Arc<Routing>,
 }
 
 /// The paths of a gateway.
 pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
-    let GatewayParts { role, gateway, durability } = parts;
+    let GatewayParts { role, gateway, routing, durability } = parts;
     let budget = BodyBudget::new();
     let accepting = gateway.clone();
     // Whether a batch may begin is whether one does; an empty one costs nothing.
     let is_ready = move || Ok(accepting.begin().map(|_| ())?);
     let counted = || (Vec::new(), DurationFigures::default());
-    let vitals = vitals(&role, budget.clone(), is_ready.clone(), counted);
-    let metrics = Arc::new(Metrics::new(vitals));
+    let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let seen = move || Vitals { routing: table.table().ok(), ..seen() };
+    let metrics = Arc::new(Metrics::new(seen));
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone(), durability });
     let routes = events::routes(Routes::default(), &ingest);
     let routes = beacon::routes(schemas::routes(openapi::routes(routes)));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(Front { metrics, door: role.door }))
@@ -118,14 +126,18 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts { role, query, answers, live, recounts, details: store, processors } = parts;
+    let QueryParts { role, query, answers, live, recounts, details, processors, routing } = parts;
+    let store = details;
     let budget = BodyBudget::new();
     let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
     let asking = query.clone();
     let is_ready = move || Ok(asking.ready()?);
     let counted = move || (followed.status(), DurationFigures::default());
     let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let metrics = Arc::new(Metrics::new(move || Vitals {
+        routing: table.table().ok(),
         query_cache: figures.figures(),
         live_listeners: listened.listeners(),
         ..seen()
@@ -142,6 +154,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let ranked = Arc::new(top::Ranked { answers, details: store });
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = schemas::routes(openapi::routes(routes));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || processors.status());
     let routes = metrics::routes(routes, &metrics);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use engine::ports::{ErrorKind, PortError, RoutingStore, next_table};
+use engine::ports::{Clock, ErrorKind, PortError, RoutingStore, next_table};
 use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::client::ClientContext;
@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_MS: &str = "5000";
 /// What was not confirmed shows itself within so long, or later.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks where the topic ends.
+const LOOK: Duration = Duration::from_millis(250);
 /// How often a version is written that lost against a record that changes nothing.
 const ATTEMPTS: u32 = 10;
 /// Longest value of a record: brokers take no message above a mebibyte, if they are not told to.
@@ -59,6 +61,7 @@ struct Shared {
     topic: String,
     course: Mutex<Progress>,
     moved: Condvar,
+    clock: Arc<dyn Clock>,
     /// None where this process does not move the clock.
     beat: Option<Beat>,
 }
@@ -70,12 +73,22 @@ struct Progress {
     is_caught_up: bool,
     beat_seen: Option<Instant>,
     beat_sent: Option<Instant>,
+    look: Look,
 }
 
 /// How this process moves the clock.
 struct Beat {
     producer: Arc<ThreadedProducer<Fates>>,
     pause: Duration,
+}
+
+/// What is known of the time up to which every version was read.
+#[derive(Default)]
+struct Look {
+    known_until: TimestampMs,
+    /// The topic ended here at a time; that is known once all before was read.
+    pending: Option<(u64, TimestampMs)>,
+    looked: Option<Instant>,
 }
 
 /// What became of a record.
@@ -152,7 +165,8 @@ impl Following for Shared {
         self.moved.notify_all();
     }
 
-    fn tick(&self) {
+    fn tick(&self, end: &dyn Fn() -> Result<u64, PortError>) {
+        self.look(end);
         let Some(beat) = &self.beat else { return };
         let mut progress = self.course.lock();
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= beat.pause);
@@ -163,6 +177,30 @@ impl Following for Shared {
 }
 
 impl Shared {
+    /// Finds out up to when all versions were read, by the clock of this process.
+    fn look(&self, end: &dyn Fn() -> Result<u64, PortError>) {
+        let is_due = |look: &Look| {
+            look.pending.is_none() && look.looked.is_none_or(|at| at.elapsed() >= LOOK)
+        };
+        let is_due = is_due(&self.course.lock().look);
+        if is_due {
+            let before = self.clock.now().wall;
+            // Asked without the lock: nobody else waits for the broker.
+            let pending = end().ok().map(|end| (end, before));
+            let look = &mut self.course.lock().look;
+            (look.looked, look.pending) = (Some(Instant::now()), pending);
+        }
+        let mut progress = self.course.lock();
+        let next_offset = progress.course.next_offset();
+        if let Some((end, before)) = progress.look.pending
+            && progress.is_caught_up
+            && end <= next_offset
+        {
+            progress.look.known_until = progress.look.known_until.max(before);
+            progress.look.pending = None;
+        }
+    }
+
     /// Moves the clock on. Where that fails it stands still, and another try is made later.
     fn send_beat(&self, progress: &mut Progress, producer: &ThreadedProducer<Fates>) {
         progress.beat_sent = Some(Instant::now());
@@ -227,6 +265,7 @@ impl KafkaRouting {
         partitions: u16,
         writer: u64,
         moves_clock: bool,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, PortError> {
         let StateTopic { name: topic, config } = StateTopic::ensure(settings, WHAT)?;
         let mut producing = config.clone();
@@ -243,12 +282,19 @@ impl KafkaRouting {
         let pause = BEAT + Duration::from_millis(writer % BEAT_SPREAD_MS);
         let beat = moves_clock.then(|| Beat { producer: producer.clone(), pause });
         let (course, moved) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { topic: topic.clone(), course, moved, beat });
+        let shared = Arc::new(Shared { topic: topic.clone(), course, moved, clock, beat });
         let follower = Follower::start(&config, &topic, None, shared.clone())?;
         let (attempts, publishing) = (AtomicU64::new(0), Mutex::new(()));
         let routing = Self { follower, producer, shared, writer, attempts, publishing };
         routing.begin(partitions)?;
         Ok(routing)
+    }
+
+    /// Every version that gateways routed by, of events that were appended before this time, is in
+    /// [`RoutingStore::table`]: on the clock that the log's bounds go by. While the topic cannot be
+    /// read, it stands still.
+    pub fn known_until(&self) -> TimestampMs {
+        self.shared.course.lock().look.known_until
     }
 
     /// Reads what there is, begins the table where nobody has, and makes sure of the time.
