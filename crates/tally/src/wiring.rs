@@ -39,6 +39,7 @@ use engine::query::Query;
 use engine::routing::Routing;
 use engine::spreader::{Heat, Spreader};
 use model::append_time::ClockReading;
+use model::hot::HotItems;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
@@ -96,7 +97,7 @@ impl Tally {
         let door = open_door(settings, &clock)?;
         let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
-        let OpenLog { log, name, backups, durability, close } = match &settings.log {
+        let OpenLog { log, name, routing, backups, durability, close } = match &settings.log {
             Some(place) => open_log_elsewhere(place, settings, &clock, &counters)?,
             None => {
                 let name = archive_owner(dir)?;
@@ -105,17 +106,13 @@ impl Tally {
                 let embedded = counters.embedded.as_ref();
                 let backups = backup::source(embedded, &log, &details, dir, &clock);
                 let durability = Durability::FSYNC;
-                OpenLog { log, name, backups, durability, close: None }
+                let routing = open_routing(settings, &(log.clone() as Arc<dyn EventLog>))?;
+                OpenLog { log, name, routing, backups, durability, close: None }
             }
         };
         let engines::Store { port: store, embedded, .. } = counters;
         let backups = Arc::new(Backups::new(backups, clock.clone()));
         let audits = Arc::new(Audits::open(dir));
-        let routing = match settings.log {
-            None => open_routing(settings, &log)?,
-            // Others route to it too, by the item alone.
-            Some(_) => Arc::new(Routing::fixed(log.clone())),
-        };
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = processor_settings(settings);
@@ -221,6 +218,8 @@ struct OpenLog {
     log: Arc<dyn EventLog>,
     /// Tells it from all others.
     name: String,
+    /// Which of its partitions events go to.
+    routing: Arc<Routing>,
     backups: Box<dyn BackupSource>,
     /// What an acknowledged event is.
     durability: &'static str,
@@ -238,11 +237,12 @@ fn open_log_elsewhere(
     clock: &Arc<dyn Clock>,
     counters: &engines::Store,
 ) -> anyhow::Result<OpenLog> {
-    let (log, name) = kafka::open(place, settings, clock, counters)?;
+    let (log, name, routing) = kafka::open(place, settings, clock, counters)?;
     let closed = log.clone();
     Ok(OpenLog {
         log,
         name,
+        routing,
         backups: Box::new(backup::Elsewhere::Log),
         durability: Durability::REPLICATED,
         close: Some(Box::new(move || closed.close())),
@@ -339,11 +339,14 @@ fn start_spreader(
     routing: &Arc<Routing>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Spreader>, Option<Arc<Heat>>)> {
-    let (Some(above), None) = (settings.spread_above, &settings.log) else {
-        return Ok((None, None));
+    let Some(above) = settings.spread_above else { return Ok((None, None)) };
+    let hot = match settings.log {
+        None => HotItems::new(above),
+        // Other gateways take events too.
+        Some(_) => HotItems::of_a_part(above),
     };
     let heat = Arc::new(Heat::new(rand::random()));
-    let spreader = Spreader::start(routing.clone(), heat.clone(), clock.clone(), above)?;
+    let spreader = Spreader::start(routing.clone(), heat.clone(), clock.clone(), hot)?;
     Ok((Some(spreader), Some(heat)))
 }
 

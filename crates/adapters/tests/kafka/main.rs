@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod group;
 mod others;
+mod routing;
 mod secure;
 mod topics;
 

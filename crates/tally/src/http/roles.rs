@@ -18,6 +18,7 @@ use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore, QueryCache};
 use engine::processor::{Group, PartitionStatus, Processors};
 use engine::query::Query;
+use engine::routing::Routing;
 
 use super::body::BodyBudget;
 use super::door::Door;
@@ -29,7 +30,7 @@ use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
     Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, details, explain, items,
-    live, openapi, recounts, reports, schemas, top, trending,
+    live, openapi, recounts, reports, routing, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -47,9 +48,11 @@ pub(crate) struct Role {
 }
 
 /// A gateway without processors: it accepts events.
+#[derive(Clone)]
 pub(crate) struct GatewayParts {
     pub(crate) role: Role,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routing: Arc<Routing>,
     /// What an acknowledged event is.
     pub(crate) durability: &'static str,
 }
@@ -77,22 +80,27 @@ pub(crate) struct QueryParts {
     pub(crate) processors: Arc<Processors>,
     /// What it has answered, in its memory.
     pub(crate) last_known: Arc<dyn QueryCache>,
+    pub(crate) routing: Arc<Routing>,
 }
 
 /// The paths of a gateway.
 pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
-    let GatewayParts { role, gateway, durability } = parts;
+    let GatewayParts { role, gateway, routing, durability } = parts;
     let budget = BodyBudget::new();
     let accepting = gateway.clone();
     // Whether a batch may begin is whether one does; an empty one costs nothing.
     let is_ready = move || Ok(accepting.begin().map(|_| ())?);
     let counted = || (Vec::new(), DurationFigures::default());
-    let vitals = vitals(&role, budget.clone(), is_ready.clone(), counted);
-    let metrics = Arc::new(Metrics::new(vitals));
+    let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let seen = move || Vitals { routing: table.table().ok(), ..seen() };
+    let metrics = Arc::new(Metrics::new(seen));
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone(), durability });
     let routes = events::routes(Routes::default(), &ingest);
     let routes = beacon::routes(schemas::routes(openapi::routes(routes)));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(Front { metrics, door: role.door }))
@@ -130,8 +138,18 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts { role, query, answers, live, recounts, details: store, processors, last_known } =
-        parts;
+    let QueryParts {
+        role,
+        query,
+        answers,
+        live,
+        recounts,
+        details,
+        processors,
+        routing,
+        last_known,
+    } = parts;
+    let store = details;
     let last_known = Arc::new(LastKnown::new(query.clone(), last_known));
     let stale = last_known.clone();
     let budget = BodyBudget::new();
@@ -140,7 +158,10 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let is_ready = move || Ok(asking.ready()?);
     let counted = move || (followed.status(), DurationFigures::default());
     let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let metrics = Arc::new(Metrics::new(move || Vitals {
+        routing: table.table().ok(),
         query_cache: figures.figures(),
         stale_answers: stale.given(),
         live_listeners: listened.listeners(),
@@ -164,6 +185,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let ranked = Arc::new(top::Ranked { answers, details: store });
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = dashboard::routes(schemas::routes(openapi::routes(routes)));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || (processors.status(), Vec::new()));
     let routes =

@@ -15,11 +15,13 @@ use engine::gateway::Gateway;
 use engine::ports::{Clock, EventLog, Membership};
 use engine::processor::{Group, Processors};
 use engine::query::Query;
+use engine::spreader::Spreader;
 
 use super::cluster_archive::{self, ClusterArchive};
+use super::kafka::TakesEvents;
 use super::{
     FolderLock, ReadObjects, SystemClock, check_nothing_is_cold, create_data_dir, engines, kafka,
-    open_details, open_door, processor_settings,
+    open_details, open_door, processor_settings, start_spreader,
 };
 use crate::audit::Audits;
 use crate::config::Resolved;
@@ -35,18 +37,35 @@ const LAST_KNOWN_BYTES: u64 = 16 << 20;
 /// Between two looks at who is in the group.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Opens a gateway: it keeps nothing.
-///
-/// # Errors
-/// When the log cannot be opened, or is not one that others can count.
-pub(crate) fn open_gateway(settings: &Resolved) -> anyhow::Result<GatewayParts> {
-    let (clock, door) = front(settings)?;
-    let (log, _) = open_log(settings, &clock, "gateway")?;
-    let admission = Arc::new(Admission::without_processors(log.partitions()));
-    let age = settings.max_event_age_ms;
-    let gateway = Arc::new(Gateway::new(log, clock.clone(), admission.clone(), age));
-    let role = role(settings, admission, door, clock)?;
-    Ok(GatewayParts { role, gateway, durability: Durability::REPLICATED })
+/// A process that accepts events: it keeps nothing.
+pub(crate) struct Accepting {
+    pub(crate) parts: GatewayParts,
+    spreader: Option<Spreader>,
+}
+
+impl Accepting {
+    /// Opens a gateway.
+    ///
+    /// # Errors
+    /// When the log cannot be opened, or is not one that others can count.
+    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+        let (clock, door) = front(settings)?;
+        let (log, kafka_settings) = open_log(settings, &clock, "gateway")?;
+        let routing = kafka::open_routing(&kafka_settings, &log, &clock, TakesEvents::Yes)?;
+        let admission = Arc::new(Admission::without_processors(log.partitions()));
+        let age = settings.max_event_age_ms;
+        let (spreader, heat) = start_spreader(settings, &routing, &clock)?;
+        let gateway = Gateway::new(log, clock.clone(), admission.clone(), age);
+        let gateway = Arc::new(gateway.with_routing(routing.clone(), heat));
+        let role = role(settings, admission, door, clock)?;
+        let durability = Durability::REPLICATED;
+        Ok(Self { parts: GatewayParts { role, gateway, routing, durability }, spreader })
+    }
+
+    /// Ends what runs beside the gateway.
+    pub(crate) fn stop(&self) {
+        self.spreader.iter().for_each(Spreader::stop);
+    }
 }
 
 /// A processor, which counts from when it is opened.
@@ -134,6 +153,7 @@ impl Questions {
         kafka::check_source(dir, &kafka_settings, &log, &counters)?;
         let is_alone = counters.embedded.is_some();
         let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
+        let routing = kafka::open_routing(&kafka_settings, &log, &clock, TakesEvents::No)?;
         let engines::Store { port: store, embedded, .. } = counters;
         let processor_settings = processor_settings(settings);
         let processors = Duty::Answer.call(|| {
@@ -145,7 +165,8 @@ impl Questions {
         }
         let raw = objects.map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
         let age = settings.max_event_age_ms;
-        let query = Query::new(processors.clone(), age).with_cold(cold);
+        let query = Query::new(processors.clone(), age).with_routing(routing.clone());
+        let query = query.with_cold(cold);
         let query = Arc::new(query.reading_afar(embedded.is_none()));
         let cache = engines::open_cache(settings, &clock, &kafka::identity(&kafka_settings, &log))?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
@@ -154,8 +175,17 @@ impl Questions {
         let details = open_details(dir)?;
         let role = role(settings, processors.admission(), door, clock)?;
         let last_known = Arc::new(MemoryCache::new(LAST_KNOWN_BYTES, role.clock.clone()));
-        let parts =
-            QueryParts { role, query, answers, live, recounts, details, processors, last_known };
+        let parts = QueryParts {
+            role,
+            query,
+            answers,
+            live,
+            recounts,
+            details,
+            processors,
+            routing,
+            last_known,
+        };
         Ok(Self { parts, _lock: lock })
     }
 
