@@ -7,9 +7,7 @@ use adapters::kafka::KafkaLog;
 use bytes::Bytes;
 use engine::archiver::{Archiver, ArchiverSettings};
 use engine::conformance::event_log as conformance;
-use engine::ports::{
-    AppendPart, EventLog, LogBounds, PartResult, PortError, RawArchive, RawFile,
-};
+use engine::ports::{AppendPart, EventLog, LogBounds, PartResult, PortError, RawArchive, RawFile};
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};

@@ -60,8 +60,7 @@ impl Course {
                  the log that was archived; give it another archive, or remove those files",
                 newest.to, bounds.durable_offset
             );
-            let kind =
-                if log.is_shared() { ErrorKind::Unavailable } else { ErrorKind::Conflict };
+            let kind = if log.is_shared() { ErrorKind::Unavailable } else { ErrorKind::Conflict };
             return Err(PortError::new(kind, context));
         }
         if newest.to < bounds.start_offset {

@@ -86,7 +86,11 @@ impl Scan {
     }
 
     /// Looks at what comes next; where the file ends, if it ends there.
-    fn look_at(&mut self, batch: &Batch<bytes::Bytes>, end: Offset) -> Result<Option<Offset>, PortError> {
+    fn look_at(
+        &mut self,
+        batch: &Batch<bytes::Bytes>,
+        end: Offset,
+    ) -> Result<Option<Offset>, PortError> {
         let at = batch.base_offset.max(self.to);
         let hour = hour_of(batch.append_time).ok_or_else(|| {
             let context = format!("partition {} has a wild append time at offset {at}", self.id);

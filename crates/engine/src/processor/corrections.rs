@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn corrections_count_when_the_checkpoint_has_passed_them() {
-        let at = |next_offset| Checkpoint { next_offset: Offset(next_offset), ..Default::default() };
+        let at =
+            |next_offset| Checkpoint { next_offset: Offset(next_offset), ..Default::default() };
         let newest = |offset| Repairs { newest: Some((Offset(offset), 1)), kept: Vec::new() };
         assert_eq!(corrected_until(None, &Repairs::default()), Some(0));
         assert_eq!(corrected_until(Some(&at(9)), &Repairs::default()), Some(0));

@@ -108,6 +108,7 @@ fn look(
             *seen = Some(checkpoint.next_offset);
         }
         partition.follow(&checkpoint);
+        partition.follow_end(&checkpoint);
     }
     Ok(())
 }

@@ -118,11 +118,11 @@ pub(super) async fn pass(
     }
     let question = uri.path_and_query().map_or_else(|| uri.path(), |asked| asked.as_str());
     let question = question.as_bytes().to_vec();
-    // Nobody waits for a store of which it is known that it does not answer.
-    let patience = if known.query.is_store_away() { Duration::ZERO } else { PATIENCE };
     let response = match known.answers.get(&question).ok().flatten() {
         None => next.run(request).await,
-        Some(before) => match tokio::time::timeout(patience, next.run(request)).await {
+        // Nobody waits for a store of which it is known that it does not answer.
+        Some(before) if known.query.is_store_away() => return known.stale(&before),
+        Some(before) => match tokio::time::timeout(PATIENCE, next.run(request)).await {
             Ok(response) => response,
             Err(_) => return known.stale(&before),
         },
@@ -143,7 +143,8 @@ mod tests {
         for path in ["/v1/counts", "/v1/top", "/v1/items/a%2Fb/count", "/v1/channels/c/report"] {
             assert!(is_question(path), "{path}");
         }
-        for path in ["/v1/items/count", "/v1/items/a/live", "/v1/items/a/b/count", "/metrics", "/"] {
+        for path in ["/v1/items/count", "/v1/items/a/live", "/v1/items/a/b/count", "/metrics", "/"]
+        {
             assert!(!is_question(path), "{path}");
         }
     }

@@ -154,16 +154,8 @@ impl Questions {
         let details = open_details(dir)?;
         let role = role(settings, processors.admission(), door, clock)?;
         let last_known = Arc::new(MemoryCache::new(LAST_KNOWN_BYTES, role.clock.clone()));
-        let parts = QueryParts {
-            role,
-            query,
-            answers,
-            live,
-            recounts,
-            details,
-            processors,
-            last_known,
-        };
+        let parts =
+            QueryParts { role, query, answers, live, recounts, details, processors, last_known };
         Ok(Self { parts, _lock: lock })
     }
 

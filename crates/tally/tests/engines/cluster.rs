@@ -91,7 +91,8 @@ impl Cluster {
     fn send(&self, gateway: &Server, prefix: &str, each: u64, time: Option<i64>) {
         let mut text = String::new();
         for n in 0..each * ITEMS {
-            let mut event = json!({"item": format!("item-{}", n % ITEMS), "id": format!("{prefix}-{n}")});
+            let mut event =
+                json!({"item": format!("item-{}", n % ITEMS), "id": format!("{prefix}-{n}")});
             if let Some(time) = time {
                 event["time"] = (time + n as i64 % 20 * HOUR_MS).into();
             }
@@ -150,7 +151,9 @@ fn old_days_go_to_the_bucket_and_answers_go_on_whatever_is_away() {
     let gateway = cluster.gateway();
     let first = cluster.processor("first", "3y");
     wait_for("all partitions are assigned", || partitions(&first).len() == 3);
-    assert!(partitions(&first).iter().all(|p| p["archived_offset"] == 0), "they are archived here");
+    wait_for("they are archived here", || {
+        partitions(&first).iter().all(|p| p["archived_offset"] == 0)
+    });
     let now = answer(&cluster.query("early"), "/v1/counts?item=a")["as_of"].clone();
     let now = TimestampMs::parse(now.as_str().expect("a time")).expect("a time");
     let day = now.floor(DAY_MS).0 - OLD_DAYS * DAY_MS;

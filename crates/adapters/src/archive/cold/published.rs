@@ -64,9 +64,8 @@ impl Published {
     /// The newest manifest, as far as this process knows.
     pub(super) fn get(&self, objects: &Objects) -> Result<Arc<Manifest>, PortError> {
         let mut known = self.known.lock();
-        let is_new = |known: &&Known| {
-            self.writers != Writers::Others || known.read.elapsed() < KNOWN_FOR
-        };
+        let is_new =
+            |known: &&Known| self.writers != Writers::Others || known.read.elapsed() < KNOWN_FOR;
         if let Some(known) = known.as_ref().filter(is_new) {
             return Ok(known.manifest.clone());
         }

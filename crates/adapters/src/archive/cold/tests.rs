@@ -214,7 +214,8 @@ fn who_wakes_up_late_replaces_nothing_in_a_shared_archive() {
     // The next one does the day, and the one that stood still then has a part of it.
     write(&next, FIRST, &first);
     next.seal(Day(FIRST + 1)).expect("sealed");
-    let part = ColdRow { event_type: "view".into(), item: "item-1".into(), summary: summary(1, &[]) };
+    let part =
+        ColdRow { event_type: "view".into(), item: "item-1".into(), summary: summary(1, &[]) };
     let mut rows = std::iter::once(Ok(part));
     assert!(conflicts(late.write(Day(FIRST), &mut rows)));
     check(&next, &first, FIRST..FIRST + 2);
