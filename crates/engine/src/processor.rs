@@ -11,6 +11,8 @@ mod memory;
 mod partition;
 #[cfg(feature = "conformance")]
 mod stepped;
+#[cfg(feature = "conformance")]
+mod stepped_group;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,8 @@ pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;
+#[cfg(feature = "conformance")]
+pub use stepped_group::{SteppedFollower, SteppedGroup};
 pub use tell::tell_settings;
 
 use crate::admission::Admission;

@@ -9,7 +9,7 @@ mod schema;
 mod writer;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +24,11 @@ use self::file::{Chunks, OpenFile};
 use self::manifest::{Entry, Manifest, date};
 use self::published::{Published, Writers};
 use self::reader::Rows;
-use self::writer::{ColdWriter, DayRow};
+use self::writer::{ColdWriter, DayRow, FORMAT};
 use super::objects::Objects;
 use super::raw::claim::Claim;
 use super::raw::writer::port_error;
+use super::version;
 
 /// For so long files that other processes may still read stay after they were replaced: these hear of new
 /// files within seconds, and a question takes seconds.
@@ -48,6 +49,8 @@ pub struct ColdFiles {
     /// Files of the manifest that a question has opened.
     open: Mutex<HashMap<String, Arc<Opened>>>,
     leaving: Mutex<Leaving>,
+    /// Files of the manifest that were found to be of the version that is known here.
+    fit: Mutex<HashSet<String>>,
 }
 
 /// Objects that the manifest names no more. They stay for one more turn of merging, and where other processes
@@ -86,12 +89,22 @@ impl ColdFiles {
 
     fn written_by(writers: Writers, objects: Objects, owner: &str, reserve_bytes: u64) -> Self {
         let (claim, published) = (Claim::new(owner), Published::new(writers));
-        let (named, open, leaving) = Default::default();
-        Self { objects, claim, reserve_bytes, published, named, open, leaving }
+        let (named, open, leaving, fit) = Default::default();
+        Self { objects, claim, reserve_bytes, published, named, open, leaving, fit }
     }
 
     fn manifest(&self) -> Result<Arc<Manifest>, PortError> {
-        self.published.get(&self.objects)
+        let manifest = self.published.get(&self.objects)?;
+        let mut fit = self.fit.lock();
+        fit.retain(|name| manifest.files.iter().any(|entry| entry.name == *name));
+        for entry in &manifest.files {
+            if !fit.contains(&entry.name) {
+                self.check_version(entry)?;
+                fit.insert(entry.name.clone());
+            }
+        }
+        drop(fit);
+        Ok(manifest)
     }
 
     /// The name of a new file. Where others write too it is never that of one of theirs: who stood still in
@@ -103,6 +116,16 @@ impl ColdFiles {
                 format!("{stem}-{process:016x}{number:x}")
             }
             Writers::ThisAlone | Writers::Others => stem.to_owned(),
+        }
+    }
+
+    /// Refuses a file of a later program, before anything is asked of it.
+    fn check_version(&self, entry: &Entry) -> Result<(), PortError> {
+        let object = entry.object();
+        match file::other_version(&self.objects, &object, entry.bytes) {
+            Ok(Some(version)) => Err(version::refused(&self.place_of(&object), &version, FORMAT)),
+            // What cannot be read is said to those who ask for it: all the rest is there.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
@@ -240,6 +263,10 @@ impl ColdFiles {
             }
             error => error,
         }
+    }
+
+    fn place_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.objects.place())
     }
 
     fn damaged(&self, name: &str, what: &str) -> PortError {

@@ -12,6 +12,7 @@ mod group;
 mod message;
 mod place;
 mod pump;
+mod reach;
 mod reader;
 mod sender;
 mod topic;
@@ -102,14 +103,16 @@ impl KafkaLog {
     /// Opens the topic, or makes it.
     ///
     /// # Errors
-    /// `Unavailable` where no broker answers or the topic cannot be made, `Invalid` where the topic
-    /// or the settings are such that counting would not be exact.
+    /// `Unavailable` where no broker answers or the topic cannot be made, `Invalid` where the brokers
+    /// refuse the user or their certificate is not trusted, and where the topic or the settings are such
+    /// that counting would not be exact.
     pub fn open(
         settings: &KafkaSettings,
         clock: Arc<dyn Clock>,
         foreign: Arc<dyn Foreign>,
     ) -> Result<Self, PortError> {
         let config = settings.client()?;
+        reach::reach(settings)?;
         let admin: AdminClient<DefaultClientContext> = config.create().map_err(bad_client)?;
         let partitions = topic::ensure(settings, &admin)?;
         let cluster = admin.inner().fetch_cluster_id(std::time::Duration::from_secs(10));

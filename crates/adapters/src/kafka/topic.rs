@@ -16,7 +16,7 @@ use rdkafka::metadata::MetadataTopic;
 use super::KafkaSettings;
 
 /// Brokers have so long to answer at start.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// A topic that was just made is known to all brokers after so long.
 const SPREAD: Duration = Duration::from_secs(30);
 /// Between two looks whether it is.

@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod group;
 mod others;
+mod secure;
 mod topics;
 
 use std::sync::Arc;

@@ -43,11 +43,20 @@ pub(super) fn files(
         reason: "it is not what a server writes".into(),
     };
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+    if let Some(format) = other_format(text) {
+        return Err(Error::Format { name: manifest, format }.into());
+    }
     let (sealed, files) = read(text, until).ok_or_else(damaged)?;
     if sealed < until {
         return Err(lacks(until));
     }
     Ok(files)
+}
+
+/// The format that a manifest says it has, where it is not the one known here.
+fn other_format(text: &str) -> Option<String> {
+    let format = text.lines().next()?.strip_prefix("tally counters ")?;
+    (format != "1").then(|| format.chars().take(20).collect())
 }
 
 /// The name of the manifest that counts.
@@ -168,6 +177,8 @@ mod tests {
         let all = ["counters/year-2025.parquet", "counters/day-2026-05-02.parquet"];
         assert_eq!(named("2026-05-03"), (20_576, all.map(str::to_owned).to_vec()));
         assert_eq!(named("2026-05-02").1, all[..1]);
+        assert_eq!(other_format(text), None);
+        assert_eq!(other_format(&text.replacen(" 1\n", " 2\n", 1)).as_deref(), Some("2"));
         for (from, to) in [(" 1\n", " 2\n"), ("end\n", ""), ("year-", "../"), ("until", "from")] {
             assert_eq!(read(&text.replacen(from, to, 1), 0), None, "{to}");
         }

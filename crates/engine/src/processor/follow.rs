@@ -40,13 +40,7 @@ impl Processors {
         clock: Arc<dyn Clock>,
         settings: ProcessorSettings,
     ) -> Result<Arc<Self>, PortError> {
-        let admission = Arc::new(Admission::without_processors(log.partitions()));
-        let ports = Arc::new(Ports::new(log, store, clock, admission, settings));
-        let snapshot = ports.store.snapshot()?;
-        let ids = (0..ports.log.partitions()).map(PartitionId);
-        let partitions = ids
-            .map(|id| Partition::following(&ports, &*snapshot, id).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (ports, partitions) = open(log, store, clock, settings)?;
         let is_ending = Arc::new(AtomicBool::new(false));
         let (followed, store, ending) =
             (partitions.clone(), ports.store.clone(), is_ending.clone());
@@ -78,6 +72,23 @@ impl Processors {
     }
 }
 
+/// All partitions of the log as the store has them, to be followed.
+pub(super) fn open(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn CounterStore>,
+    clock: Arc<dyn Clock>,
+    settings: ProcessorSettings,
+) -> Result<(Arc<Ports>, Vec<Arc<Partition>>), PortError> {
+    let admission = Arc::new(Admission::without_processors(log.partitions()));
+    let ports = Arc::new(Ports::new(log, store, clock, admission, settings));
+    let snapshot = ports.store.snapshot()?;
+    let ids = (0..ports.log.partitions()).map(PartitionId);
+    let partitions = ids
+        .map(|id| Partition::following(&ports, &*snapshot, id).map(Arc::new))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((ports, partitions))
+}
+
 impl Processors {
     /// Whether others count, and this process answers from what they have flushed.
     pub fn follows(&self) -> bool {
@@ -93,7 +104,7 @@ impl Processors {
 }
 
 /// Looks how far partitions are; `seen` has where each was when its corrections were read last.
-fn look(
+pub(super) fn look(
     partitions: &[Arc<Partition>],
     seen: &mut [Option<Offset>],
     store: &dyn CounterStore,

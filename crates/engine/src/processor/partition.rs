@@ -44,6 +44,8 @@ pub(crate) struct Partition {
     is_leaving: AtomicBool,
     /// Whether somebody else counts it already, so that nothing is to be flushed.
     is_lost: AtomicBool,
+    /// Whether what may pass ends these threads and not the partition: whoever opened it opens it anew.
+    is_opened_anew: bool,
 }
 
 /// What is told of a partition, updated once a batch.
@@ -51,6 +53,8 @@ pub(crate) struct Partition {
 struct Figures {
     next_offset: AtomicU64,
     append_time: AtomicU64,
+    /// A time before which everything acknowledged was seen to be counted.
+    complete_until: AtomicU64,
     checkpoint_offset: AtomicU64,
     /// Monotonic milliseconds.
     checkpoint_at: AtomicU64,
@@ -189,7 +193,13 @@ impl Partition {
             is_stopping: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            is_opened_anew: false,
         }
+    }
+
+    /// One of several processes that share a log: another one may take it over at any time.
+    pub(super) fn opened_anew(self) -> Self {
+        Self { is_opened_anew: true, ..self }
     }
 
     /// Notes how far the store is, where somebody else counts.
@@ -474,6 +484,17 @@ impl Partition {
             );
             return;
         }
+        let is_taken = error.kind == ErrorKind::Conflict;
+        let may_pass =
+            is_taken || matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded);
+        if self.is_opened_anew && may_pass {
+            tracing::warn!(
+                partition = self.id.0,
+                error = error as &dyn std::error::Error,
+                "the partition cannot be counted on here; it is begun anew if it stays with this process"
+            );
+            return self.leave(is_taken);
+        }
         tracing::error!(
             partition = self.id.0,
             error = error as &dyn std::error::Error,
@@ -502,6 +523,17 @@ impl Partition {
     /// Append time of the newest counted batch.
     pub(crate) fn append_time(&self) -> TimestampMs {
         TimestampMs(self.figures.append_time.load(Ordering::Relaxed) as i64)
+    }
+
+    /// Everything acknowledged before this is counted. `durable_offset` was the end of the log at `now`, or
+    /// later. Where the first event for hours is about to be counted, that is a moment ago and not hours.
+    pub(crate) fn complete_until(&self, now: TimestampMs, durable_offset: Offset) -> TimestampMs {
+        let complete = &self.figures.complete_until;
+        if self.next_offset() >= durable_offset {
+            complete.fetch_max(now.0 as u64, Ordering::Relaxed);
+            return now;
+        }
+        self.append_time().max(TimestampMs(complete.load(Ordering::Relaxed) as i64))
     }
 
     pub(crate) fn status(&self) -> PartitionStatus {

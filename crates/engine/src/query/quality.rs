@@ -41,13 +41,11 @@ impl Query {
     pub(super) fn quality(&self, range: Option<TimeRange>) -> Quality {
         // The clock first, then the log's ends, then what is counted: whatever was acknowledged
         // before the clock was read is below the end that was read after it.
-        let mut as_of = self.now();
-        for partition in self.processors.partitions.iter() {
-            let durable_offset = self.log.bounds(partition.id).durable_offset;
-            if partition.next_offset() < durable_offset {
-                as_of = as_of.min(partition.append_time());
-            }
-        }
+        let now = self.now();
+        let complete = |partition: &Arc<Partition>| {
+            partition.complete_until(now, self.log.bounds(partition.id).durable_offset)
+        };
+        let as_of = self.processors.partitions.iter().map(complete).fold(now, TimestampMs::min);
         let is_final = range.is_some_and(|range| self.is_final_at(range, as_of));
         Quality { as_of, is_final }
     }

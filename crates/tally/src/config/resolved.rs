@@ -342,8 +342,13 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
             },
-            store: engine_url(&store, "embedded", "cassandra://host:port/keyspace")?,
-            cache: engine_url(&cache, "memory", "redis://host:port")?,
+            store: engine_url(
+                &store,
+                "embedded",
+                &["cassandra"],
+                "cassandra://host:port/keyspace",
+            )?,
+            cache: engine_url(&cache, "memory", &["redis", "rediss"], "redis://host:port")?,
             spread_above: match spread_above.text.as_str() {
                 "off" | "0" => None,
                 _ => Some(events_per_second(&spread_above)?),
@@ -510,14 +515,14 @@ fn archive_place(setting: &Setting) -> Result<Option<String>, SettingError> {
 fn engine_url(
     setting: &Setting,
     built_in: &str,
+    schemes: &[&str],
     example: &str,
 ) -> Result<Option<String>, SettingError> {
     if setting.text == built_in {
         return Ok(None);
     }
-    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
-    let is_known = scheme(&setting.text).is_some_and(|given| Some(given) == scheme(example));
-    match is_known {
+    let given = setting.text.split_once("://").map(|(scheme, _)| scheme);
+    match given.is_some_and(|scheme| schemes.contains(&scheme)) {
         true => Ok(Some(setting.text.clone())),
         false => Err(setting.refuse(&format!("it must be {built_in}, or {example}"))),
     }

@@ -28,8 +28,8 @@ use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
-    Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
-    openapi, recounts, reports, schemas, top, trending,
+    Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, details, explain, items,
+    live, openapi, recounts, reports, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -163,7 +163,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
         reports::routes(routes, &Arc::new(reports::Reports::new(answers.clone(), store.clone())));
     let ranked = Arc::new(top::Ranked { answers, details: store });
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
-    let routes = schemas::routes(openapi::routes(routes));
+    let routes = dashboard::routes(schemas::routes(openapi::routes(routes)));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || (processors.status(), Vec::new()));
     let routes =

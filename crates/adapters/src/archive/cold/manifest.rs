@@ -31,6 +31,8 @@ pub(in super::super) fn generation_of(name: &str) -> Option<u64> {
     (generation_name(generation) == name).then_some(generation)
 }
 
+/// The version that is known here.
+pub(in super::super) const VERSION: u32 = 1;
 const HEAD: &str = "tally counters 1";
 /// What it begins with in every version.
 const ANY_HEAD: &str = "tally counters ";

@@ -12,6 +12,7 @@ use engine::ports::{ErrorKind, PortError};
 use parking_lot::Mutex;
 
 use super::super::objects::Objects;
+use super::super::version;
 use super::manifest::{self, Manifest};
 
 /// Manifests before the newest that stay: who has just listed them reads one of them.
@@ -161,12 +162,7 @@ fn parse(objects: &Objects, name: &str, bytes: &[u8]) -> Result<Manifest, PortEr
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     Manifest::read(text).ok_or_else(|| match Manifest::unknown_version(text) {
         Some(version) => {
-            let context = format!(
-                "{}/{name} has format {version}, this program knows only 1: use the program that wrote \
-                 it, or a newer one",
-                objects.place()
-            );
-            PortError::new(ErrorKind::Invalid, context)
+            version::refused(&format!("{}/{name}", objects.place()), version, manifest::VERSION)
         }
         None => super::damaged(objects, name, "it is not what was written"),
     })

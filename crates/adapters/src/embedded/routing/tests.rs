@@ -89,6 +89,27 @@ fn golden_bytes() {
 }
 
 #[test]
+fn a_later_version_is_told_from_damage() {
+    let bench = Bench::new(2);
+    drop(bench.open().expect("it begins"));
+    let file = Path::new(DIR).join(ROUTING_FILE);
+    // Whatever a later version has behind its number.
+    let mut later = MAGIC.to_vec();
+    later.extend(7u16.to_le_bytes());
+    later.extend(*b"something else");
+    let crc = crc32c::crc32c(&later);
+    later.extend(crc.to_le_bytes());
+    bench.disk.remove(&file).expect("it is there");
+    let made = bench.disk.create(&file, later.len() as u64).expect("a file");
+    made.write_at(0, &later).expect("written");
+    let error = bench.open().err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("format 7") && said.contains("knows only those up to 1"), "{said}");
+    assert!(said.contains("routing.table"), "{said}");
+}
+
+#[test]
 fn any_flipped_bit_is_found() {
     let bytes = to_file(&RoutingTable::first(16));
     for bit in 0..bytes.len() * 8 {
