@@ -119,6 +119,7 @@ pub(super) fn look(
             *seen = Some(checkpoint.next_offset);
         }
         partition.follow(&checkpoint);
+        partition.follow_end(&checkpoint);
     }
     Ok(())
 }

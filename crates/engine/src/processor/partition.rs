@@ -65,6 +65,9 @@ struct Figures {
     dedup_bytes: AtomicU64,
     folded_rows: AtomicU64,
     flush_errors: AtomicU64,
+    /// Where somebody else counts: since when something has been left to count, in monotonic milliseconds plus one;
+    /// 0 where nothing is.
+    behind_since: AtomicU64,
     /// Which corrections are in the rows, see [`super::corrections`].
     corrections: Standing,
     is_stopped: AtomicBool,
@@ -207,6 +210,25 @@ impl Partition {
             self.figures.append_time.store(stored.append_time.0 as u64, Ordering::Relaxed);
             self.figures.checkpoint_offset.store(stored.next_offset.0, Ordering::Release);
             self.figures.next_offset.store(stored.next_offset.0, Ordering::Release);
+        }
+    }
+
+    /// Notes whether something is left to count, where somebody else counts.
+    pub(super) fn follow_end(&self, stored: &Checkpoint) {
+        let since = &self.figures.behind_since;
+        if stored.next_offset >= self.ports.log.bounds(self.id).durable_offset {
+            since.store(0, Ordering::Relaxed);
+        } else if since.load(Ordering::Relaxed) == 0 {
+            let now = self.ports.clock.now().monotonic_ms as u64;
+            since.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long something has been left to count, in milliseconds, as far as the store has said.
+    pub(crate) fn behind_for_ms(&self) -> u64 {
+        match self.figures.behind_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (self.ports.clock.now().monotonic_ms as u64 + 1).saturating_sub(since),
         }
     }
 

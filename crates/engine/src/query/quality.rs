@@ -101,7 +101,13 @@ impl Query {
     /// are made now are of then.
     pub fn is_behind(&self) -> bool {
         let now = self.processors.ports.clock.now().wall;
-        self.processors.follows() && now.0.saturating_sub(self.quality(None).as_of.0) > BEHIND_MS
+        let is_old = |time: TimestampMs| now.0.saturating_sub(time.0) > BEHIND_MS;
+        // What has come just now, after a long time in which nothing did, is not late.
+        let is_behind = |partition: &Arc<Partition>| {
+            partition.behind_for_ms() > BEHIND_MS as u64 && is_old(partition.append_time())
+        };
+        let mut partitions = self.processors.partitions.iter();
+        self.processors.follows() && (is_old(self.now()) || partitions.any(is_behind))
     }
 
     /// Whether counters cannot be read now, as far as is known without asking.

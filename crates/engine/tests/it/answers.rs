@@ -226,3 +226,29 @@ fn a_correction_ends_the_answers_of_every_process_that_shares_the_cache() {
         processors.leave().expect("it ends");
     }
 }
+
+#[test]
+fn who_follows_says_when_what_others_have_flushed_is_of_long_ago() {
+    let mut bench = Bench::new(false);
+    bench.view(0);
+    bench.world.take(Step::Flush(partition().0));
+    let (following, answers) = bench.follower();
+    let query = answers.query();
+    assert!(!query.is_behind() && !bench.answers.query().is_behind());
+    // Nothing came for an hour, and now something does.
+    bench.world.log.pass_ms(3_600_000);
+    bench.view(0);
+    // Two looks, of which there are four a second.
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!query.is_behind(), "it has just come");
+    bench.world.log.pass_ms(16_000);
+    assert!(query.is_behind());
+    assert!(!bench.answers.query().is_behind(), "who counts knows");
+    bench.world.take(Step::Flush(partition().0));
+    let begun = Instant::now();
+    while query.is_behind() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it hears of the flush");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    following.leave().expect("it ends");
+}

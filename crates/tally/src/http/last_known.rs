@@ -118,11 +118,11 @@ pub(super) async fn pass(
     }
     let question = uri.path_and_query().map_or_else(|| uri.path(), |asked| asked.as_str());
     let question = question.as_bytes().to_vec();
-    // Nobody waits for a store of which it is known that it does not answer.
-    let patience = if known.query.is_store_away() { Duration::ZERO } else { PATIENCE };
     let response = match known.answers.get(&question).ok().flatten() {
         None => next.run(request).await,
-        Some(before) => match tokio::time::timeout(patience, next.run(request)).await {
+        // Nobody waits for a store of which it is known that it does not answer.
+        Some(before) if known.query.is_store_away() => return known.stale(&before),
+        Some(before) => match tokio::time::timeout(PATIENCE, next.run(request)).await {
             Ok(response) => response,
             Err(_) => return known.stale(&before),
         },

@@ -151,7 +151,9 @@ fn old_days_go_to_the_bucket_and_answers_go_on_whatever_is_away() {
     let gateway = cluster.gateway();
     let first = cluster.processor("first", "3y");
     wait_for("all partitions are assigned", || partitions(&first).len() == 3);
-    assert!(partitions(&first).iter().all(|p| p["archived_offset"] == 0), "they are archived here");
+    wait_for("they are archived here", || {
+        partitions(&first).iter().all(|p| p["archived_offset"] == 0)
+    });
     let now = answer(&cluster.query("early"), "/v1/counts?item=a")["as_of"].clone();
     let now = TimestampMs::parse(now.as_str().expect("a time")).expect("a time");
     let day = now.floor(DAY_MS).0 - OLD_DAYS * DAY_MS;
