@@ -28,6 +28,7 @@ transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=3
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
+broker.session.timeout.ms=6000
 unclean.leader.election.enable=false
 """
 

@@ -20,7 +20,9 @@ PROBE = "drill-probe"
 SLOW = 2.0
 #: Users who wait between two looks.
 PAUSE = 0.2
-#: What was well for so long has recovered.
+#: Disturbances that are nearer to each other are one.
+MEND = 2.0
+#: What a late writer would count twice shows after so long.
 CALM = 5.0
 
 
@@ -99,13 +101,14 @@ class Users:
         return max((age for at, age in self.ages if at > fault_at), default=0.0)
 
     def recovered(self, fault_at):
-        """Seconds from a fault until all was as before, and stayed so."""
-        until = fault_at
-        for began, ended in self.disturbed(fault_at):
-            if began > until + CALM:
-                break
+        """Seconds until all was as before again: the longest stretch in which it was not."""
+        longest, began, until = 0.0, fault_at, fault_at
+        for start, ended in self.disturbed(fault_at):
+            if start > until + MEND:
+                began = start
             until = max(until, ended)
-        return until - fault_at
+            longest = max(longest, until - max(began, fault_at))
+        return longest
 
 
 class Oracle:
@@ -140,7 +143,6 @@ class Oracle:
 
         try:
             wait_until("all is counted", is_equal, patience)
-            # What a late writer would count twice shows after a while.
             time.sleep(CALM)
         except Failed:
             pass

@@ -335,7 +335,10 @@ impl EventLog for KnownLate {
     }
 
     fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
-        self.log.append_time()
+        match self.known.load(Ordering::SeqCst) {
+            u64::MAX => self.log.append_time(),
+            _ => Ok(TimestampMs(BEGIN_MS - 1)),
+        }
     }
 }
 
@@ -363,4 +366,22 @@ fn a_partition_that_is_counted_further_than_the_log_is_known_waits_for_it() {
         world.stored_until(first) == world.log.bounds(first).durable_offset
     });
     assert!(is_well(), "no partition has stopped");
+}
+
+/// The log was made anew, and it is known that it ends below what was counted of the old one.
+#[test]
+fn a_log_that_is_known_to_end_below_what_is_counted_is_refused() {
+    let world = World::new();
+    let (first, mine) = (PartitionId(0), [PartitionId(0)]);
+    (0..200).for_each(|n| world.append(n));
+    let before = world.processor(1);
+    before.assigned(&mine);
+    let end = || world.log.bounds(first).durable_offset;
+    until("it is flushed", || world.stored_until(first) == end());
+    drop(before);
+    let anew = World { store: world.store.clone(), ..World::new() };
+    let (group, is_well) = anew.processor_of(anew.store.another(), 1);
+    group.assigned(&mine);
+    until("it is refused", || !is_well());
+    assert!(group.status().is_empty());
 }

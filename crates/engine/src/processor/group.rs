@@ -26,8 +26,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const CLAIM_BACK: Duration = Duration::from_secs(3);
 /// How often whoever waits looks whether the partition is still its own.
 const LOOK: Duration = Duration::from_millis(50);
-/// For so many tries a log that ends before what is counted of it is one whose end is not known yet.
-const BEHIND_TRIES: u32 = 30;
+/// So often, before the partition is claimed again: the one before may have flushed once more.
+const LOOKS: u32 = 100;
 
 /// The partitions that this process counts now.
 pub struct Group {
@@ -206,9 +206,8 @@ impl Shared {
         id: PartitionId,
         retention: Retention,
     ) -> Option<Partition> {
-        let mut behind = 0;
         while !self.is_leaving() {
-            match begin(ports, id, retention, behind >= BEHIND_TRIES) {
+            match self.try_to_begin(ports, id, retention) {
                 Ok(partition) => return Some(partition),
                 Err(error)
                     if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded) =>
@@ -218,7 +217,6 @@ impl Shared {
                         error = &error as &dyn std::error::Error,
                         "an assigned partition cannot be begun; trying again"
                     );
-                    behind += 1;
                     self.wait(RETRY);
                 }
                 Err(error) => {
@@ -234,26 +232,35 @@ impl Shared {
         }
         None
     }
-}
 
-/// Opens a partition as the store has it now: another process may have counted it until a moment
-/// ago, further than this one knows the log to go, unless that `must_be_known` by now.
-pub(super) fn begin(
-    ports: &Arc<Ports>,
-    id: PartitionId,
-    retention: Retention,
-    must_be_known: bool,
-) -> Result<Partition, PortError> {
-    tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
-    // From now on nobody else moves what the snapshot sees.
-    let claim = ports.store.claim(id)?;
-    let counted = claim.checkpoint.map(|checkpoint| checkpoint.next_offset).max(claim.begun);
-    let end = ports.log.bounds(id).durable_offset;
-    if let Some(counted) = counted.filter(|counted| *counted > end && !must_be_known) {
+    /// Opens the partition as the store has it now: another process may have counted it until a moment ago.
+    fn try_to_begin(
+        &self,
+        ports: &Arc<Ports>,
+        id: PartitionId,
+        retention: Retention,
+    ) -> Result<Partition, PortError> {
+        tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
+        // From now on nobody else moves what the snapshot sees.
+        let claim = ports.store.claim(id)?;
+        let claimed_at = ports.clock.now().wall;
+        // Further than this process knows the log to go, perhaps: what others appended may be a moment late.
+        let counted = claim.checkpoint.map(|checkpoint| checkpoint.next_offset).max(claim.begun);
+        let is_known = || counted <= Some(ports.log.bounds(id).durable_offset);
+        for _ in 0..LOOKS {
+            // What was counted was durable when it was claimed. A log that is known up to then and ends
+            // below is another one.
+            let is_certain = ports.log.append_time().is_ok_and(|known| known >= claimed_at);
+            if is_known() || is_certain {
+                return Partition::open(ports, claim, &*ports.store.snapshot()?, id);
+            }
+            self.wait(LOOK);
+        }
         let context = format!(
-            "partition {id} is counted up to offset {counted}, and the log is known up to {end}"
+            "partition {id} is counted up to offset {}, and the log is known up to {} only",
+            counted.unwrap_or_default(),
+            ports.log.bounds(id).durable_offset
         );
-        return Err(PortError::new(ErrorKind::Unavailable, context));
+        Err(PortError::new(ErrorKind::Unavailable, context))
     }
-    Partition::open(ports, claim, &*ports.store.snapshot()?, id)
 }
