@@ -11,6 +11,8 @@ use bytes::Bytes;
 use engine::ports::{ErrorKind, PortError, QueryCache};
 use parking_lot::Mutex;
 use redis::{Client, Connection, RedisError, TlsCertificates};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// An answer that takes longer is not worth it.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -125,10 +127,14 @@ fn client(url: &str) -> Result<Client, PortError> {
     let Some((plain, file)) = url.split_once("?tls_ca=") else {
         return Client::open(url).map_err(refused);
     };
-    let pem = std::fs::read(file).map_err(|error| {
-        let context = format!("{file}, whom `tls_ca` of the cache trusts, cannot be read");
-        PortError::caused(ErrorKind::Invalid, context, error)
-    })?;
+    let wrong = |what: &str| PortError::new(ErrorKind::Invalid, format!("tls_ca={file}: {what}"));
+    if !url.starts_with("rediss://") {
+        return Err(wrong("it goes with rediss://, which is TLS, and not with redis://"));
+    }
+    let pem = std::fs::read(file).map_err(|error| wrong(&error.to_string()))?;
+    if CertificateDer::pem_slice_iter(&pem).next().is_none() {
+        return Err(wrong("there is no certificate in it to trust"));
+    }
     let root_cert = Some(pem);
     Client::build_with_tls(plain, TlsCertificates { client_tls: None, root_cert }).map_err(refused)
 }
@@ -177,12 +183,14 @@ mod tests {
             let url = format!("{scheme}://localhost:6380?tls_ca={}", file.display());
             RedisCache::new(&url, "n")
         };
+        for (scheme, part) in [("redis", "goes with rediss://"), ("rediss", "ca.pem: ")] {
+            let error = open(scheme).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            assert!(error.context.contains(part), "{error}");
+        }
+        std::fs::write(&file, "nothing").unwrap();
         let error = open("rediss").err().unwrap();
-        assert!(error.kind == ErrorKind::Invalid && error.context.contains("ca.pem"), "{error}");
-        std::fs::write(&file, "").unwrap();
-        let error = open("redis").err().unwrap();
-        assert!(error.context.contains("rediss://"), "{error}");
-        open("rediss").unwrap();
+        assert!(error.context.contains("no certificate"), "{error}");
     }
 
     #[test]

@@ -33,17 +33,34 @@ fn answers_over_tls() {
     let open =
         |ca: &str| RedisCache::new(&format!("{url}?tls_ca={keys}/{ca}"), "tls").expect("a URL");
     let cache = open("ca.pem");
-    cache.put(b"key", Bytes::from_static(b"1"), 60_000).unwrap();
-    assert_eq!(cache.get(b"key").unwrap(), Some(Bytes::from_static(b"1")));
-    let refused = open("stranger.pem").get(b"key").expect_err("it is not trusted");
-    assert!(told(&refused).contains("certificate"), "{}", told(&refused));
-    let untold = RedisCache::new(&url, "tls").expect("a URL");
-    let refused = untold.get(b"key").expect_err("the system does not trust it");
-    assert!(told(&refused).contains("certificate"), "{}", told(&refused));
+    let begun = Instant::now();
+    while !matches!(cache.get(b"key"), Ok(Some(_))) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is remembered");
+        // A busy machine may take longer for a connection than it is worth.
+        let _ = cache.put(b"key", Bytes::from_static(b"1"), 60_000);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    refuses(&open("stranger.pem"), &["certificate"]);
+    refuses(&RedisCache::new(&url, "tls").expect("a URL"), &["certificate"]);
     let wrong = url.replace("rediss://:", "rediss://:not-");
     let wrong = RedisCache::new(&format!("{wrong}?tls_ca={keys}/ca.pem"), "tls").expect("a URL");
-    let refused = told(&wrong.get(b"key").expect_err("the password is wrong"));
-    assert!(refused.contains("uthenticat") || refused.contains("WRONGPASS"), "{refused}");
+    refuses(&wrong, &["uthenticat", "WRONGPASS"]);
+}
+
+/// Sooner or later it says why it cannot ask, in one of these words.
+fn refuses(cache: &RedisCache, words: &[&str]) {
+    let begun = Instant::now();
+    let mut heard = Vec::new();
+    while begun.elapsed() < Duration::from_secs(20) {
+        if let Err(error) = cache.get(b"key") {
+            heard.push(told(&error));
+            if words.iter().any(|word| heard.iter().any(|told| told.contains(word))) {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{words:?} is not in {heard:?}");
 }
 
 fn answers_end_with_their_life() {
