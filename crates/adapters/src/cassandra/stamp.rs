@@ -61,6 +61,13 @@ mod tests {
     }
 
     #[test]
+    fn golden_numbers() {
+        let stamp = stamp(3, 258).unwrap();
+        assert_eq!(stamp.number(), (3 << 43) + 258);
+        assert_eq!(stamp.timestamp(), (3 << 43) + 258 - 9_223_372_036_854_775_806);
+    }
+
+    #[test]
     fn epochs_come_before_offsets_and_no_clock_is_as_early() {
         let (most, last) = ((1 << EPOCH_BITS) - 1, (1 << OFFSET_BITS) - 1);
         let all = [(0, 0), (0, 1), (0, last), (1, 0), (1, 7), (2, 3), (most, last)];

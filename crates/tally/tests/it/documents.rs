@@ -68,18 +68,54 @@ fn each_guarantee_names_tests_that_are_there() {
         let proofs: Vec<&str> = section.lines().filter(|line| line.starts_with("- `")).collect();
         assert!(!proofs.is_empty(), "nothing proves: {}", section.lines().next().unwrap_or(""));
         for proof in proofs {
-            let parts: Vec<&str> = proof.split('`').collect();
-            let [_, name, " in ", file, ..] = parts[..] else { panic!("{proof}") };
-            let code = read(file);
-            let place = code.find(&format!("fn {name}(")).unwrap_or_else(|| {
-                panic!("{file} has no {name}");
-            });
-            let before: Vec<&str> = code[..place].lines().rev().take(4).collect();
-            assert!(before.iter().any(|line| line.trim() == "#[test]"), "{name} is no test");
+            is_a_test(proof.strip_prefix("- ").expect("an entry of a list"));
             named += 1;
         }
     }
     assert!(named >= 20, "{named}");
+}
+
+/// That there is such a test: its name, ` in `, and its file.
+fn is_a_test(proof: &str) {
+    let parts: Vec<&str> = proof.split('`').collect();
+    let ["", name, " in ", file, ..] = parts[..] else { panic!("{proof}") };
+    let code = read(file);
+    let place = code.find(&format!("fn {name}(")).unwrap_or_else(|| {
+        panic!("{file} has no {name}");
+    });
+    let before: Vec<&str> = code[..place].lines().rev().take(4).collect();
+    let is_test = before.iter().any(|line| line.trim() == "#[test]");
+    let is_run = before.iter().all(|line| !line.trim().starts_with("#[ignore"));
+    assert!(is_test && is_run, "{name} is no test, or one that is not run");
+}
+
+#[test]
+fn each_stored_format_names_the_test_that_keeps_its_bytes() {
+    let text = read("docs/format.md");
+    let (layouts, kept) = text.split_once("\n## Golden bytes\n").expect("the list at the end");
+    let rows: Vec<Vec<&str>> = kept
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| format"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    for row in &rows {
+        let [_, version, proof] = row[..] else { panic!("{row:?}") };
+        let is_version = version == "none" || version.split(", ").all(|v| v.parse::<u8>().is_ok());
+        assert!(is_version, "{row:?}");
+        is_a_test(proof);
+    }
+    // What a section describes is in the list, by a word of its title.
+    for section in layouts.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap_or_default().to_lowercase();
+        // Lists of both are below other titles; whose an archive is, is one line of text.
+        if ["control records", "archive: whose it is"].contains(&title.as_str()) {
+            continue;
+        }
+        let words = title.split([' ', ':']).filter(|word| word.len() > 3);
+        let stem = |word: &str| word.trim_end_matches('s').to_owned();
+        let known = |word: &str| rows.iter().any(|row| row[0].to_lowercase().contains(&stem(word)));
+        assert!(words.clone().any(known), "docs/format.md: no golden bytes of {title}");
+    }
 }
 
 #[test]

@@ -173,6 +173,25 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes() {
+        let mut index = index();
+        index.0.truncate(2);
+        let bytes = index.to_bytes(&segment());
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Behind the checksum: version, partition, base offset, number of entries, and two of them.
+        let expected = [
+            "0100",
+            "0200",
+            "6400000000000000",
+            "0200000000000000",
+            "64000000000000003000000000000000e803000000000000",
+            "6e000000000000003000010000000000ed03000000000000",
+        ];
+        assert_eq!(hex[..16], *"54414c4c59494458");
+        assert_eq!(hex[24..], expected.concat());
+    }
+
+    #[test]
     fn written_and_read_back_or_refused() {
         let bytes = index().to_bytes(&segment());
         assert_eq!(Index::read(&bytes, &segment()), Some(index()));

@@ -133,6 +133,8 @@ mod tests {
         let meta = |partitions, is_routed| Meta { partitions, is_routed };
         let hex: String = to_bytes(meta(2, false)).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "54414c4c594c4f470100020002ce5711");
+        let hex: String = to_bytes(meta(3, true)).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(&hex[..24], "54414c4c594c4f4702000300");
         for meta in [meta(1024, false), meta(1024, true)] {
             assert_eq!(read(&to_bytes(meta)), Some(meta));
         }

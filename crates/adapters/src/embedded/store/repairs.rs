@@ -88,3 +88,23 @@ pub(crate) fn read_repair(offset: Offset, value: &[u8]) -> Result<Repair, Damage
     let corrections = Corrections::read(body).map_err(|_| Damage::Marks)?;
     Ok(Repair { offset, refused: u64::from_be_bytes(*refused), corrections })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_values() {
+        let newest = write_newest(Offset(258), 3);
+        assert_eq!(newest, b"\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(read_newest(&newest), Ok((Offset(258), 3)));
+        assert_eq!(read_newest(&newest[1..]), Err(Damage::Length));
+        let corrections = Corrections { generation: 3, known_offset: Offset(200), cells: Vec::new() };
+        let repair = Repair { offset: Offset(258), refused: 1, corrections };
+        let value = write_repair(&repair);
+        assert_eq!(value[..8], *b"\0\0\0\0\0\0\0\x01");
+        assert_eq!(value[8..], repair.corrections.body(), "as in its control record");
+        assert_eq!(read_repair(Offset(258), &value), Ok(repair));
+        assert_eq!(read_repair(Offset(258), &value[..7]), Err(Damage::Length));
+    }
+}

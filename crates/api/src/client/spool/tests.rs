@@ -161,6 +161,24 @@ fn damage_before_good_entries_is_counted_and_the_file_is_kept() {
     assert!(matches!(error, SpoolError::UnknownVersion { version: 2, .. }), "{error}");
 }
 
+/// `.ack` of the first version says how far its segment is sent.
+#[test]
+fn an_acknowledgement_of_version_1_is_read() {
+    let golden = include_bytes!("../../../tests/golden/spool-1.spool");
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |end: &str| folder.path().join(format!("{:020}.{end}", 0));
+    std::fs::write(name("spool"), golden).expect("a file");
+    let first = format::encode(&entry(7, b"{\"item\":\"a\",\"id\":\"1\"}\n{\"item\":\"b\",\"id\":\"2\"}"));
+    let end = format::HEADER_BYTES + first.len() as u64;
+    let acknowledged = [end.to_le_bytes().to_vec(), ACK_SUM.to_vec()].concat();
+    std::fs::write(name("ack"), acknowledged).expect("a file");
+    let left = drain(&open(folder.path()));
+    assert_eq!(left.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [9]);
+}
+
+/// CRC32C of the place of the second entry, little-endian.
+const ACK_SUM: [u8; 4] = [0xbf, 0xf3, 0x21, 0x8b];
+
 #[test]
 fn bytes_of_an_entry_never_change() {
     let bytes = format::encode(&Entry { source: "s", sequence: 258, events: 1, body: b"{}\n" });

@@ -67,6 +67,23 @@ fn golden_source() {
 }
 
 #[test]
+fn golden_bulk_object() {
+    let object = BulkObject {
+        id: model::BulkId(0x0102),
+        bytes: 3,
+        object: "a/b".into(),
+        how: "{}".into(),
+    };
+    let body = object.body();
+    let entry = BulkEntry { offset: Offset(258), append_time: TimestampMs(3), object };
+    let value = write_bulk(&entry);
+    assert_eq!(value[..16], *b"\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03");
+    assert_eq!(value[16..], body, "as in its control record");
+    assert_eq!(read_bulk(&value), Ok(entry));
+    assert_eq!(read_bulk(&value[..15]), Err(Damage::Length));
+}
+
+#[test]
 fn golden_checkpoint_and_dead_letter() {
     let checkpoint = Checkpoint {
         log_epoch: 1,
