@@ -39,7 +39,7 @@ pub(crate) fn ndjson(round: usize) -> Vec<u8> {
              \"2026-11-21T09:59:59.{:03}Z\",\"value\":12.5,\"attributes\":{{\"country\":\"DE\",\
              \"device\":\"tv\"}}}}\n",
             id(round * EVENTS + n),
-            n * 7_919 % 100_000,
+            (round * EVENTS + n) * 7_919 % 100_000,
             n % 1_000
         )
     };
@@ -57,7 +57,7 @@ pub(crate) fn avro(round: usize) -> Vec<u8> {
     for n in 0..EVENTS {
         let event = AvroEvent {
             id: id(round * EVENTS + n),
-            item: format!("item-{:07}", n * 7_919 % 100_000),
+            item: format!("item-{:07}", (round * EVENTS + n) * 7_919 % 100_000),
             event_type: "view",
             time: NOW.0 - n as i64,
             value: 12.5,

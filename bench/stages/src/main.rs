@@ -31,7 +31,7 @@ type Reader = for<'b, 'i, 's> fn(
 type Stage = fn(rounds: usize) -> Box<dyn FnOnce()>;
 
 /// In the order that an event meets them.
-const STAGES: [(&str, Stage); 8] = [
+const STAGES: [(&str, Stage); 7] = [
     ("ndjson", |rounds| parse(rounds, bodies::ndjson(0), read::ndjson::read)),
     ("json", |rounds| parse(rounds, bodies::json(0), read::json::read)),
     ("avro", |rounds| parse(rounds, bodies::avro(0), read::avro::read)),
@@ -50,10 +50,6 @@ const STAGES: [(&str, Stage); 8] = [
         let batches = pipeline.read_all();
         pipeline.count(&batches);
         Box::new(move || pipeline.flush())
-    }),
-    ("read", |rounds| {
-        let pipeline = Pipeline::filled(rounds);
-        Box::new(move || drop(std::hint::black_box(pipeline.read_all())))
     }),
     ("archive", |rounds| {
         let pipeline = Pipeline::filled(rounds);

@@ -372,7 +372,21 @@ const HEX: [[u8; 2]; 256] = {
     }
     pairs
 };
-const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// What each character is as a digit of a UUID in its usual form; more than a digit is for others.
+const DIGIT: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let [high, low] = HEX[byte];
+        if high == b'0' {
+            digits[low as usize] = byte as u8;
+        }
+        byte += 1;
+    }
+    digits
+};
+/// Where the two digits of each byte stand in a UUID.
+const UUID_DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 /// The time in an id that is a UUIDv7 in its usual form: when whoever made it made it.
 pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
@@ -385,26 +399,15 @@ pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
 /// The 16 bytes of a UUID in its usual form, which [`uuid_text`] gives back to the letter.
 fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    if DASHES.iter().any(|&at| text[at] != b'-') {
-        return None;
-    }
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        _ => 0xff,
-    };
     let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        at += usize::from(DASHES.contains(&at));
-        let (high, low) = (digit(text[at]), digit(text[at + 1]));
-        if high | low > 0xf {
-            return None;
-        }
-        *byte = high << 4 | low;
-        at += 2;
+    let mut digits = 0;
+    for (byte, at) in bytes.iter_mut().zip(UUID_DIGITS) {
+        let (high, low) = (DIGIT[usize::from(text[at])], DIGIT[usize::from(text[at + 1])]);
+        digits |= high | low;
+        *byte = high << 4 | low & 0xf;
     }
-    Some(bytes)
+    let has_dashes = [8, 13, 18, 23].iter().all(|&at| text[at] == b'-');
+    (has_dashes && digits <= 0xf).then_some(bytes)
 }
 
 fn uuid_text(bytes: &[u8; 16]) -> String {
@@ -415,11 +418,8 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
 
 fn write_uuid(out: &mut String, bytes: &[u8; 16]) {
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (n, byte) in bytes.iter().enumerate() {
-        at += usize::from(matches!(n, 4 | 6 | 8 | 10));
-        text[at..at + 2].copy_from_slice(&HEX[usize::from(*byte)]);
-        at += 2;
+    for (byte, at) in bytes.iter().zip(UUID_DIGITS) {
+        [text[at], text[at + 1]] = HEX[usize::from(*byte)];
     }
     out.push_str(std::str::from_utf8(&text).expect("digits and dashes"));
 }

@@ -99,7 +99,8 @@ mod tests {
         assert_eq!(newest, b"\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03");
         assert_eq!(read_newest(&newest), Ok((Offset(258), 3)));
         assert_eq!(read_newest(&newest[1..]), Err(Damage::Length));
-        let corrections = Corrections { generation: 3, known_offset: Offset(200), cells: Vec::new() };
+        let corrections =
+            Corrections { generation: 3, known_offset: Offset(200), cells: Vec::new() };
         let repair = Repair { offset: Offset(258), refused: 1, corrections };
         let value = write_repair(&repair);
         assert_eq!(value[..8], *b"\0\0\0\0\0\0\0\x01");

@@ -168,7 +168,8 @@ fn an_acknowledgement_of_version_1_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let name = |end: &str| folder.path().join(format!("{:020}.{end}", 0));
     std::fs::write(name("spool"), golden).expect("a file");
-    let first = format::encode(&entry(7, b"{\"item\":\"a\",\"id\":\"1\"}\n{\"item\":\"b\",\"id\":\"2\"}"));
+    let first =
+        format::encode(&entry(7, b"{\"item\":\"a\",\"id\":\"1\"}\n{\"item\":\"b\",\"id\":\"2\"}"));
     let end = format::HEADER_BYTES + first.len() as u64;
     let acknowledged = [end.to_le_bytes().to_vec(), ACK_SUM.to_vec()].concat();
     std::fs::write(name("ack"), acknowledged).expect("a file");

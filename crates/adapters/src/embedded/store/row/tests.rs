@@ -68,12 +68,8 @@ fn golden_source() {
 
 #[test]
 fn golden_bulk_object() {
-    let object = BulkObject {
-        id: model::BulkId(0x0102),
-        bytes: 3,
-        object: "a/b".into(),
-        how: "{}".into(),
-    };
+    let object =
+        BulkObject { id: model::BulkId(0x0102), bytes: 3, object: "a/b".into(), how: "{}".into() };
     let body = object.body();
     let entry = BulkEntry { offset: Offset(258), append_time: TimestampMs(3), object };
     let value = write_bulk(&entry);
