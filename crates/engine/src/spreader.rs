@@ -76,7 +76,8 @@ impl Heat {
 pub struct Spreader(Background);
 
 impl Spreader {
-    /// Starts the thread. Items with fewer events a second are left alone.
+    /// Starts the thread. `hot` decides: of all events, or of a part, where other gateways see the
+    /// rest.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -84,20 +85,24 @@ impl Spreader {
         routing: Arc<Routing>,
         heat: Arc<Heat>,
         clock: Arc<dyn Clock>,
-        per_second_min: u64,
+        mut hot: HotItems,
     ) -> Result<Self, PortError> {
         let thread = Background::start("spread", move |stopping| {
-            let mut hot = HotItems::new(per_second_min);
             let mut begun = clock.now().monotonic_ms;
             while !stopping.wait(ROUND) {
                 let now = clock.now().monotonic_ms;
                 let millis = u64::try_from(now - begun).unwrap_or(0);
                 begun = now;
-                if let Err(error) = spread(&routing, &heat, &mut hot, millis) {
-                    tracing::warn!(
+                match spread(&routing, &heat, &mut hot, millis) {
+                    Ok(()) => {}
+                    // By the next round its version is known here too.
+                    Err(error) if error.kind == ErrorKind::Conflict => tracing::info!(
+                        "somebody else has changed the routing; hot items are judged again"
+                    ),
+                    Err(error) => tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "hot items cannot be spread now"
-                    );
+                    ),
                 }
             }
         });

@@ -31,7 +31,7 @@ pub struct MemoryTable {
     index: HashTable<u32>,
     entries: Vec<Entry>,
     /// The items and types of the entries, one behind the other.
-    names: Vec<u8>,
+    names: String,
     cells: usize,
 }
 
@@ -113,7 +113,7 @@ impl MemoryTable {
             seed,
             index: HashTable::new(),
             entries: Vec::new(),
-            names: Vec::new(),
+            names: String::new(),
             cells: 0,
         }
     }
@@ -124,7 +124,7 @@ impl MemoryTable {
         Self {
             index: HashTable::with_capacity(self.entries.len()),
             entries: Vec::with_capacity(self.entries.len()),
-            names: Vec::with_capacity(self.names.len()),
+            names: String::with_capacity(self.names.len()),
             ..Self::new(from, self.seed)
         }
     }
@@ -168,8 +168,8 @@ impl MemoryTable {
     fn insert(&mut self, hash: u64, item: &str, event_type: &str, slot: Slot, summary: Summary) {
         let at = u32::try_from(self.entries.len()).expect("a table is flushed long before");
         let name_start = u32::try_from(self.names.len()).expect("a table is flushed long before");
-        self.names.extend_from_slice(item.as_bytes());
-        self.names.extend_from_slice(event_type.as_bytes());
+        self.names.push_str(item);
+        self.names.push_str(event_type);
         self.entries.push(Entry {
             hash,
             name_start,
@@ -200,10 +200,8 @@ impl MemoryTable {
     fn names(&self, entry: &Entry) -> (&str, &str) {
         let start = entry.name_start as usize;
         let type_start = start + usize::from(entry.item_len);
-        let text = |from: usize, len: usize| {
-            std::str::from_utf8(&self.names[from..from + len]).expect("names were texts")
-        };
-        (text(start, entry.item_len.into()), text(type_start, entry.type_len.into()))
+        let end = type_start + usize::from(entry.type_len);
+        (&self.names[start..type_start], &self.names[type_start..end])
     }
 
     /// What was counted here of an item and type in slots that begin in a range.
@@ -274,11 +272,11 @@ impl MemoryTable {
 
     /// Everything in the order of the store's keys. It takes tens of milliseconds.
     pub fn sorted<'a>(&'a self) -> SortedCells<'a> {
-        let mut order: Vec<(u64, u32)> = (0u32..)
+        let mut order: Vec<(u128, u32)> = (0u32..)
             .zip(&self.entries)
             .map(|(at, entry)| (prefix(self.names(entry).0), at))
             .collect();
-        // The first eight bytes decide nearly always, without a look at the names.
+        // The first sixteen bytes decide nearly always, without a look at the names.
         order.sort_unstable_by(|a, b| {
             a.0.cmp(&b.0).then_with(|| {
                 let name = |at: u32| self.names(&self.entries[at as usize]);
@@ -335,12 +333,12 @@ fn joined<K, V>(lists: BTreeMap<K, Vec<V>>) -> Vec<V> {
     lists.into_values().reduce(join).unwrap_or_default()
 }
 
-/// The first eight bytes, so that comparing two numbers orders two texts.
-fn prefix(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let len = text.len().min(8);
+/// The first sixteen bytes, so that comparing two numbers orders two texts.
+fn prefix(text: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let len = text.len().min(16);
     bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-    u64::from_be_bytes(bytes)
+    u128::from_be_bytes(bytes)
 }
 
 impl Slots {

@@ -80,9 +80,8 @@ impl Event<'_> {
 
 /// Whether a text may be an item.
 pub fn check_item(item: &str) -> Result<(), Violation> {
-    let is_ascii_fine = item.bytes().all(|b| (0x20..0x7f).contains(&b));
-    let fine = is_ascii_fine || !item.chars().any(char::is_control);
-    if fine && !item.is_empty() && item.len() <= ITEM_BYTES_MAX {
+    let is_fine = |item| is_printable(item) || !item.chars().any(char::is_control);
+    if (1..=ITEM_BYTES_MAX).contains(&item.len()) && is_fine(item) {
         Ok(())
     } else {
         Err(Violation::Item)
@@ -102,8 +101,7 @@ pub fn check_type(event_type: &str) -> Result<(), Violation> {
 
 /// Whether a text may be an event id.
 pub fn check_id(id: &str) -> Result<(), Violation> {
-    let fine = |b: u8| (0x20..0x7f).contains(&b);
-    if !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(fine) {
+    if (1..=ID_BYTES_MAX).contains(&id.len()) && is_printable(id) {
         Ok(())
     } else {
         Err(Violation::Id)
@@ -112,8 +110,13 @@ pub fn check_id(id: &str) -> Result<(), Violation> {
 
 /// Whether a text may name a source: 1 to 64 printable ASCII.
 pub fn is_source(source: &str) -> bool {
-    (1..=SOURCE_BYTES_MAX).contains(&source.len())
-        && source.bytes().all(|b| (0x20..0x7f).contains(&b))
+    (1..=SOURCE_BYTES_MAX).contains(&source.len()) && is_printable(source)
+}
+
+/// Whether all of a text is printable ASCII.
+fn is_printable(text: &str) -> bool {
+    // To the end, whatever it finds: so many bytes are looked at at a time.
+    text.bytes().fold(true, |is_fine, byte| is_fine & (0x20..0x7f).contains(&byte))
 }
 
 #[cfg(test)]

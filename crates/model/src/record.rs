@@ -18,6 +18,7 @@
 //! What others produced and nobody can read as an event stands in `ff zigzag` as the branch of the
 //! id, with the reason behind it; see [`Unreadable`].
 
+mod attributes;
 mod foreign;
 mod glimpse;
 
@@ -27,6 +28,7 @@ use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
+pub use attributes::Attributes;
 pub use foreign::{Unreadable, item_of};
 pub use glimpse::Glimpse;
 
@@ -262,36 +264,34 @@ impl<'a> Record<'a> {
     }
 
     /// The attributes, in the order they were sent.
-    pub fn attributes(&self) -> Vec<(&'a str, &'a str)> {
-        let mut reader = Reader(self.attributes);
-        let mut pairs = Vec::new();
-        while let Ok(count @ 1..) = reader.zigzag() {
-            for _ in 0..count {
-                let key = reader.text().expect("the attributes were checked");
-                pairs.push((key, reader.text().expect("the attributes were checked")));
-            }
-        }
-        pairs
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::of(self.attributes)
     }
 
     /// The id as the client wrote it.
     pub fn id_text(&self) -> String {
+        let mut text = String::new();
+        self.write_id(&mut text);
+        text
+    }
+
+    /// Adds the id to a text, as the client wrote it.
+    pub fn write_id(&self, out: &mut String) {
         match self.id {
-            RecordId::Text(id) => id.to_owned(),
-            RecordId::Uuid(bytes) => uuid_text(&bytes),
+            RecordId::Text(id) => out.push_str(id),
+            RecordId::Uuid(bytes) => write_uuid(out, &bytes),
         }
     }
 
     /// The event that was written so.
     pub fn to_event(&self) -> Event<'a> {
-        let pairs = self.attributes().into_iter();
         Event {
             id: self.id_text().into(),
             item: self.item.into(),
             event_type: self.event_type.into(),
             time: self.time,
             value: self.value,
-            attributes: pairs.map(|(key, value)| (key.into(), value.into())).collect(),
+            attributes: self.attributes().map(|(key, value)| (key.into(), value.into())).collect(),
         }
     }
 }
@@ -361,8 +361,32 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
+/// What each character is as a digit of a UUID in its usual form; more than a digit is for others.
+const DIGIT: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let [high, low] = HEX[byte];
+        if high == b'0' {
+            digits[low as usize] = byte as u8;
+        }
+        byte += 1;
+    }
+    digits
+};
+/// Where the two digits of each byte stand in a UUID.
+const UUID_DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 /// The time in an id that is a UUIDv7 in its usual form: when whoever made it made it.
 pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
@@ -375,38 +399,29 @@ pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
 /// The 16 bytes of a UUID in its usual form, which [`uuid_text`] gives back to the letter.
 fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    if DASHES.iter().any(|&at| text[at] != b'-') {
-        return None;
-    }
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        _ => 0xff,
-    };
     let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        at += usize::from(DASHES.contains(&at));
-        let (high, low) = (digit(text[at]), digit(text[at + 1]));
-        if high | low > 0xf {
-            return None;
-        }
-        *byte = high << 4 | low;
-        at += 2;
+    let mut digits = 0;
+    for (byte, at) in bytes.iter_mut().zip(UUID_DIGITS) {
+        let (high, low) = (DIGIT[usize::from(text[at])], DIGIT[usize::from(text[at + 1])]);
+        digits |= high | low;
+        *byte = high << 4 | low & 0xf;
     }
-    Some(bytes)
+    let has_dashes = [8, 13, 18, 23].iter().all(|&at| text[at] == b'-');
+    (has_dashes && digits <= 0xf).then_some(bytes)
 }
 
 fn uuid_text(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
-    for byte in bytes {
-        if DASHES.contains(&text.len()) {
-            text.push('-');
-        }
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 0xf)]));
-    }
+    write_uuid(&mut text, bytes);
     text
+}
+
+fn write_uuid(out: &mut String, bytes: &[u8; 16]) {
+    let mut text = [b'-'; 36];
+    for (byte, at) in bytes.iter().zip(UUID_DIGITS) {
+        [text[at], text[at + 1]] = HEX[usize::from(*byte)];
+    }
+    out.push_str(std::str::from_utf8(&text).expect("digits and dashes"));
 }
 
 /// Reads Avro binary from the front of a slice.
@@ -419,7 +434,19 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(crate) fn leb128(&mut self) -> Result<u64, RecordError> {
+        // Most numbers of a record are lengths, which take one byte.
+        match self.0 {
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_leb128(),
+        }
+    }
+
+    fn long_leb128(&mut self) -> Result<u64, RecordError> {
         let mut number = 0u64;
         for (at, &byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * at);
@@ -464,20 +491,44 @@ impl<'a> Reader<'a> {
         Value::from_micros(micros).map_err(|_| RecordError::Rule("the value is out of bounds"))
     }
 
+    /// How many attributes follow in the next block of them; none after the last.
+    fn attribute_count(&mut self) -> Result<u64, RecordError> {
+        match self.zigzag()? {
+            // A block with its size in front: others may write it so.
+            count @ ..0 => {
+                self.zigzag()?;
+                Ok(count.unsigned_abs())
+            }
+            count => Ok(count as u64),
+        }
+    }
+
+    /// Goes on behind the attributes.
     fn skip_attributes(&mut self) -> Result<(), RecordError> {
+        let before = self.0;
+        self.each_attribute_text(|_| Ok(()))?;
+        let attributes = &before[..before.len() - self.0.len()];
+        // Where all of it is ASCII, each text is.
+        if attributes.is_ascii() {
+            return Ok(());
+        }
+        let check = |text| std::str::from_utf8(text).map(drop).map_err(|_| RecordError::Text);
+        Reader(attributes).each_attribute_text(check)
+    }
+
+    fn each_attribute_text(
+        &mut self,
+        mut take: impl FnMut(&'a [u8]) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
         loop {
-            let count = match self.zigzag()? {
+            match self.attribute_count()? {
                 0 => return Ok(()),
-                // A block with its size in front: others may write it so.
-                count @ ..0 => {
-                    self.zigzag()?;
-                    count.unsigned_abs()
+                count => {
+                    for _ in 0..count {
+                        take(self.bytes()?)?;
+                        take(self.bytes()?)?;
+                    }
                 }
-                count => count as u64,
-            };
-            for _ in 0..count {
-                self.text()?;
-                self.text()?;
             }
         }
     }

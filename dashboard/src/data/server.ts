@@ -25,6 +25,11 @@ export function isForbidden(error: unknown): boolean {
   return error instanceof Problem && error.code === "forbidden";
 }
 
+/** This server has none of it: a node that only answers questions. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Problem && error.code === "not_found";
+}
+
 /** No answer came. */
 export class Away extends Error {}
 

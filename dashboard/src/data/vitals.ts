@@ -6,7 +6,7 @@ import { useObservable } from "../use-observable";
 import { opened } from "./key";
 import { type Buckets, Metrics, between, bucketsOf, quantile } from "./metrics";
 import { repeat } from "./poll";
-import { ask, askText, isForbidden } from "./server";
+import { ask, askText, isForbidden, isMissing } from "./server";
 import type { Activity } from "./wire";
 
 const EVERY_MS = 2_000;
@@ -79,12 +79,12 @@ export function startVitals(): void {
   });
 }
 
-/** Nothing where the key is not for it: then the charts begin now. */
+/** Nothing where the key is not for it, or the server remembers nothing: then the charts begin now. */
 async function askPast(): Promise<Moment[]> {
   try {
     return before(await ask<Activity>("/v1/admin/activity"));
   } catch (error) {
-    if (isForbidden(error)) return [];
+    if (isForbidden(error) || isMissing(error)) return [];
     throw error;
   }
 }

@@ -17,8 +17,6 @@ use super::{KafkaLog, KafkaSettings};
 
 /// How often the group is asked for news at least.
 const TICK: Duration = Duration::from_millis(200);
-/// Wait before a partition that was assigned is asked for its end again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Membership in the group of a place.
 pub struct KafkaGroup {
@@ -37,8 +35,6 @@ struct Joined {
 /// Hears of changes, and passes them on.
 struct Changes {
     owner: Arc<dyn Owner>,
-    log: Arc<KafkaLog>,
-    is_ending: Arc<AtomicBool>,
 }
 
 impl KafkaGroup {
@@ -85,8 +81,7 @@ impl Membership for KafkaGroup {
         if joined.is_some() {
             return Err(PortError::new(ErrorKind::Conflict, "the group was joined before"));
         }
-        let (log, is_ending) = (self.log.clone(), self.is_ending.clone());
-        let changes = Changes { owner, log, is_ending: is_ending.clone() };
+        let (is_ending, changes) = (self.is_ending.clone(), Changes { owner });
         let consumer: BaseConsumer<Changes> =
             self.config.create_with_context(changes).map_err(super::bad_client)?;
         consumer.subscribe(&[&self.topic]).map_err(super::bad_client)?;
@@ -168,16 +163,8 @@ impl ConsumerContext for Changes {
         }
         let partitions = partitions_of(list);
         tracing::info!(?partitions, "partitions are ours to count");
-        // Whoever had them may have counted further than this process knows the log to go.
-        for &partition in &partitions {
-            while let Err(error) = self.log.watch.look_at(partition) {
-                if self.is_ending.load(Ordering::Relaxed) {
-                    return;
-                }
-                tracing::warn!(error = &error as &dyn std::error::Error, "trying again");
-                std::thread::sleep(RETRY);
-            }
-        }
+        // Whoever had them may have counted further than this process knows the log to go: the owner waits
+        // for that, for each on its own.
         self.owner.assigned(&partitions);
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engine::ports::{ErrorKind, PortError, QueryCache};
 use parking_lot::Mutex;
-use redis::{Client, Connection, RedisError};
+use redis::{Client, Connection, RedisError, TlsCertificates};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// An answer that takes longer is not worth it.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -41,16 +43,14 @@ struct State {
 }
 
 impl RedisCache {
-    /// A cache at `redis://[user:password@]host:port[/database]`; connects when it is first asked.
-    /// `namespace` tells servers of the same data from all others.
+    /// A cache at `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS, which takes the
+    /// option `?tls_ca=FILE`: certificates that are trusted instead of the system's, PEM. Connects when it
+    /// is first asked. `namespace` tells servers of the same data from all others.
     ///
     /// # Errors
-    /// `Invalid` where the URL is none.
+    /// `Invalid` where the URL is none, or the file of certificates cannot be used.
     pub fn new(url: &str, namespace: &str) -> Result<Self, PortError> {
-        let client = Client::open(url).map_err(|error| {
-            let context = "a cache is given as redis://[user:password@]host:port[/database]";
-            PortError::caused(ErrorKind::Invalid, context, error)
-        })?;
+        let client = client(url)?;
         let namespace = [b"tally:", namespace.as_bytes(), b":"].concat();
         Ok(Self { client, namespace, state: Mutex::default() })
     }
@@ -112,6 +112,33 @@ impl RedisCache {
     }
 }
 
+/// A client that has not connected yet.
+fn client(url: &str) -> Result<Client, PortError> {
+    let refused = |error: RedisError| {
+        let context = "a cache is given as redis://[user:password@]host:port[/database], or rediss:// for \
+                       TLS, with ?tls_ca=FILE where the system does not trust it";
+        PortError::caused(ErrorKind::Invalid, context, error)
+    };
+    if url.starts_with("rediss://") {
+        // The driver takes the process's provider; with two in the program there is none until one is
+        // chosen. Whoever chose before has the same right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let Some((plain, file)) = url.split_once("?tls_ca=") else {
+        return Client::open(url).map_err(refused);
+    };
+    let wrong = |what: &str| PortError::new(ErrorKind::Invalid, format!("tls_ca={file}: {what}"));
+    if !url.starts_with("rediss://") {
+        return Err(wrong("it goes with rediss://, which is TLS, and not with redis://"));
+    }
+    let pem = std::fs::read(file).map_err(|error| wrong(&error.to_string()))?;
+    if CertificateDer::pem_slice_iter(&pem).next().is_none() {
+        return Err(wrong("there is no certificate in it to trust"));
+    }
+    let root_cert = Some(pem);
+    Client::build_with_tls(plain, TlsCertificates { client_tls: None, root_cert }).map_err(refused)
+}
+
 impl QueryCache for RedisCache {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, PortError> {
         let key = self.key(key);
@@ -146,6 +173,24 @@ mod tests {
         let error = RedisCache::new("memory", "n").err().unwrap();
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(error.to_string().contains("redis://"), "{error}");
+    }
+
+    #[test]
+    fn certificates_must_be_there_and_belong_to_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let open = |scheme: &str| {
+            let url = format!("{scheme}://localhost:6380?tls_ca={}", file.display());
+            RedisCache::new(&url, "n")
+        };
+        for (scheme, part) in [("redis", "goes with rediss://"), ("rediss", "ca.pem: ")] {
+            let error = open(scheme).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            assert!(error.context.contains(part), "{error}");
+        }
+        std::fs::write(&file, "nothing").unwrap();
+        let error = open("rediss").err().unwrap();
+        assert!(error.context.contains("no certificate"), "{error}");
     }
 
     #[test]

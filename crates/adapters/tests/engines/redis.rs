@@ -8,7 +8,7 @@ use engine::conformance::query_cache;
 use engine::ports::QueryCache;
 use rustix::process::Signal;
 
-use super::{named, signal};
+use super::{named, signal, told};
 
 fn cache(namespace: &str) -> RedisCache {
     RedisCache::new(&named("TALLY_TEST_REDIS"), namespace).expect("a URL")
@@ -25,6 +25,42 @@ fn answers_in_redis() {
     answers_end_with_their_life();
     servers_of_other_data_do_not_meet();
     a_cache_that_is_away_costs_hardly_any_time();
+}
+
+#[test]
+fn answers_over_tls() {
+    let (keys, url) = (named("TALLY_TEST_KEYS"), named("TALLY_TEST_REDIS_TLS"));
+    let open =
+        |ca: &str| RedisCache::new(&format!("{url}?tls_ca={keys}/{ca}"), "tls").expect("a URL");
+    let cache = open("ca.pem");
+    let begun = Instant::now();
+    while !matches!(cache.get(b"key"), Ok(Some(_))) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is remembered");
+        // A busy machine may take longer for a connection than it is worth.
+        let _ = cache.put(b"key", Bytes::from_static(b"1"), 60_000);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    refuses(&open("stranger.pem"), &["certificate"]);
+    refuses(&RedisCache::new(&url, "tls").expect("a URL"), &["certificate"]);
+    let wrong = url.replace("rediss://:", "rediss://:not-");
+    let wrong = RedisCache::new(&format!("{wrong}?tls_ca={keys}/ca.pem"), "tls").expect("a URL");
+    refuses(&wrong, &["uthenticat", "WRONGPASS"]);
+}
+
+/// Sooner or later it says why it cannot ask, in one of these words.
+fn refuses(cache: &RedisCache, words: &[&str]) {
+    let begun = Instant::now();
+    let mut heard = Vec::new();
+    while begun.elapsed() < Duration::from_secs(20) {
+        if let Err(error) = cache.get(b"key") {
+            heard.push(told(&error));
+            if words.iter().any(|word| heard.iter().any(|told| told.contains(word))) {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{words:?} is not in {heard:?}");
 }
 
 fn answers_end_with_their_life() {

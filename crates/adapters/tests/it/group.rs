@@ -2,22 +2,26 @@
 //! whoever has its partition, and both dedup windows and checkpoints go with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use adapters::embedded::log::{EmbeddedLog, LogSettings};
 use adapters::embedded::mem_disk::MemDisk;
+use bytes::Bytes;
 use engine::admission::Admission;
 use engine::conformance::mem_store::MemStore;
-use engine::ports::{AppendPart, Clock, CounterStore, EventLog, Owner};
+use engine::ports::{
+    AppendPart, Clock, CounterStore, EventLog, LogBounds, Owner, PartResult, PortError,
+};
 use engine::processor::{Group, ProcessorSettings, Processors};
 use engine::query::{Counted, Query};
 use futures::executor::block_on;
-use model::append_time::ClockReading;
+use futures::future::BoxFuture;
+use model::append_time::{ClockReading, ImplausibleClock};
 use model::bucket::HOUR_MS;
 use model::counter::RowKey;
 use model::{
-    Event, Offset, PartitionId, RecordBuf, Retention, RoutingTable, StoredRow, TimeRange,
+    Batch, Event, Offset, PartitionId, RecordBuf, Retention, RoutingTable, StoredRow, TimeRange,
     TimestampMs,
 };
 
@@ -52,6 +56,11 @@ impl World {
 
     /// A processor that flushes only when something is taken from it, or often.
     fn processor(&self, flush_interval_ms: u64) -> Group {
+        self.processor_of((*self.store).clone(), flush_interval_ms).0
+    }
+
+    /// The same with a handle to the store of its own; and whether none of its partitions has stopped.
+    fn processor_of(&self, store: MemStore, flush_interval_ms: u64) -> (Group, impl Fn() -> bool) {
         let settings = ProcessorSettings {
             flush_interval_ms,
             table_cells_max: 10_000,
@@ -59,8 +68,10 @@ impl World {
             dedup_minutes: 10,
         };
         let admission = Arc::new(Admission::new(PARTITIONS, u64::MAX));
-        let (log, store, clock) = (self.log.clone(), self.store.clone(), self.clock.clone());
-        Group::new(log, store, clock, admission, settings, Retention::FOREVER)
+        let (log, clock, judged) = (self.log.clone(), self.clock.clone(), admission.clone());
+        let (store, retention) = (Arc::new(store), Retention::FOREVER);
+        let group = Group::new(log, store, clock, admission, settings, retention);
+        (group, move || judged.stopped_partition().is_none())
     }
 
     fn append(&self, n: u64) {
@@ -196,13 +207,17 @@ fn questions_are_answered_from_the_store_where_others_count() {
         let newest = TimestampMs(BEGIN_MS + 600 * 100);
         summary.count == 600 / ITEMS && quality.as_of >= newest
     });
-    // Nobody counts any more, and something comes: it is not in, and the answer says so.
+    // Nobody counts any more, and nothing comes: all is in, also half a minute later.
     drop(group);
+    world.clock.0.fetch_add(30_000, Ordering::Relaxed);
+    let quiet = in_range().quality.as_of;
+    assert_eq!(quiet, TimestampMs(BEGIN_MS + 600 * 100 + 30_000));
+    // Something comes: it is not in, and the answer says so. What was known before is known still.
     world.append(1_001);
     world.clock.0.fetch_add(60_000, Ordering::Relaxed);
     let partition = RoutingTable::first(PARTITIONS).route("item-1", "", TimestampMs(0));
     assert!(world.stored_until(partition) < world.log.bounds(partition).durable_offset);
-    assert!(in_range().quality.as_of < TimestampMs(BEGIN_MS + 120_000));
+    assert_eq!(in_range().quality.as_of, quiet);
     followed.stop().expect("it ends");
 }
 
@@ -224,4 +239,149 @@ fn a_processor_that_goes_flushes_what_it_has() {
         assert_eq!(world.stored_until(partition), world.log.bounds(partition).durable_offset);
     }
     assert_eq!(world.stored_until(PartitionId(2)), Offset(0), "it was nobody's");
+}
+
+/// One that heard late: it was stopped while the group gave its partition to another one, and woke.
+#[test]
+fn whoever_is_refused_leaves_the_partition_and_stays_well() {
+    let world = World::new();
+    let (first, other) = (PartitionId(0), [PartitionId(0)]);
+    let (zombie, zombie_is_well) = world.processor_of(world.store.another(), 1);
+    let (successor, successor_is_well) = world.processor_of(world.store.another(), 1);
+    zombie.assigned(&other);
+    (0..200).for_each(|n| world.append(n));
+    let end = || world.log.bounds(first).durable_offset;
+    until("it is flushed", || world.stored_until(first) == end());
+    // The group says so to the successor; to the zombie it cannot.
+    successor.assigned(&other);
+    until("it is claimed", || successor.status().iter().any(|status| status.lag == 0));
+    (200..400).for_each(|n| world.append(n));
+    until("the zombie is refused and lets go", || zombie.status().is_empty());
+    until("the successor goes on", || world.stored_until(first) == end());
+    zombie.lost(&other);
+    assert!(zombie_is_well() && successor_is_well(), "no partition has stopped");
+    // And it may have the partition again.
+    successor.revoked(&other);
+    zombie.assigned(&other);
+    (400..600).for_each(|n| world.append(n));
+    until("it is counted", || world.stored_until(first) == end());
+    assert!(zombie_is_well() && successor_is_well(), "no partition has stopped");
+    for n in 0..ITEMS {
+        let item = format!("item-{n}");
+        if RoutingTable::first(PARTITIONS).route(&item, "", TimestampMs(0)) == first {
+            assert_eq!(world.stored(&item), 600 / ITEMS, "{item}");
+        }
+    }
+}
+
+/// One that woke while it began to count, and claimed what is no longer its own: the rightful owner
+/// claims it back.
+#[test]
+fn what_another_process_has_claimed_wrongly_is_claimed_back() {
+    let world = World::new();
+    let (first, mine) = (PartitionId(0), [PartitionId(0)]);
+    let (group, is_well) = world.processor_of(world.store.another(), 1);
+    group.assigned(&mine);
+    (0..200).for_each(|n| world.append(n));
+    let end = || world.log.bounds(first).durable_offset;
+    until("it is flushed", || world.stored_until(first) == end());
+    world.store.another().claim(first).expect("anybody may");
+    (200..400).for_each(|n| world.append(n));
+    until("it is counted on", || world.stored_until(first) == end());
+    assert!(is_well(), "no partition has stopped");
+    for n in 0..ITEMS {
+        let item = format!("item-{n}");
+        if RoutingTable::first(PARTITIONS).route(&item, "", TimestampMs(0)) == first {
+            assert_eq!(world.stored(&item), 400 / ITEMS, "{item}");
+        }
+    }
+}
+
+/// A log that others write too: its end is known a moment late.
+struct KnownLate {
+    log: Arc<dyn EventLog>,
+    known: AtomicU64,
+}
+
+impl EventLog for KnownLate {
+    fn partitions(&self) -> u16 {
+        self.log.partitions()
+    }
+
+    fn append(
+        &self,
+        parts: Vec<AppendPart>,
+    ) -> Result<BoxFuture<'static, Vec<PartResult>>, PortError> {
+        self.log.append(parts)
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Batch<Bytes>>, PortError>> {
+        self.log.read(partition, from, bytes_max)
+    }
+
+    fn bounds(&self, partition: PartitionId) -> LogBounds {
+        let bounds = self.log.bounds(partition);
+        let known = Offset(self.known.load(Ordering::SeqCst));
+        LogBounds { durable_offset: bounds.durable_offset.min(known), ..bounds }
+    }
+
+    fn trim(&self, partition: PartitionId, before: Offset) -> Result<(), PortError> {
+        self.log.trim(partition, before)
+    }
+
+    fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
+        match self.known.load(Ordering::SeqCst) {
+            u64::MAX => self.log.append_time(),
+            _ => Ok(TimestampMs(BEGIN_MS - 1)),
+        }
+    }
+}
+
+/// Whoever had the partition until a moment ago has counted further than the next one knows the log to go.
+#[test]
+fn a_partition_that_is_counted_further_than_the_log_is_known_waits_for_it() {
+    let mut world = World::new();
+    let (first, mine) = (PartitionId(0), [PartitionId(0)]);
+    (0..200).for_each(|n| world.append(n));
+    let before = world.processor(1);
+    before.assigned(&mine);
+    let end = || world.log.bounds(first).durable_offset;
+    until("it is flushed", || world.stored_until(first) == end());
+    drop(before);
+    let end = end();
+    let late = Arc::new(KnownLate { log: world.log.clone(), known: AtomicU64::new(end.0 - 1) });
+    world.log = late.clone();
+    let (next, is_well) = world.processor_of(world.store.another(), 1);
+    next.assigned(&mine);
+    std::thread::park_timeout(Duration::from_millis(100));
+    assert!(is_well() && next.status().is_empty(), "it waits");
+    late.known.store(u64::MAX, Ordering::SeqCst);
+    (200..400).for_each(|n| world.append(n));
+    until("it is counted on", || {
+        world.stored_until(first) == world.log.bounds(first).durable_offset
+    });
+    assert!(is_well(), "no partition has stopped");
+}
+
+/// The log was made anew, and it is known that it ends below what was counted of the old one.
+#[test]
+fn a_log_that_is_known_to_end_below_what_is_counted_is_refused() {
+    let world = World::new();
+    let (first, mine) = (PartitionId(0), [PartitionId(0)]);
+    (0..200).for_each(|n| world.append(n));
+    let before = world.processor(1);
+    before.assigned(&mine);
+    let end = || world.log.bounds(first).durable_offset;
+    until("it is flushed", || world.stored_until(first) == end());
+    drop(before);
+    let anew = World { store: world.store.clone(), ..World::new() };
+    let (group, is_well) = anew.processor_of(anew.store.another(), 1);
+    group.assigned(&mine);
+    until("it is refused", || !is_well());
+    assert!(group.status().is_empty());
 }

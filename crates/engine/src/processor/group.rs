@@ -1,9 +1,14 @@
 //! Partitions that come and go: those that a group has assigned to this process are counted, each on
 //! threads of its own, from where the store says that whoever had them before got to.
+//!
+//! A process may hear late that a partition is no longer its own, or, when it was stopped for long, claim one
+//! that it no longer has. Its flushes are refused then, or those of the one that has it by the group's word.
+//! So whoever is refused leaves the partition, and begins it anew while the group still says that it is
+//! their own: they claim it back, and nobody is left with a partition that stands still.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -17,6 +22,12 @@ use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, Owner, PortError};
 
 /// Wait before a partition that could not be begun is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Wait before a partition is claimed back that another process has claimed: time to hear that it has a right to.
+const CLAIM_BACK: Duration = Duration::from_secs(3);
+/// How often whoever waits looks whether the partition is still its own.
+const LOOK: Duration = Duration::from_millis(50);
+/// So often, before the partition is claimed again: the one before may have flushed once more.
+const LOOKS: u32 = 100;
 
 /// The partitions that this process counts now.
 pub struct Group {
@@ -36,8 +47,8 @@ struct Mine {
 struct Shared {
     is_leaving: AtomicBool,
     is_lost: AtomicBool,
-    /// Once it is open.
-    partition: OnceLock<Arc<Partition>>,
+    /// While it is open.
+    partition: Mutex<Option<Arc<Partition>>>,
 }
 
 impl Group {
@@ -63,7 +74,7 @@ impl Group {
     /// How far each partition is that is open.
     pub fn status(&self) -> Vec<PartitionStatus> {
         let mine = self.mine.lock();
-        mine.values().filter_map(|mine| mine.shared.partition.get()).map(|p| p.status()).collect()
+        mine.values().filter_map(|mine| mine.shared.open()).map(|p| p.status()).collect()
     }
 
     /// How long flushes took, of all partitions together.
@@ -132,28 +143,81 @@ impl Drop for Group {
 }
 
 impl Shared {
+    fn open(&self) -> Option<Arc<Partition>> {
+        self.partition.lock().clone()
+    }
+
     fn leave(&self, is_lost: bool) {
         self.is_lost.store(is_lost, Ordering::SeqCst);
         self.is_leaving.store(true, Ordering::SeqCst);
-        if let Some(partition) = self.partition.get() {
+        if let Some(partition) = self.open() {
             partition.leave(is_lost);
         }
     }
 
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::SeqCst)
+    }
+
+    /// Waits, unless the partition is taken away.
+    fn wait(&self, pause: Duration) {
+        let mut left = pause;
+        while !self.is_leaving() && !left.is_zero() {
+            let part = left.min(LOOK);
+            std::thread::sleep(part);
+            left -= part;
+        }
+    }
+
+    /// Counts the partition until it is taken away, or cannot be counted at all.
     fn run(&self, ports: &Arc<Ports>, id: PartitionId, retention: Retention) {
-        let opened = loop {
-            if self.is_leaving.load(Ordering::SeqCst) {
+        while let Some(partition) = self.begin(ports, id, retention) {
+            let opened = Arc::new(partition.opened_anew());
+            *self.partition.lock() = Some(opened.clone());
+            // It may have been taken away before there was anything to tell.
+            if self.is_leaving() {
+                opened.leave(self.is_lost.load(Ordering::SeqCst));
+            }
+            match spawn(&opened) {
+                Ok(threads) => threads.into_iter().for_each(|thread| drop(thread.join())),
+                Err(error) => {
+                    tracing::error!(
+                        partition = id.0,
+                        error = &error as &dyn std::error::Error,
+                        "no thread"
+                    );
+                    return ports.admission.partition_stopped(id.0);
+                }
+            }
+            if opened.status().is_stopped {
                 return;
             }
-            match begin(ports, id, retention) {
-                Ok(partition) => break self.partition.get_or_init(|| Arc::new(partition)).clone(),
-                Err(error) if error.kind == ErrorKind::Unavailable => {
+            // Until it is open again, nobody is told that it is counted.
+            *self.partition.lock() = None;
+            self.wait(CLAIM_BACK);
+        }
+    }
+
+    /// Opens the partition, again and again while that may yet succeed; none where it is taken away, or
+    /// never will.
+    fn begin(
+        &self,
+        ports: &Arc<Ports>,
+        id: PartitionId,
+        retention: Retention,
+    ) -> Option<Partition> {
+        while !self.is_leaving() {
+            match self.try_to_begin(ports, id, retention) {
+                Ok(partition) => return Some(partition),
+                Err(error)
+                    if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded) =>
+                {
                     tracing::warn!(
                         partition = id.0,
                         error = &error as &dyn std::error::Error,
                         "an assigned partition cannot be begun; trying again"
                     );
-                    std::thread::sleep(RETRY);
+                    self.wait(RETRY);
                 }
                 Err(error) => {
                     tracing::error!(
@@ -161,38 +225,42 @@ impl Shared {
                         error = &error as &dyn std::error::Error,
                         "an assigned partition cannot be counted"
                     );
-                    return ports.admission.partition_stopped(id.0);
+                    ports.admission.partition_stopped(id.0);
+                    return None;
                 }
             }
-        };
-        // It may have been taken away before there was anything to tell.
-        if self.is_leaving.load(Ordering::SeqCst) {
-            opened.leave(self.is_lost.load(Ordering::SeqCst));
         }
-        let threads = spawn(&opened);
-        match threads {
-            Ok(threads) => threads.into_iter().for_each(|thread| drop(thread.join())),
-            Err(error) => {
-                tracing::error!(
-                    partition = id.0,
-                    error = &error as &dyn std::error::Error,
-                    "no thread"
-                );
-                ports.admission.partition_stopped(id.0);
-            }
-        }
+        None
     }
-}
 
-/// Opens a partition as the store has it now: another process may have counted it until a moment
-/// ago.
-fn begin(
-    ports: &Arc<Ports>,
-    id: PartitionId,
-    retention: Retention,
-) -> Result<Partition, PortError> {
-    tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
-    // From now on nobody else moves what the snapshot sees.
-    let claim = ports.store.claim(id)?;
-    Partition::open(ports, claim, &*ports.store.snapshot()?, id)
+    /// Opens the partition as the store has it now: another process may have counted it until a moment ago.
+    fn try_to_begin(
+        &self,
+        ports: &Arc<Ports>,
+        id: PartitionId,
+        retention: Retention,
+    ) -> Result<Partition, PortError> {
+        tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
+        // From now on nobody else moves what the snapshot sees.
+        let claim = ports.store.claim(id)?;
+        let claimed_at = ports.clock.now().wall;
+        // Further than this process knows the log to go, perhaps: what others appended may be a moment late.
+        let counted = claim.checkpoint.map(|checkpoint| checkpoint.next_offset).max(claim.begun);
+        let is_known = || counted <= Some(ports.log.bounds(id).durable_offset);
+        for _ in 0..LOOKS {
+            // What was counted was durable when it was claimed. A log that is known up to then and ends
+            // below is another one.
+            let is_certain = ports.log.append_time().is_ok_and(|known| known >= claimed_at);
+            if is_known() || is_certain {
+                return Partition::open(ports, claim, &*ports.store.snapshot()?, id);
+            }
+            self.wait(LOOK);
+        }
+        let context = format!(
+            "partition {id} is counted up to offset {}, and the log is known up to {} only",
+            counted.unwrap_or_default(),
+            ports.log.bounds(id).durable_offset
+        );
+        Err(PortError::new(ErrorKind::Unavailable, context))
+    }
 }

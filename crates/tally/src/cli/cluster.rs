@@ -102,17 +102,18 @@ mod roles {
     use crate::config::Resolved;
     use crate::http::roles::{self, Role};
     use crate::telemetry::traces;
-    use crate::wiring::roles::{Processor, Questions, open_gateway};
+    use crate::wiring::roles::{Accepting, Processor, Questions};
 
     /// How often lag tools hear of progress.
     const PROGRESS: Duration = Duration::from_secs(5);
 
     pub(super) fn run_gateway(args: &RoleArgs) -> anyhow::Result<Outcome> {
         let (settings, runtime) = begin(args)?;
-        let parts = open_gateway(&settings)?;
-        let role = parts.role.clone();
-        let router = roles::gateway_router(parts)?;
+        let accepting = Accepting::open(&settings)?;
+        let role = accepting.parts.role.clone();
+        let router = roles::gateway_router(accepting.parts.clone())?;
         runtime.block_on(serve(&settings, &role, router, || {}))?;
+        accepting.stop();
         traces::stop();
         eprintln!("the gateway has stopped; everything that was accepted is in the log");
         Ok(Outcome::Good)

@@ -95,6 +95,9 @@ pub(crate) struct LoadArgs {
     /// Seconds for which a request is tried again while the server is away or busy
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     retry_for: u64,
+    /// Name each request by an Idempotency-Key, so that a load balancer may send it again by itself
+    #[arg(long)]
+    idempotency_keys: bool,
     /// Where to post, for comparison with another handler
     #[arg(long, value_name = "PATH", default_value = "/v1/events")]
     path: String,
@@ -186,6 +189,7 @@ impl LoadArgs {
         Ok(LoadOptions {
             client: self.server.client()?,
             path: self.path.clone(),
+            has_keys: self.idempotency_keys,
             generator,
             batch: self.batch,
             connections: self.connections,

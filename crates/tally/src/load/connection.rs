@@ -8,8 +8,10 @@ use api::client::{Client, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -52,16 +54,17 @@ impl Connection {
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Answer, &'static str> {
-        self.exchange(Method::GET, path, None, Bytes::new()).await
+        self.exchange(Method::GET, path, None, None, Bytes::new()).await
     }
 
     pub(super) async fn post(
         &mut self,
         path: &str,
         content_type: &'static str,
+        idempotency_key: Option<HeaderValue>,
         body: Bytes,
     ) -> Result<Answer, &'static str> {
-        self.exchange(Method::POST, path, Some(content_type), body).await
+        self.exchange(Method::POST, path, Some(content_type), idempotency_key, body).await
     }
 
     /// The error is a code for the table of errors; the connection is then closed.
@@ -70,6 +73,7 @@ impl Connection {
         method: Method,
         path: &str,
         content_type: Option<&'static str>,
+        idempotency_key: Option<HeaderValue>,
         body: Bytes,
     ) -> Result<Answer, &'static str> {
         let uri = format!("{}{path}", self.peer.prefix).parse::<Uri>().map_err(|_| "bad_path")?;
@@ -82,6 +86,9 @@ impl Connection {
         }
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if let Some(key) = idempotency_key {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         let exchange = async {
             let connection = self.ready().await?;

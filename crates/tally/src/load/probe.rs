@@ -87,7 +87,8 @@ pub(super) fn visibility(peer: Peer, item: String) -> anyhow::Result<Probe> {
                 Some(count) => Some(count),
                 None => count(&mut connection, &count_path).await,
             };
-            let posted = connection.post(&post_path, "application/json", bytes::Bytes::new()).await;
+            let posted =
+                connection.post(&post_path, "application/json", None, bytes::Bytes::new()).await;
             match (before, posted) {
                 (Some(before), Ok(answer)) if answer.status == 202 => {
                     let acknowledged = Instant::now();

@@ -9,6 +9,7 @@ use api::client::retry::{Backoff, Jitter};
 use api::client::{Client, is_retryable_status};
 use api::{AcceptedAnswer, Problem, RejectedEvent};
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -30,6 +31,8 @@ pub(crate) struct LoadOptions {
     /// The server, and what opens it.
     pub(crate) client: Client,
     pub(crate) path: String,
+    /// Whether each body has a key of its own, by which a repeat of it can be told from a new one.
+    pub(crate) has_keys: bool,
     pub(crate) generator: GeneratorOptions,
     pub(crate) batch: u32,
     pub(crate) connections: u32,
@@ -91,6 +94,8 @@ struct Totals {
 /// One request to be.
 struct Body {
     bytes: Bytes,
+    /// Its `Idempotency-Key`.
+    key: Option<HeaderValue>,
     events: u32,
     tracked: Vec<Tracked>,
 }
@@ -272,7 +277,14 @@ fn next_body(shared: &Shared, is_wanted: bool) -> Option<Body> {
     let mut tracked = Vec::new();
     let bytes = source.generator.body(events, now_ms, &mut tracked).into();
     source.spent += started.elapsed();
-    Some(Body { bytes, events, tracked })
+    let key = shared.options.has_keys.then(|| key(&shared.options.generator, source.remaining));
+    Some(Body { bytes, key, events, tracked })
+}
+
+/// The key of a body: of this run, and of its place in it.
+fn key(run: &GeneratorOptions, remaining: u64) -> HeaderValue {
+    let key = format!("load-{:x}-{:x}-{remaining:x}", run.started_ms, run.seed);
+    HeaderValue::try_from(key).expect("hexadecimal digits are a header")
 }
 
 /// What an answer means for a body.
@@ -288,7 +300,8 @@ async fn deliver(shared: &Shared, connection: &mut Connection, body: Body) {
     // No retry budget: what a server does under more load than it takes is to be seen here.
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::random());
     loop {
-        let answer = connection.post(&shared.options.path, content_type, body.bytes.clone()).await;
+        let (bytes, key) = (body.bytes.clone(), body.key.clone());
+        let answer = connection.post(&shared.options.path, content_type, key, bytes).await;
         let verdict = match answer {
             Ok(answer) => judge(&answer, body.events),
             Err(code) => Verdict::Again(code.to_owned(), None),

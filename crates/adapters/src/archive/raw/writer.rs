@@ -41,9 +41,8 @@ impl<W: Write + Send> RawWriter<W> {
     }
 
     fn write_rows(&mut self) -> Result<()> {
-        let rows = std::mem::take(&mut self.rows);
         let mut group = self.parquet.next_row_group()?;
-        rows.write(self.file.partition.0.into(), &mut group)?;
+        self.rows.write(self.file.partition.0.into(), &mut group)?;
         group.close().map(drop)
     }
 

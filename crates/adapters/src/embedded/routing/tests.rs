@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use engine::conformance::routing_store as conformance;
 use engine::ports::Clock;
 use model::append_time::ClockReading;
 use model::limits::ROUTING_LEAD_MS;
@@ -77,6 +78,15 @@ fn open_log(
 fn spread(item: &str, over: u16) -> Vec<RoutingChange> {
     let rule = Rule { strategy: Strategy::Spread { over }, is_automatic: false };
     vec![RoutingChange { subject: Subject::Item(item.into()), rule: Some(rule) }]
+}
+
+#[test]
+fn conforms() {
+    let bench = Bench::new(7);
+    conformance::all(&bench.open().expect("it begins"));
+    let store: Arc<dyn RoutingStore> = Arc::new(bench.open().expect("it is there"));
+    conformance::one_of_many_wins(&[store.clone(), store.clone(), store]);
+    conformance::survives_reopening(|| Arc::new(bench.open().expect("it is there")));
 }
 
 #[test]

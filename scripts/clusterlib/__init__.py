@@ -1,0 +1,1 @@
+"""What scripts/cluster is made of."""
