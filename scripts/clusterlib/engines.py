@@ -37,7 +37,8 @@ def start_kafka(cluster):
     """Three brokers; their addresses."""
     say("three Kafka brokers")
     jars = outside("kafka")
-    name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # The first byte keeps it from beginning with a dash, which the tool would take for an option.
+    name = base64.urlsafe_b64encode(b"t" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     ports = [(free_port(), free_port()) for _ in range(3)]
     voters = ",".join(f"{node}@127.0.0.1:{controller}" for node, (_, controller) in enumerate(ports, 1))
     java = [*JAVA, f"-Xmx{cluster.sizes.kafka_heap}", "-cp", f"{jars}/*"]
