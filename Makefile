@@ -1,5 +1,5 @@
 # One line each; the logic lives in scripts/, bench/ and the crates.
-.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-alerts test-otel screenshots check bench sim fuzz cluster cluster-drill
+.PHONY: serve dashboard test test-fast test-s3 test-spark test-proxy test-dashboard test-openapi test-sql test-cassandra test-kafka test-rolling test-alerts test-otel screenshots check bench sim fuzz cluster cluster-drill
 
 SEEDS ?= 300
 RUNS ?= 1000000
@@ -13,7 +13,7 @@ dashboard: ## the pages at /, built for the program to embed
 test: dashboard test-fast ## everything that must pass before a change lands
 	@scripts/toolchain && cargo test --release --locked -p tally --test real
 	@$(MAKE) -s test-dashboard test-openapi test-alerts test-otel test-proxy test-spark
-	@$(MAKE) -s test-s3 test-kafka test-cassandra test-sql
+	@$(MAKE) -s test-s3 test-kafka test-cassandra test-rolling test-sql
 
 test-fast: ## the embedded part, in minutes
 	@scripts/toolchain && cargo test --locked --workspace
@@ -42,6 +42,9 @@ test-cassandra: ## counters in Cassandra and answers in Redis, on servers that t
 test-kafka: ## the log in Kafka, on a broker that this installs
 	@scripts/test-kafka
 
+test-rolling: ## two gateways and two processors restarted under load, on engines that this installs
+	@scripts/test-rolling
+
 test-proxy: ## behind NGINX and HAProxy, which this installs: stopped ten times under load
 	@scripts/toolchain && cargo test --release --locked -p tally --test real balancers:: -- --ignored
 
@@ -57,14 +60,17 @@ check: ## format, lints, licences of dependencies, tests
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
 
-sim: ## seeded simulation under faults: make sim SEEDS=5000
+sim: ## seeded simulation under faults, of one machine and of fleets: make sim SEEDS=5000
 	@scripts/toolchain && cargo run --locked -q -p tally-sim -- --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --partitions 6 --processors 3 --seeds $(SEEDS)
+	@cargo run --locked -q -p tally-sim -- --fleet --partitions 1000 --processors 5 --seeds $$((($(SEEDS) + 99) / 100))
 
 fuzz: ## every decoder with inputs made by libFuzzer: make fuzz RUNS=10000
 	@RUNS=$(RUNS) scripts/fuzz
 
 cluster-drill: ## the same cluster, one fault after the other under load, and a table; half an hour
-	@scripts/toolchain && scripts/cluster drill
+	@scripts/toolchain cluster && scripts/cluster drill
 
 cluster: ## all roles on Kafka, Cassandra, Redis and S3, on this machine, until Ctrl-C
-	@scripts/toolchain && scripts/cluster up
+	@scripts/toolchain cluster && scripts/cluster up

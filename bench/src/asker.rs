@@ -33,7 +33,16 @@ impl Asker {
 
     /// The answer to a GET, and the milliseconds until all of it was there.
     pub(crate) fn get(&mut self, path: &str) -> Result<(Value, f64)> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), path)
+    }
+
+    /// The answer to a POST without a body, and the milliseconds until all of it was there.
+    pub(crate) fn post(&mut self, path: &str) -> Result<(Value, f64)> {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
+        self.ask(&head, path)
+    }
+
+    fn ask(&mut self, request: &str, path: &str) -> Result<(Value, f64)> {
         let begun = Instant::now();
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut line = String::new();
@@ -50,7 +59,8 @@ impl Asker {
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
         let took = begun.elapsed().as_secs_f64() * 1e3;
-        ensure!(status.contains(" 200 "), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        let is_good = status.contains(" 200 ") || status.contains(" 202 ");
+        ensure!(is_good, "{path}: {status} {}", String::from_utf8_lossy(&body));
         Ok((serde_json::from_slice(&body)?, took))
     }
 }

@@ -14,6 +14,7 @@ mod peers;
 mod reports;
 mod scenarios;
 mod server;
+mod soak;
 mod years;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,12 @@ struct Args {
     /// Events of a throughput run, instead of millions: to see that a scenario works.
     #[arg(long)]
     events: Option<u64>,
+    /// How long a soak runs; it runs only when it is named: `--only soak`.
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
+    /// Events a second of a soak, instead of half of the peak that is measured first.
+    #[arg(long)]
+    rate: Option<u64>,
     /// Folder for scratch data; on the disk that is to be measured.
     #[arg(long, default_value = "target/bench-scratch")]
     scratch: PathBuf,
@@ -86,20 +93,32 @@ fn main() -> Result<()> {
         runs: args.runs,
         events: args.events.unwrap_or(args.millions * 1_000_000),
     };
+    let run = Run::begin(&root)?;
     let mut figures = Vec::new();
-    for (name, scenario) in scenarios::ALL {
-        if !name.contains(&args.only) {
-            continue;
-        }
-        eprintln!("{name} …");
-        let result = scenario(&bench).with_context(|| format!("scenario {name}"))?;
-        println!("\n{name}");
-        for line in &result.lines {
-            println!("  {line}");
-        }
-        figures.push(json!({ "scenario": name, "summary": result.lines, "runs": result.raw }));
+    // It takes half an hour: nobody gets it who does not ask for it.
+    if args.only == SOAK {
+        let how = soak::Soak { minutes: args.minutes, rate: args.rate };
+        let found = soak::run(&bench, how, &run.folder);
+        figures.push(told(SOAK, found)?);
     }
-    write_figures(&root, &args, &figures)
+    for (name, scenario) in scenarios::ALL {
+        if name.contains(&args.only) {
+            eprintln!("{name} …");
+            figures.push(told(name, scenario(&bench))?);
+        }
+    }
+    run.write(&root, &args, &figures)
+}
+
+/// The scenario that runs only when it is named.
+const SOAK: &str = "soak";
+
+/// Prints what a scenario found, and gives it as figures.
+fn told(name: &str, found: Result<scenarios::Findings>) -> Result<Value> {
+    let result = found.with_context(|| format!("scenario {name}"))?;
+    println!("\n{name}");
+    result.lines.iter().for_each(|line| println!("  {line}"));
+    Ok(json!({ "scenario": name, "summary": result.lines, "runs": result.raw }))
 }
 
 /// Builds the program as its users have it.
@@ -114,37 +133,54 @@ fn build(root: &Path) -> Result<PathBuf> {
     Ok(target.join("release/tally"))
 }
 
-fn write_figures(root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let host = read("/proc/sys/kernel/hostname").trim().to_owned();
-    let cpu_info = read("/proc/cpuinfo");
-    let cpu = cpu_info.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("");
-    let commit = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .current_dir(root)
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        .unwrap_or_default();
-    #[expect(clippy::disallowed_methods, reason = "a date for the name of a folder")]
-    let now = jiff::Timestamp::now();
-    let folder = root.join("bench/runs").join(format!("{}-{host}", now.strftime("%Y-%m-%d")));
-    std::fs::create_dir_all(&folder)?;
-    let command = format!(
-        "make bench (runs {}, events {}, only {:?}, program {:?})",
-        args.runs,
-        args.events.unwrap_or(args.millions * 1_000_000),
-        args.only,
-        args.program
-    );
-    let document = json!({
-        "commit": commit,
-        "cpu": cpu,
-        "cores": std::thread::available_parallelism()?.get(),
-        "command": command,
-        "figures": figures,
-    });
-    let path = folder.join(format!("{}.json", now.strftime("%H%M%S")));
-    std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
-    println!("\nraw figures: {}", path.display());
-    Ok(())
+/// A run of this program: when it began, and where its figures go.
+struct Run {
+    /// Of this day and machine.
+    folder: PathBuf,
+    began: jiff::Timestamp,
+}
+
+impl Run {
+    fn begin(root: &Path) -> Result<Self> {
+        let host = read("/proc/sys/kernel/hostname").trim().to_owned();
+        #[expect(clippy::disallowed_methods, reason = "a date for the name of a folder")]
+        let began = jiff::Timestamp::now();
+        let folder = root.join("bench/runs").join(format!("{}-{host}", began.strftime("%Y-%m-%d")));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { folder, began })
+    }
+
+    fn write(&self, root: &Path, args: &Args, figures: &[Value]) -> Result<()> {
+        let cpu_info = read("/proc/cpuinfo");
+        let cpu = cpu_info.lines().find_map(|line| line.strip_prefix("model name\t: "));
+        let commit = Command::new("git")
+            .args(["describe", "--always", "--dirty"])
+            .current_dir(root)
+            .output()
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            .unwrap_or_default();
+        let command = format!(
+            "make bench (runs {}, events {}, only {:?}, program {:?})",
+            args.runs,
+            args.events.unwrap_or(args.millions * 1_000_000),
+            args.only,
+            args.program
+        );
+        let document = json!({
+            "commit": commit,
+            "cpu": cpu.unwrap_or_default(),
+            "cores": std::thread::available_parallelism()?.get(),
+            "command": command,
+            "figures": figures,
+        });
+        let path = self.folder.join(format!("{}.json", self.began.strftime("%H%M%S")));
+        std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
+        println!("\nraw figures: {}", path.display());
+        Ok(())
+    }
+}
+
+/// What a file of the system says; nothing where there is none.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }

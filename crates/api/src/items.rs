@@ -41,6 +41,9 @@ pub struct ItemReportAnswer {
     pub end: String,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Of all time by type, most counted first.
     pub totals: Vec<TypeTotal>,
     /// Within the hours.
@@ -63,6 +66,9 @@ pub struct ChannelReportAnswer {
     pub end: String,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Of all time by type, most counted first.
     pub totals: Vec<TypeTotal>,
     /// Within the hours.
@@ -117,6 +123,9 @@ pub struct TrendingAnswer {
     pub items: Vec<TrendingItem>,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// One row of `trending`.

@@ -83,6 +83,9 @@ pub struct CountAnswer {
     pub count: u64,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// `provisional`, `final` or `recounted`.
     pub status: String,
 }
@@ -184,6 +187,9 @@ pub struct StatsAnswer {
     pub series: Vec<StatsPoint>,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// `provisional`, `final` or `recounted`.
     pub status: String,
 }
@@ -198,6 +204,9 @@ pub struct CountsAnswer {
     pub counts: Vec<ItemCount>,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// The total of one item.
@@ -223,6 +232,9 @@ pub struct TopAnswer {
     pub items: Vec<TopItem>,
     /// Everything acknowledged before this time is in.
     pub as_of: String,
+    /// Whether it is of longer ago than usual, because those who count or the store are away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// One row of `top`.

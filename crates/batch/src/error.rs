@@ -14,6 +14,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A later program wrote a file.
+    #[error(
+        "{name} has format {format}, this program knows only 1: use the program that \
+         wrote it, or a newer one"
+    )]
+    Format {
+        /// Which file.
+        name: String,
+        /// What it says.
+        format: String,
+    },
     /// Offsets are missing, so that nothing can be proven.
     #[error(
         "partition {partition}: the raw events of offsets {from} to {to} are missing, so that \

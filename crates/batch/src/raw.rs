@@ -65,10 +65,14 @@ impl<'a> RawReader<'a> {
     /// Opens a file.
     ///
     /// # Errors
-    /// `Archive` where it cannot be read, `Damaged` where its bytes are wrong.
+    /// `Archive` where it cannot be read, `Damaged` where its bytes are wrong, `Format` where a later
+    /// program wrote it.
     pub(crate) fn open(archive: &dyn Archive, file: &'a RawFile) -> Result<Self, Error> {
         let reader = SerializedFileReader::new(archive.bytes(&file.name)?);
         let reader = reader.map_err(|error| damaged(file, &error))?;
+        if let Some(format) = other_format(reader.metadata()) {
+            return Err(Error::Format { name: file.name.clone(), format });
+        }
         let head = read_head(reader.metadata()).map_err(|reason| damaged(file, &reason))?;
         Ok(Self { file, reader, head })
     }
@@ -141,6 +145,14 @@ fn damaged(file: &RawFile, reason: &dyn std::fmt::Display) -> Error {
     Error::Damaged { name: file.name.clone(), reason: reason.to_string() }
 }
 
+/// The format that a file says it has, where it is not the one known here.
+fn other_format(metadata: &ParquetMetaData) -> Option<String> {
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let said =
+        pairs.into_iter().flatten().find(|pair| pair.key == "tally.format")?.value.clone()?;
+    (said != "1").then(|| said.chars().take(20).collect())
+}
+
 pub(crate) fn read_head(metadata: &ParquetMetaData) -> Result<RawHead, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let text = |name: &str| {
@@ -148,7 +160,8 @@ pub(crate) fn read_head(metadata: &ParquetMetaData) -> Result<RawHead, String> {
         pair.and_then(|pair| pair.value.as_deref()).ok_or(format!("it does not say {name}"))
     };
     if text("tally.format")? != "1" {
-        return Err(format!("its format {} is not known", text("tally.format")?));
+        let format = text("tally.format")?;
+        return Err(format!("it has format {format}, this program knows only 1"));
     }
     let json = |name: &str| -> Result<Vec<serde_json::Value>, String> {
         serde_json::from_str(text(name)?).map_err(|error| format!("{name}: {error}"))

@@ -133,8 +133,7 @@ impl Admission {
             NONE => {}
             partition => return Err(Refusal::PartitionStopped(partition as u16)),
         }
-        let bytes = self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add);
-        if bytes > self.dedup_bytes_bound() {
+        if self.dedup_bytes_to_come() > self.dedup_bytes_bound() {
             return Err(Refusal::DedupFull);
         }
         Ok(())
@@ -143,8 +142,11 @@ impl Admission {
     /// How full the dedup windows are, as they will be once all that is appended is counted: at 1 no
     /// event is accepted.
     pub fn dedup_fill(&self) -> f64 {
-        let bytes = self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add);
-        bytes as f64 / self.dedup_bytes_bound() as f64
+        self.dedup_bytes_to_come() as f64 / self.dedup_bytes_bound() as f64
+    }
+
+    fn dedup_bytes_to_come(&self) -> u64 {
+        self.windows.iter().map(Window::bytes_to_come).fold(0, u64::saturating_add)
     }
 
     /// An eighth is left for requests that are under way.

@@ -9,7 +9,8 @@
 //! | open | for a quarter of a second | it grows all the time; `as_of` says how old it is |
 //!
 //! A correction is the only way in which a number goes down. Each one makes another key of every
-//! question, and while one is being written nothing is given from the cache or put into it.
+//! question, in every process that shares the cache: the store says which there are. While one is being written
+//! nothing is given from the cache or put into it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -66,7 +67,7 @@ pub(crate) struct Standing {
     pub(crate) counted: u64,
     /// Rises with every start.
     pub(crate) log_epochs: u64,
-    /// Rises with every correction; none while one is being written.
+    /// Another one after every correction; none while one is being written.
     pub(crate) corrections: Option<u64>,
 }
 

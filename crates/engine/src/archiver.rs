@@ -8,6 +8,8 @@ mod cut;
 mod fill;
 mod keep;
 mod run;
+mod scan;
+mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 
 use self::keep::KeepUnarchived;
 use self::run::{Progress, Shared};
+pub use self::share::Share;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive};
 
 /// How long stopping waits for a call that an archive far away does not answer.
@@ -55,6 +58,8 @@ pub struct ArchiveTotals {
     pub removed: u64,
     /// Attempts that failed.
     pub errors: u64,
+    /// Offsets that no file has, because a shared log had let go of them before they were archived.
+    pub lost: u64,
 }
 
 /// Keeps raw events of all partitions.
@@ -64,7 +69,8 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// Starts the thread; it asks the archive itself how far it is, as soon as that answers.
+    /// Starts the thread for all partitions; it asks the archive itself how far it is, as soon as that
+    /// answers.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -73,10 +79,39 @@ impl Archiver {
         archive: Arc<dyn RawArchive>,
         settings: ArchiverSettings,
     ) -> Result<Self, PortError> {
+        let all = log.clone();
+        let share: Option<Share> = log
+            .is_shared()
+            .then(|| Box::new(move || (0..all.partitions()).map(PartitionId).collect()) as Share);
+        Self::start_thread(log, archive, settings, share)
+    }
+
+    /// As [`Self::start`], for those partitions of a shared log that `share` says are this process's at a time.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start_share(
+        log: Arc<dyn EventLog>,
+        archive: Arc<dyn RawArchive>,
+        settings: ArchiverSettings,
+        share: Share,
+    ) -> Result<Self, PortError> {
+        Self::start_thread(log, archive, settings, Some(share))
+    }
+
+    fn start_thread(
+        log: Arc<dyn EventLog>,
+        archive: Arc<dyn RawArchive>,
+        settings: ArchiverSettings,
+        share: Option<Share>,
+    ) -> Result<Self, PortError> {
         let shared = Arc::new(Shared::new(log, archive, settings));
         let owned = Arc::clone(&shared);
         let run = move || {
-            owned.run();
+            match &share {
+                None => owned.run(),
+                Some(share) => owned.run_share(share),
+            }
             *owned.has_ended.lock() = true;
             owned.wake.notify_all();
         };
@@ -93,7 +128,7 @@ impl Archiver {
         Arc::new(KeepUnarchived::new(log, Arc::clone(&self.shared.progress)))
     }
 
-    /// How far each partition is.
+    /// How far each partition is that this process archives.
     pub fn status(&self) -> Vec<ArchiveStatus> {
         let Shared { log, progress, .. } = &*self.shared;
         let status = |(id, progress): (u16, &Progress)| {
@@ -106,7 +141,8 @@ impl Archiver {
                 is_stopped: progress.is_stopped.load(Ordering::Relaxed),
             }
         };
-        (0..).zip(progress.iter()).map(status).collect()
+        let mine = (0..).zip(progress.iter()).filter(|(_, progress)| progress.is_mine());
+        mine.map(status).collect()
     }
 
     /// What was done since the process started.
@@ -115,6 +151,7 @@ impl Archiver {
             files: self.shared.files.load(Ordering::Relaxed),
             removed: self.shared.removed.load(Ordering::Relaxed),
             errors: self.shared.errors.load(Ordering::Relaxed),
+            lost: self.shared.lost.load(Ordering::Relaxed),
         }
     }
 

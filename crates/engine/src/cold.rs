@@ -9,12 +9,11 @@
 mod day;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::{Day, PartitionId};
-use parking_lot::{Condvar, Mutex};
 
+use crate::background::Background;
 use crate::ports::{ColdCounters, CounterSnapshot, CounterStore, ErrorKind, EventLog, PortError};
 use day::DayRows;
 
@@ -26,27 +25,7 @@ const PACE: Duration = Duration::from_millis(20);
 const REMOVED_ROWS: usize = 4_096;
 
 /// The thread that makes days cold.
-pub struct ColdDays {
-    stopping: Arc<Stopping>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Stopping {
-    is_asked: Mutex<bool>,
-    asked: Condvar,
-}
-
-impl Stopping {
-    /// Waits for a while; whether stopping was asked for.
-    fn wait(&self, time: Duration) -> bool {
-        let mut is_asked = self.is_asked.lock();
-        if !*is_asked {
-            self.asked.wait_for(&mut is_asked, time);
-        }
-        *is_asked
-    }
-}
+pub struct ColdDays(Background);
 
 impl ColdDays {
     /// Starts the thread.
@@ -58,12 +37,27 @@ impl ColdDays {
         cold: Arc<dyn ColdCounters>,
         log: Arc<dyn EventLog>,
     ) -> Result<Self, PortError> {
-        let stopping = Arc::new(Stopping::default());
-        let seen = Arc::clone(&stopping);
-        let body = move || {
-            while !seen.wait(PAUSE) {
+        Self::start_while(store, cold, log, Box::new(|| true))
+    }
+
+    /// As [`Self::start`], where processes share store and archive: only while `is_mine` says that it is this
+    /// one's turn. It may be told late that it is not any more, and does no harm then.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_while(
+        store: Arc<dyn CounterStore>,
+        cold: Arc<dyn ColdCounters>,
+        log: Arc<dyn EventLog>,
+        is_mine: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<Self, PortError> {
+        let thread = Background::start("cold", move |stopping| {
+            while !stopping.wait(PAUSE) {
+                if !is_mine() {
+                    continue;
+                }
                 let partitions = log.partitions();
-                if let Err(error) = settle(&*store, &*cold, partitions, &|| seen.wait(PACE)) {
+                if let Err(error) = settle(&*store, &*cold, partitions, &|| stopping.wait(PACE)) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         cause =
@@ -72,27 +66,22 @@ impl ColdDays {
                     );
                 }
             }
-        };
-        let thread = std::thread::Builder::new().name("cold".into()).spawn(body);
-        let thread = thread.map_err(|error| {
-            PortError::caused(ErrorKind::Unavailable, "no thread for cold days", error)
-        })?;
-        Ok(Self { stopping, thread: Mutex::new(Some(thread)) })
+        });
+        thread.map(Self)
     }
 
     /// Ends the thread; a day that it is at is written to its end.
     pub fn stop(&self) {
-        *self.stopping.is_asked.lock() = true;
-        self.stopping.asked.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            // A thread that panicked has said so.
-            drop(thread.join());
-        }
+        self.0.stop();
     }
 }
 
 /// Makes cold what can be: writes days, notes them, removes their hour rows, merges files. It ends
 /// early, between two steps, when `is_stopping`.
+///
+/// Where others do so too, what is in the archive is looked at before the store is: from a manifest that was
+/// there before the rows were read, nothing can be published after somebody else has sealed those days and begun
+/// to remove their rows. For the same reason days that are sealed are never written again.
 ///
 /// # Errors
 /// The ports'; a repeat goes on.
@@ -104,14 +93,23 @@ pub fn settle(
 ) -> Result<(), PortError> {
     let partitions: Vec<_> = (0..partitions).map(PartitionId).collect();
     let snapshot = store.snapshot()?;
-    let (from, until) = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
-    if cold.until()? < from {
+    let is_due = hour_horizon(&*snapshot, &partitions)? > snapshot.cold_until()?;
+    // Where nothing is to be written nobody needs to be asked.
+    let is_shared = is_due && cold.refresh()?;
+    let snapshot = store.snapshot()?;
+    let (mut from, until) = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
+    if cold.until()? < from && !(cold.refresh()? && cold.until()? >= from) {
         let context = format!(
             "the archive has the days before {} and should have those before {}: was it emptied?",
             cold.until()?.start(),
             from.start()
         );
         return Err(PortError::new(ErrorKind::Corrupt, context));
+    }
+    if is_shared && cold.until()? > from {
+        // Whoever sealed them had no time to say so.
+        from = cold.until()?;
+        store.note_cold(from)?;
     }
     let counted = counted_days(&*snapshot, &partitions, from, until.max(from))?;
     // Before anything was cold, totals are what their hours add up to, and can be checked by them.

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod answers;
 pub mod archiver;
+mod background;
 pub mod cold;
 pub mod dead_letters;
 pub mod durations;

@@ -1,6 +1,7 @@
 //! One thread of control per partition: pulls the log, deduplicates, counts; a second one flushes.
 
 mod correct;
+mod corrections;
 mod counting;
 mod flush;
 mod folding;
@@ -10,11 +11,12 @@ mod memory;
 mod partition;
 #[cfg(feature = "conformance")]
 mod stepped;
+#[cfg(feature = "conformance")]
+mod stepped_group;
 mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use model::{BulkEntry, PartitionId};
@@ -27,6 +29,8 @@ pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;
+#[cfg(feature = "conformance")]
+pub use stepped_group::{SteppedFollower, SteppedGroup};
 pub use tell::tell_settings;
 
 use crate::admission::Admission;
@@ -79,8 +83,8 @@ pub struct Processors {
     pub(crate) ports: Arc<Ports>,
     pub(crate) partitions: Growing<Arc<Partition>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Where others count: ends the thread that follows.
-    is_ending: Option<Arc<AtomicBool>>,
+    /// Where others count.
+    following: Option<follow::Following>,
     /// Held while partitions are added: none is any more once stopping was asked for.
     is_stopped: Mutex<bool>,
 }
@@ -147,13 +151,13 @@ impl Processors {
         ports: Arc<Ports>,
         partitions: Vec<Arc<Partition>>,
         threads: Vec<JoinHandle<()>>,
-        is_ending: Option<Arc<AtomicBool>>,
+        following: Option<follow::Following>,
     ) -> Self {
         Self {
             ports,
             partitions: Growing::of_partitions(partitions),
             threads: Mutex::new(threads),
-            is_ending,
+            following,
             is_stopped: Mutex::new(false),
         }
     }
@@ -211,7 +215,7 @@ impl Processors {
     }
 
     fn join(&self) -> Result<(), PortError> {
-        self.is_ending.iter().for_each(|is_ending| is_ending.store(true, Ordering::Relaxed));
+        self.following.iter().for_each(|following| following.end());
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if thread.join().is_err() {

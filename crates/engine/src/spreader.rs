@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::hot::{HeavyHitters, HotItems, Round};
 use model::limits::ROUTING_VERSIONS_AUTOMATIC_MAX;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use crate::background::Background;
 use crate::ports::{Clock, ErrorKind, PortError};
 use crate::routing::Routing;
 
@@ -73,19 +73,11 @@ impl Heat {
 }
 
 /// The thread that spreads hot items.
-pub struct Spreader {
-    stopping: Arc<Stopping>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Stopping {
-    is_asked: Mutex<bool>,
-    asked: Condvar,
-}
+pub struct Spreader(Background);
 
 impl Spreader {
-    /// Starts the thread. Items with fewer events a second are left alone.
+    /// Starts the thread. `hot` decides: of all events, or of a part, where other gateways see the
+    /// rest.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -93,51 +85,33 @@ impl Spreader {
         routing: Arc<Routing>,
         heat: Arc<Heat>,
         clock: Arc<dyn Clock>,
-        per_second_min: u64,
+        mut hot: HotItems,
     ) -> Result<Self, PortError> {
-        let stopping = Arc::new(Stopping::default());
-        let seen = stopping.clone();
-        let body = move || {
-            let mut hot = HotItems::new(per_second_min);
+        let thread = Background::start("spread", move |stopping| {
             let mut begun = clock.now().monotonic_ms;
-            while !seen.wait(ROUND) {
+            while !stopping.wait(ROUND) {
                 let now = clock.now().monotonic_ms;
                 let millis = u64::try_from(now - begun).unwrap_or(0);
                 begun = now;
-                if let Err(error) = spread(&routing, &heat, &mut hot, millis) {
-                    tracing::warn!(
+                match spread(&routing, &heat, &mut hot, millis) {
+                    Ok(()) => {}
+                    // By the next round its version is known here too.
+                    Err(error) if error.kind == ErrorKind::Conflict => tracing::info!(
+                        "somebody else has changed the routing; hot items are judged again"
+                    ),
+                    Err(error) => tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "hot items cannot be spread now"
-                    );
+                    ),
                 }
             }
-        };
-        let thread = std::thread::Builder::new().name("spread".into()).spawn(body);
-        let thread = thread.map_err(|error| {
-            PortError::caused(ErrorKind::Unavailable, "no thread to spread hot items", error)
-        })?;
-        Ok(Self { stopping, thread: Mutex::new(Some(thread)) })
+        });
+        thread.map(Self)
     }
 
     /// Ends the thread.
     pub fn stop(&self) {
-        *self.stopping.is_asked.lock() = true;
-        self.stopping.asked.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            // A thread that panicked has said so.
-            drop(thread.join());
-        }
-    }
-}
-
-impl Stopping {
-    /// Waits for a while; whether stopping was asked for.
-    fn wait(&self, time: Duration) -> bool {
-        let mut is_asked = self.is_asked.lock();
-        if !*is_asked {
-            self.asked.wait_for(&mut is_asked, time);
-        }
-        *is_asked
+        self.0.stop();
     }
 }
 

@@ -131,6 +131,8 @@ pub struct Round {
 pub struct HotItems {
     /// Items with fewer events a second are never hot.
     per_second_min: u64,
+    /// Whether every event is in the rounds; else others judge the rest.
+    sees_all: bool,
     hot_rounds: BTreeMap<String, u32>,
     cool_rounds: BTreeMap<String, u32>,
 }
@@ -138,7 +140,19 @@ pub struct HotItems {
 impl HotItems {
     /// Items with fewer events a second are left alone.
     pub fn new(per_second_min: u64) -> Self {
-        Self { per_second_min, hot_rounds: BTreeMap::new(), cool_rounds: BTreeMap::new() }
+        Self {
+            per_second_min,
+            sees_all: true,
+            hot_rounds: BTreeMap::new(),
+            cool_rounds: BTreeMap::new(),
+        }
+    }
+
+    /// As one of several who see a part of the events each and decide about the same table. How many
+    /// events an item has is not known then, only its share: by that alone it is cool, and whoever
+    /// sees too few events to tell leaves that to the others.
+    pub fn of_a_part(per_second_min: u64) -> Self {
+        Self { sees_all: false, ..Self::new(per_second_min) }
     }
 
     /// What to change in a table after one more round; rules that people made stay as they are.
@@ -172,9 +186,14 @@ impl HotItems {
     ) -> Vec<RoutingChange> {
         let mut cooled = Vec::new();
         self.cool_rounds.retain(|item, _| spread.contains_key(item));
+        if !self.sees_all && !scale.is_much(scale.round.events) {
+            return cooled;
+        }
         for item in spread.keys() {
             let count = scale.round.items.iter().find(|heavy| heavy.item == *item);
-            let is_cool = !scale.is_warm(count.map_or(0, |heavy| heavy.count_min));
+            let count = count.map_or(0, |heavy| heavy.count_min).saturating_mul(2);
+            let is_warm = if self.sees_all { scale.is_hot(count) } else { scale.is_share(count) };
+            let is_cool = !is_warm;
             let rounds = self.cool_rounds.entry(item.clone()).or_default();
             *rounds = if is_cool { *rounds + 1 } else { 0 };
             let doubled = (table.changes_of(item) / 2).min(DOUBLED_MAX);
@@ -233,14 +252,17 @@ struct Scale<'r> {
 impl Scale<'_> {
     /// Whether an item has as many events as a partition should have, and enough to care.
     fn is_hot(&self, events: u64) -> bool {
-        self.free > 1
-            && events * self.free >= self.round.events
-            && events.saturating_mul(1_000) >= self.per_second_min.saturating_mul(self.round.millis)
+        self.is_share(events) && self.is_much(events)
     }
 
-    /// Whether it has half of that.
-    fn is_warm(&self, events: u64) -> bool {
-        self.is_hot(events.saturating_mul(2))
+    /// Whether it has a partition's share of all events.
+    fn is_share(&self, events: u64) -> bool {
+        self.free > 1 && events.saturating_mul(self.free) >= self.round.events
+    }
+
+    /// Whether so many are enough to care.
+    fn is_much(&self, events: u64) -> bool {
+        events.saturating_mul(1_000) >= self.per_second_min.saturating_mul(self.round.millis)
     }
 
     /// How many partitions an item should be spread over.

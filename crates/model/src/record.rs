@@ -18,6 +18,7 @@
 //! What others produced and nobody can read as an event stands in `ff zigzag` as the branch of the
 //! id, with the reason behind it; see [`Unreadable`].
 
+mod attributes;
 mod foreign;
 mod glimpse;
 
@@ -27,6 +28,7 @@ use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
+pub use attributes::Attributes;
 pub use foreign::{Unreadable, item_of};
 pub use glimpse::Glimpse;
 
@@ -262,36 +264,34 @@ impl<'a> Record<'a> {
     }
 
     /// The attributes, in the order they were sent.
-    pub fn attributes(&self) -> Vec<(&'a str, &'a str)> {
-        let mut reader = Reader(self.attributes);
-        let mut pairs = Vec::new();
-        while let Ok(count @ 1..) = reader.zigzag() {
-            for _ in 0..count {
-                let key = reader.text().expect("the attributes were checked");
-                pairs.push((key, reader.text().expect("the attributes were checked")));
-            }
-        }
-        pairs
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::of(self.attributes)
     }
 
     /// The id as the client wrote it.
     pub fn id_text(&self) -> String {
+        let mut text = String::new();
+        self.write_id(&mut text);
+        text
+    }
+
+    /// Adds the id to a text, as the client wrote it.
+    pub fn write_id(&self, out: &mut String) {
         match self.id {
-            RecordId::Text(id) => id.to_owned(),
-            RecordId::Uuid(bytes) => uuid_text(&bytes),
+            RecordId::Text(id) => out.push_str(id),
+            RecordId::Uuid(bytes) => write_uuid(out, &bytes),
         }
     }
 
     /// The event that was written so.
     pub fn to_event(&self) -> Event<'a> {
-        let pairs = self.attributes().into_iter();
         Event {
             id: self.id_text().into(),
             item: self.item.into(),
             event_type: self.event_type.into(),
             time: self.time,
             value: self.value,
-            attributes: pairs.map(|(key, value)| (key.into(), value.into())).collect(),
+            attributes: self.attributes().map(|(key, value)| (key.into(), value.into())).collect(),
         }
     }
 }
@@ -361,7 +361,17 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 /// The time in an id that is a UUIDv7 in its usual form: when whoever made it made it.
@@ -399,14 +409,19 @@ fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
 
 fn uuid_text(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
-    for byte in bytes {
-        if DASHES.contains(&text.len()) {
-            text.push('-');
-        }
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 0xf)]));
-    }
+    write_uuid(&mut text, bytes);
     text
+}
+
+fn write_uuid(out: &mut String, bytes: &[u8; 16]) {
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (n, byte) in bytes.iter().enumerate() {
+        at += usize::from(matches!(n, 4 | 6 | 8 | 10));
+        text[at..at + 2].copy_from_slice(&HEX[usize::from(*byte)]);
+        at += 2;
+    }
+    out.push_str(std::str::from_utf8(&text).expect("digits and dashes"));
 }
 
 /// Reads Avro binary from the front of a slice.
@@ -419,7 +434,19 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(crate) fn leb128(&mut self) -> Result<u64, RecordError> {
+        // Most numbers of a record are lengths, which take one byte.
+        match self.0 {
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_leb128(),
+        }
+    }
+
+    fn long_leb128(&mut self) -> Result<u64, RecordError> {
         let mut number = 0u64;
         for (at, &byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * at);
@@ -464,20 +491,44 @@ impl<'a> Reader<'a> {
         Value::from_micros(micros).map_err(|_| RecordError::Rule("the value is out of bounds"))
     }
 
+    /// How many attributes follow in the next block of them; none after the last.
+    fn attribute_count(&mut self) -> Result<u64, RecordError> {
+        match self.zigzag()? {
+            // A block with its size in front: others may write it so.
+            count @ ..0 => {
+                self.zigzag()?;
+                Ok(count.unsigned_abs())
+            }
+            count => Ok(count as u64),
+        }
+    }
+
+    /// Goes on behind the attributes.
     fn skip_attributes(&mut self) -> Result<(), RecordError> {
+        let before = self.0;
+        self.each_attribute_text(|_| Ok(()))?;
+        let attributes = &before[..before.len() - self.0.len()];
+        // Where all of it is ASCII, each text is.
+        if attributes.is_ascii() {
+            return Ok(());
+        }
+        let check = |text| std::str::from_utf8(text).map(drop).map_err(|_| RecordError::Text);
+        Reader(attributes).each_attribute_text(check)
+    }
+
+    fn each_attribute_text(
+        &mut self,
+        mut take: impl FnMut(&'a [u8]) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
         loop {
-            let count = match self.zigzag()? {
+            match self.attribute_count()? {
                 0 => return Ok(()),
-                // A block with its size in front: others may write it so.
-                count @ ..0 => {
-                    self.zigzag()?;
-                    count.unsigned_abs()
+                count => {
+                    for _ in 0..count {
+                        take(self.bytes()?)?;
+                        take(self.bytes()?)?;
+                    }
                 }
-                count => count as u64,
-            };
-            for _ in 0..count {
-                self.text()?;
-                self.text()?;
             }
         }
     }

@@ -18,46 +18,53 @@ mod settle;
 mod spool;
 mod steps;
 mod store;
+mod tally;
 mod trace;
 mod world;
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::Result;
 
 use model::Granularity;
 
 pub use bug::Bug;
 pub use fault::Fault;
-pub use fleet::{FleetBug, FleetReport, check_fleet};
+pub use fleet::{FleetBug, FleetDone, FleetReport, FleetShape, check_fleet};
+pub use tally::Tally;
 
+use tally::{caught, twice};
 use world::World;
 
 /// How many steps a run has before faults stop.
 const STEPS: u64 = 300;
 
+/// What happens in a run, faults aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Done {
+    /// Events that clients thought of.
+    Events,
+    /// Records that the log took.
+    Records,
+    /// Records that were repeats of others within the dedup window.
+    Duplicates,
+    /// Records in segments that the logs let go of.
+    LetGo,
+    /// Processes that ended.
+    Restarts,
+    /// Flipped bits that a process noticed and named.
+    DamageNamed,
+    /// Runs in which a day of events went to cold files.
+    ColdRuns,
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Events that clients thought of.
-    pub events: u64,
-    /// Records that the log took.
-    pub records: u64,
-    /// Records that were repeats of others within the dedup window.
-    pub duplicates: u64,
-    /// Records in segments that the logs let go of.
-    pub let_go: u64,
-    /// Processes that ended.
-    pub restarts: u64,
-    /// Flipped bits that a process noticed and named.
-    pub damage_named: u64,
+    /// What happened how often.
+    pub done: Tally<Done>,
     /// Answers by the granularity that was still kept of all events.
-    pub answers: BTreeMap<Granularity, u64>,
-    /// Runs in which a day of events went to cold files.
-    pub cold_runs: u64,
+    pub answers: Tally<Granularity>,
     /// Faults by kind.
-    pub faults: BTreeMap<Fault, u64>,
+    pub faults: Tally<Fault>,
     /// Hash of everything that was done.
     pub trace_hash: u64,
     /// The disk's files at the end, each with length and checksum.
@@ -67,19 +74,9 @@ pub struct Report {
 impl Report {
     /// Adds another run's numbers.
     pub fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.records += other.records;
-        self.duplicates += other.duplicates;
-        self.let_go += other.let_go;
-        self.restarts += other.restarts;
-        self.damage_named += other.damage_named;
-        self.cold_runs += other.cold_runs;
-        for (granularity, times) in &other.answers {
-            *self.answers.entry(*granularity).or_default() += times;
-        }
-        for (fault, times) in &other.faults {
-            *self.faults.entry(*fault).or_default() += times;
-        }
+        self.done.merge(&other.done);
+        self.answers.merge(&other.answers);
+        self.faults.merge(&other.faults);
     }
 }
 
@@ -88,14 +85,7 @@ impl Report {
 /// # Errors
 /// What is wrong.
 pub fn check(seed: u64, bug: Option<Bug>) -> Result<Report> {
-    let (first, second) = (run(seed, bug, false), run(seed, bug, false));
-    let is_same = match (&first, &second) {
-        (Ok(first), Ok(second)) => first == second,
-        (Err(first), Err(second)) => format!("{first:#}") == format!("{second:#}"),
-        _ => false,
-    };
-    ensure!(is_same, "seed {seed} did not do the same twice: {first:?} and {second:?}");
-    first
+    twice(seed, || run(seed, bug, false))
 }
 
 /// Runs a seed once, and prints every step if asked to.
@@ -103,28 +93,26 @@ pub fn check(seed: u64, bug: Option<Bug>) -> Result<Report> {
 /// # Errors
 /// What is wrong.
 pub fn run(seed: u64, bug: Option<Bug>, is_echoing: bool) -> Result<Report> {
-    let run = AssertUnwindSafe(|| {
+    caught(seed, || {
         let mut world = World::new(seed, bug, is_echoing);
-        drive(&mut world).with_context(|| format!("seed {seed}"))?;
+        drive(&mut world)?;
         world.count_disk_faults();
+        let has_cold = world.cold_until > process::ALL_EVENTS.start.hour().day();
+        let mut done = Tally::default();
+        done.add(Done::Events, world.oracle.sent.len() as u64);
+        done.add(Done::Records, world.oracle.records());
+        done.add(Done::Duplicates, world.oracle.duplicates());
+        done.add(Done::LetGo, world.let_go());
+        done.add(Done::Restarts, world.restarts);
+        done.add(Done::DamageNamed, world.damage_named);
+        done.add(Done::ColdRuns, u64::from(has_cold));
         Ok(Report {
-            events: world.oracle.sent.len() as u64,
-            records: world.oracle.records(),
-            duplicates: world.oracle.duplicates(),
-            let_go: world.let_go(),
-            restarts: world.restarts,
-            damage_named: world.damage_named,
+            done,
             answers: world.answers.clone(),
-            cold_runs: u64::from(world.cold_until > process::ALL_EVENTS.start.hour().day()),
             faults: world.faults.clone(),
             trace_hash: world.trace.hash(),
             fingerprint: world.machine.disk.fingerprint(),
         })
-    });
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(anyhow!("seed {seed}: panicked: {text}"))
     })
 }
 

@@ -2,8 +2,12 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use sim::{Bug, FleetBug, FleetReport, Report, check, check_fleet, run};
+use model::limits::PARTITIONS_MAX;
+use sim::{
+    Bug, Done, FleetBug, FleetDone, FleetReport, FleetShape, Report, Tally, check, check_fleet, run,
+};
 
 /// Simulates Tally under faults; every run must count exactly.
 #[derive(Parser)]
@@ -14,8 +18,8 @@ struct Options {
     /// The first seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Prints every step.
-    #[arg(long)]
+    /// Prints every step; not of a fleet.
+    #[arg(long, conflicts_with = "fleet")]
     trace: bool,
     /// Plants a bug, by its number from 0 on.
     #[arg(long)]
@@ -23,73 +27,110 @@ struct Options {
     /// Simulates several gateways while the routing changes, instead of one machine under faults.
     #[arg(long)]
     fleet: bool,
+    /// Partitions of the fleet's log.
+    #[arg(long, requires = "fleet", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(PARTITIONS_MAX)))]
+    partitions: u16,
+    /// Processors of the fleet: several share the partitions, which move while processors die, stop
+    /// and wake up.
+    #[arg(long, requires = "fleet", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    processors: u16,
+}
+
+impl Options {
+    /// Runs all seeds; says how to replay the first that finds something.
+    fn each(&self, replay: &str, mut seed: impl FnMut(u64) -> Result<()>) -> Result<u64, ExitCode> {
+        let first = self.seed.unwrap_or(0);
+        let count = self.seeds.unwrap_or(if self.seed.is_some() { 1 } else { 300 });
+        for at in first..first.saturating_add(count) {
+            if let Err(error) = seed(at) {
+                eprintln!("{error:#}");
+                let planted = self.bug.map(|at| format!(" --bug {at}")).unwrap_or_default();
+                eprintln!("replay: cargo run -p tally-sim -- {replay} --seed {at}{planted}");
+                return Err(ExitCode::FAILURE);
+            }
+        }
+        Ok(count)
+    }
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if options.fleet {
-        return fleet(&options);
-    }
-    let bug = options.bug.and_then(|at| Bug::ALL.get(at).copied());
-    let first = options.seed.unwrap_or(0);
-    let count = options.seeds.unwrap_or(if options.seed.is_some() { 1 } else { 300 });
-    let mut total = Report::default();
-    for seed in first..first + count {
-        let result = match options.trace {
-            true => run(seed, bug, true),
-            false => check(seed, bug),
-        };
-        match result {
-            Ok(report) => total.add(&report),
-            Err(error) => {
-                eprintln!("{error:#}");
-                let planted = options.bug.map(|at| format!(" --bug {at}")).unwrap_or_default();
-                eprintln!("replay: cargo run -p tally-sim -- --seed {seed} --trace{planted}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    println!("{count} seeds, each run twice with the same bytes, nothing lost or doubled");
-    println!("{:>10} events, {} records in logs", total.events, total.records);
-    println!("{:>10} repeats within the window", total.duplicates);
-    println!("{:>10} records in segments let go", total.let_go);
-    println!("{:>10} restarts", total.restarts);
-    println!("{:>10} flipped bits noticed and named", total.damage_named);
-    for (granularity, answers) in &total.answers {
-        println!("{answers:>10} answers by the {}", granularity.as_str());
-    }
-    println!("{:>10} runs with cold days", total.cold_runs);
-    for (fault, times) in &total.faults {
-        println!("{times:>10} {fault:?}");
-    }
-    ExitCode::SUCCESS
+    let done = match options.fleet {
+        true => fleet(&options),
+        false => machine(&options),
+    };
+    done.err().unwrap_or(ExitCode::SUCCESS)
 }
 
-fn fleet(options: &Options) -> ExitCode {
-    let bug = options.bug.and_then(|at| FleetBug::ALL.get(at).copied());
-    let first = options.seed.unwrap_or(0);
-    let count = options.seeds.unwrap_or(if options.seed.is_some() { 1 } else { 300 });
-    let mut total = FleetReport::default();
-    for seed in first..first + count {
-        match check_fleet(seed, bug) {
-            Ok(report) => total.add(&report),
-            Err(error) => {
-                eprintln!("{error:#}");
-                eprintln!("replay: cargo run -p tally-sim -- --fleet --seed {seed}");
-                return ExitCode::FAILURE;
-            }
-        }
+fn machine(options: &Options) -> Result<(), ExitCode> {
+    let bug = options.bug.and_then(|at| Bug::ALL.get(at).copied());
+    let mut total = Report::default();
+    let count = options.each("--trace", |seed| {
+        let report = match options.trace {
+            true => run(seed, bug, true)?,
+            false => check(seed, bug)?,
+        };
+        total.add(&report);
+        Ok(())
+    })?;
+    println!("{count} seeds, each run twice with the same bytes, nothing lost or doubled");
+    print(&total.done, |done| match done {
+        Done::Events => "events",
+        Done::Records => "records in logs",
+        Done::Duplicates => "repeats within the window",
+        Done::LetGo => "records in segments let go",
+        Done::Restarts => "restarts",
+        Done::DamageNamed => "flipped bits noticed and named",
+        Done::ColdRuns => "runs with cold days",
+    });
+    for (granularity, answers) in total.answers.iter() {
+        println!("{answers:>10} answers by the {}", granularity.as_str());
     }
-    println!("{count} seeds, each run twice the same, nothing lost or doubled");
-    let FleetReport { events, accepted, duplicates, across, unsure, refused, .. } = total;
-    println!("{events:>10} events, {accepted} deliveries accepted");
+    for (fault, times) in total.faults.iter() {
+        println!("{times:>10} {fault:?}");
+    }
+    Ok(())
+}
+
+fn fleet(options: &Options) -> Result<(), ExitCode> {
+    let bug = options.bug.and_then(|at| FleetBug::ALL.get(at).copied());
+    let Options { partitions, processors, .. } = *options;
+    let shape = FleetShape { partitions, processors: usize::from(processors) };
+    let replay = format!("--fleet --partitions {partitions} --processors {processors}");
+    let mut total = FleetReport::default();
+    let count = options.each(&replay, |seed| {
+        total.done.merge(&check_fleet(seed, shape, bug)?.done);
+        Ok(())
+    })?;
     println!(
-        "{duplicates:>10} repeats within the window, {across} of them in another version's time"
+        "{count} seeds of {partitions} partitions and {processors} processors, each run twice the \
+         same, nothing lost or doubled"
     );
-    println!("{unsure:>10} requests refused because the route was not known");
-    println!("{refused:>10} events refused for their time");
-    let FleetReport { versions, conflicts, added, stamped, late, .. } = total;
-    println!("{stamped:>10} stamped requests, {late} events taken that were refused before");
-    println!("{versions:>10} versions, {conflicts} changes refused, {added} partitions added");
-    ExitCode::SUCCESS
+    print(&total.done, |done| match done {
+        FleetDone::Events => "events without stamps",
+        FleetDone::Accepted => "deliveries of them accepted",
+        FleetDone::Duplicates => "repeats within the window, or of stamped events",
+        FleetDone::Across => "repeats in another version's time",
+        FleetDone::Unsure => "requests refused because the route was not known",
+        FleetDone::Refused => "events refused for their time",
+        FleetDone::Versions => "versions",
+        FleetDone::Conflicts => "changes refused",
+        FleetDone::Added => "partitions added",
+        FleetDone::Stamped => "stamped requests",
+        FleetDone::Late => "stamped events taken that were refused before",
+        FleetDone::Moved => "partitions moved to another processor",
+        FleetDone::Storms => "storms of moves",
+        FleetDone::Killed => "processors killed",
+        FleetDone::Stopped => "processors stopped for longer than their session",
+        FleetDone::LateFlushes => "late flushes refused",
+    });
+    Ok(())
+}
+
+fn print<K: Copy + Ord>(done: &Tally<K>, words: impl Fn(K) -> &'static str) {
+    for (kind, times) in done.iter() {
+        println!("{times:>10} {}", words(kind));
+    }
 }

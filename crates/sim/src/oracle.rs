@@ -256,7 +256,7 @@ impl Oracle {
     /// Which event a record is, and which delivery brought it: both travel as attributes.
     fn origin(&self, bytes: &[u8]) -> Result<(usize, u64)> {
         let record = Record::read(bytes)?;
-        let attributes = record.attributes();
+        let attributes = record.attributes().collect::<Vec<_>>();
         let [("event", event), ("delivery", delivery)] = attributes[..] else {
             bail!("the log holds a record that nobody sent: {record:?}")
         };

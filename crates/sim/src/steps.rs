@@ -282,7 +282,7 @@ impl World {
         let kept = self.oracle.horizons(usize::from(id.0), next);
         let total = minutes.values().sum();
         let series = kept.series(ALL_EVENTS.start, &minutes);
-        *self.answers.entry(kept.finest(ALL_EVENTS.start)).or_default() += 1;
+        self.answers.add(kept.finest(ALL_EVENTS.start), 1);
         ensure!(
             (numbers.total, &numbers.minutes) == (total, &series),
             "{item} was answered as {numbers:?} at offset {next}, and is {total:?} {series:?}"

@@ -1,7 +1,6 @@
 //! The simulated world: machine, process, network and clients, with what must hold whenever a
 //! process starts, fails or dies.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adapters::embedded::log::Codec;
@@ -25,6 +24,7 @@ use crate::process::{
 };
 use crate::spool::Spool;
 use crate::store::SimStore;
+use crate::tally::Tally;
 use crate::trace::Trace;
 
 /// Number of items that are counted.
@@ -62,7 +62,7 @@ pub(crate) struct World {
     /// Faults that may happen in this run.
     pub(crate) enabled: Vec<Fault>,
     /// How often each fault was injected.
-    pub(crate) faults: BTreeMap<Fault, u64>,
+    pub(crate) faults: Tally<Fault>,
     /// What was done.
     pub(crate) trace: Trace,
     /// Tables of processors that died before they flushed them.
@@ -82,7 +82,7 @@ pub(crate) struct World {
     /// Damage that a process noticed and named.
     pub(crate) damage_named: u64,
     /// Answers by the granularity that was still kept.
-    pub(crate) answers: BTreeMap<Granularity, u64>,
+    pub(crate) answers: Tally<Granularity>,
     /// The first day that is not in cold files.
     pub(crate) cold_until: Day,
     struck_at_start: u64,
@@ -118,7 +118,7 @@ impl World {
             waiting: Vec::new(),
             oracle: Oracle::new(PARTITIONS, window_minutes, retention),
             enabled,
-            faults: BTreeMap::new(),
+            faults: Tally::default(),
             trace: Trace::new(is_echoing),
             late: Vec::new(),
             is_usurped: false,
@@ -128,7 +128,7 @@ impl World {
             deliveries: 0,
             restarts: 0,
             damage_named: 0,
-            answers: BTreeMap::new(),
+            answers: Tally::default(),
             cold_until: Day::default(),
             struck_at_start: 0,
         }
@@ -145,7 +145,7 @@ impl World {
 
     /// Counts a fault.
     pub(crate) fn note_fault(&mut self, fault: Fault) {
-        *self.faults.entry(fault).or_default() += 1;
+        self.faults.add(fault, 1);
         self.trace.note(format!("fault {fault:?}"));
     }
 
@@ -355,7 +355,7 @@ impl World {
                 DiskFault::ShortWrite => Fault::ShortWrite,
                 DiskFault::FailedRead => Fault::FailedRead,
             };
-            self.faults.insert(fault, times);
+            self.faults.add(fault, times);
         }
     }
 }

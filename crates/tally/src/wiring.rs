@@ -1,6 +1,8 @@
 //! Puts the parts together: the only file that names both a port and a product.
 
 pub(crate) mod backup;
+#[cfg(feature = "kafka")]
+mod cluster_archive;
 mod engines;
 pub(crate) use engines::init_store;
 #[cfg(feature = "kafka")]
@@ -37,6 +39,7 @@ use engine::query::Query;
 use engine::routing::Routing;
 use engine::spreader::{Heat, Spreader};
 use model::append_time::ClockReading;
+use model::hot::HotItems;
 use model::{PartitionId, TimestampMs};
 use rustix::fs::{FlockOperation, flock};
 
@@ -84,19 +87,17 @@ impl Tally {
     /// When the folder is in use, cannot be written, or holds damaged data.
     pub(crate) fn open(settings: &Resolved, drill_clock: Option<&Path>) -> anyhow::Result<Self> {
         let dir = &settings.data_dir;
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+        create_data_dir(dir)?;
         let lock = FolderLock::take(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let clock = match drill_clock {
             Some(file) => Arc::new(ShiftedClock::start(clock, file)?),
             None => clock,
         };
-        let keys = Arc::new(open_keys(settings, &clock)?);
-        let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
+        let door = open_door(settings, &clock)?;
         let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
-        let OpenLog { log, name, backups, durability, close } = match &settings.log {
+        let OpenLog { log, name, routing, backups, durability, close } = match &settings.log {
             Some(place) => open_log_elsewhere(place, settings, &clock, &counters)?,
             None => {
                 let name = archive_owner(dir)?;
@@ -105,25 +106,16 @@ impl Tally {
                 let embedded = counters.embedded.as_ref();
                 let backups = backup::source(embedded, &log, &details, dir, &clock);
                 let durability = Durability::FSYNC;
-                OpenLog { log, name, backups, durability, close: None }
+                let routing = open_routing(settings, &(log.clone() as Arc<dyn EventLog>))?;
+                OpenLog { log, name, routing, backups, durability, close: None }
             }
         };
         let engines::Store { port: store, embedded, .. } = counters;
         let backups = Arc::new(Backups::new(backups, clock.clone()));
         let audits = Arc::new(Audits::open(dir));
-        let routing = match settings.log {
-            None => open_routing(settings, &log)?,
-            // Others route to it too, by the item alone.
-            Some(_) => Arc::new(Routing::fixed(log.clone())),
-        };
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processor_settings = ProcessorSettings {
-            flush_interval_ms: settings.flush_interval_ms,
-            table_cells_max: TABLE_CELLS_MAX,
-            hash_keys: rand::random(),
-            dedup_minutes: settings.dedup_minutes,
-        };
+        let processor_settings = processor_settings(settings);
         let objects = Duty::Merge.call(|| open_objects(settings))?;
         let archive = objects
             .clone()
@@ -226,6 +218,8 @@ struct OpenLog {
     log: Arc<dyn EventLog>,
     /// Tells it from all others.
     name: String,
+    /// Which of its partitions events go to.
+    routing: Arc<Routing>,
     backups: Box<dyn BackupSource>,
     /// What an acknowledged event is.
     durability: &'static str,
@@ -243,11 +237,12 @@ fn open_log_elsewhere(
     clock: &Arc<dyn Clock>,
     counters: &engines::Store,
 ) -> anyhow::Result<OpenLog> {
-    let (log, name) = kafka::open(place, settings, clock, counters)?;
+    let (log, name, routing) = kafka::open(place, settings, clock, counters)?;
     let closed = log.clone();
     Ok(OpenLog {
         log,
         name,
+        routing,
         backups: Box::new(backup::Elsewhere::Log),
         durability: Durability::REPLICATED,
         close: Some(Box::new(move || closed.close())),
@@ -344,11 +339,14 @@ fn start_spreader(
     routing: &Arc<Routing>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Spreader>, Option<Arc<Heat>>)> {
-    let (Some(above), None) = (settings.spread_above, &settings.log) else {
-        return Ok((None, None));
+    let Some(above) = settings.spread_above else { return Ok((None, None)) };
+    let hot = match settings.log {
+        None => HotItems::new(above),
+        // Other gateways take events too.
+        Some(_) => HotItems::of_a_part(above),
     };
     let heat = Arc::new(Heat::new(rand::random()));
-    let spreader = Spreader::start(routing.clone(), heat.clone(), clock.clone(), above)?;
+    let spreader = Spreader::start(routing.clone(), heat.clone(), clock.clone(), hot)?;
     Ok((Some(spreader), Some(heat)))
 }
 
@@ -382,26 +380,38 @@ fn open_archive(
     let owner = archive_owner(&settings.data_dir)?;
     let cold = ColdFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
     let archive = RawFiles::new(objects.clone(), &owner, ARCHIVE_RESERVE_BYTES);
-    match archive.claim() {
-        Ok(()) => objects.remove_leftovers()?,
-        // One that is away now is claimed by the first write.
-        Err(error) if error.kind == ErrorKind::Unavailable => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the archive does not answer; the log keeps what it should have"
-        ),
-        Err(error) => return Err(error.into()),
-    }
-    match cold.until() {
-        // Of a later format: whatever is asked of it would fail.
-        Err(error) if error.kind == ErrorKind::Invalid => return Err(error.into()),
-        // One that is away is asked again when it is needed.
-        _ => {}
+    if claim_archive(&archive, &cold)? {
+        objects.remove_leftovers()?;
     }
     let archiver_settings = ArchiverSettings {
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,
     };
     Ok((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold))
+}
+
+/// Makes an archive its owner's; false where it does not answer now, and is claimed by the first write.
+///
+/// # Errors
+/// Where it is another's, or of a later format.
+fn claim_archive(archive: &RawFiles, cold: &ColdFiles) -> anyhow::Result<bool> {
+    let is_claimed = match archive.claim() {
+        Ok(()) => true,
+        Err(error) if error.kind == ErrorKind::Unavailable => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the archive does not answer; the log keeps what it should have"
+            );
+            false
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match cold.until() {
+        // Of a later format: whatever is asked of it would fail.
+        Err(error) if error.kind == ErrorKind::Invalid => Err(error.into()),
+        // One that is away is asked again when it is needed.
+        _ => Ok(is_claimed),
+    }
 }
 
 /// The archive as recounts read it.
@@ -451,6 +461,26 @@ fn archive_owner(dir: &Path) -> anyhow::Result<String> {
         );
     }
     Ok(found)
+}
+
+fn create_data_dir(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot create the data folder {}", dir.display()))
+}
+
+fn processor_settings(settings: &Resolved) -> ProcessorSettings {
+    ProcessorSettings {
+        flush_interval_ms: settings.flush_interval_ms,
+        table_cells_max: TABLE_CELLS_MAX,
+        hash_keys: rand::random(),
+        dedup_minutes: settings.dedup_minutes,
+    }
+}
+
+/// Who is let in, by the keys.
+fn open_door(settings: &Resolved, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Door>> {
+    let keys = Arc::new(open_keys(settings, clock)?);
+    Ok(Arc::new(Door::new(&settings.door, keys, clock.clone())))
 }
 
 /// The keys, where whoever can reach the server needs one, or may do without.

@@ -3,14 +3,17 @@
 
 mod file;
 pub(super) mod manifest;
+mod published;
 mod reader;
 mod schema;
 mod writer;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use engine::ports::{ColdCounters, ColdRows, ErrorKind, PortError};
 use model::{Day, Summary};
@@ -19,11 +22,17 @@ use parquet::errors::ParquetError;
 
 use self::file::{Chunks, OpenFile};
 use self::manifest::{Entry, Manifest, date};
+use self::published::{Published, Writers};
 use self::reader::Rows;
-use self::writer::{ColdWriter, DayRow};
+use self::writer::{ColdWriter, DayRow, FORMAT};
 use super::objects::Objects;
 use super::raw::claim::Claim;
 use super::raw::writer::port_error;
+use super::version;
+
+/// For so long files that other processes may still read stay after they were replaced: these hear of new
+/// files within seconds, and a question takes seconds.
+const STAYS_FOR: Duration = Duration::from_secs(180);
 
 /// Letters of a date that name its month, and its year.
 const MONTH: usize = 7;
@@ -34,19 +43,22 @@ pub struct ColdFiles {
     objects: Objects,
     claim: Claim,
     reserve_bytes: u64,
-    /// As it was last read or written; nobody else writes it.
-    manifest: Mutex<Option<Arc<Manifest>>>,
+    published: Published,
+    /// Files that were named by this process.
+    named: AtomicU64,
     /// Files of the manifest that a question has opened.
     open: Mutex<HashMap<String, Arc<Opened>>>,
     leaving: Mutex<Leaving>,
+    /// Files of the manifest that were found to be of the version that is known here.
+    fit: Mutex<HashSet<String>>,
 }
 
-/// Objects that the manifest names no more. They stay for one more turn of merging: a question may
-/// have found them just before.
+/// Objects that the manifest names no more. They stay for one more turn of merging, and where other processes
+/// read them for a while longer: a question may have found them just before.
 #[derive(Default)]
 struct Leaving {
     now: Vec<String>,
-    next: Vec<String>,
+    next: Vec<(String, Instant)>,
     /// Whether it was looked for what a process before left.
     is_listed: bool,
 }
@@ -61,29 +73,60 @@ impl ColdFiles {
     /// Files in an archive that belongs to `owner`, the random name of a data folder; a folder keeps
     /// `reserve_bytes` of its file system free. Nothing is read or written yet.
     pub fn new(objects: Objects, owner: &str, reserve_bytes: u64) -> Self {
-        let claim = Claim::new(owner);
-        let (manifest, open, leaving) = Default::default();
-        Self { objects, claim, reserve_bytes, manifest, open, leaving }
+        Self::written_by(Writers::ThisAlone, objects, owner, reserve_bytes)
+    }
+
+    /// As [`Self::new`], in an archive that several processes write to for the same `owner`, any of which may
+    /// think that it is its turn. `process` tells the names of their files apart: random.
+    pub fn sharing(objects: Objects, owner: &str, reserve_bytes: u64, process: u64) -> Self {
+        Self::written_by(Writers::Many(process), objects, owner, reserve_bytes)
+    }
+
+    /// Files that other processes write, and this one only reads.
+    pub fn reading(objects: Objects) -> Self {
+        Self::written_by(Writers::Others, objects, "", 0)
+    }
+
+    fn written_by(writers: Writers, objects: Objects, owner: &str, reserve_bytes: u64) -> Self {
+        let (claim, published) = (Claim::new(owner), Published::new(writers));
+        let (named, open, leaving, fit) = Default::default();
+        Self { objects, claim, reserve_bytes, published, named, open, leaving, fit }
     }
 
     fn manifest(&self) -> Result<Arc<Manifest>, PortError> {
-        let mut known = self.manifest.lock();
-        if let Some(manifest) = &*known {
-            return Ok(manifest.clone());
-        }
-        let manifest = match self.objects.get(manifest::NAME)? {
-            None => Manifest::default(),
-            Some(bytes) => {
-                let text = std::str::from_utf8(&bytes).unwrap_or_default();
-                Manifest::read(text).ok_or_else(|| match Manifest::unknown_version(text) {
-                    Some(version) => self.of_later(manifest::NAME, version),
-                    None => self.damaged(manifest::NAME, "it is not what was written"),
-                })?
+        let manifest = self.published.get(&self.objects)?;
+        let mut fit = self.fit.lock();
+        fit.retain(|name| manifest.files.iter().any(|entry| entry.name == *name));
+        for entry in &manifest.files {
+            if !fit.contains(&entry.name) {
+                self.check_version(entry)?;
+                fit.insert(entry.name.clone());
             }
-        };
-        let manifest = Arc::new(manifest);
-        *known = Some(manifest.clone());
+        }
+        drop(fit);
         Ok(manifest)
+    }
+
+    /// The name of a new file. Where others write too it is never that of one of theirs: who stood still in
+    /// the middle of a day would else put a part of it in the place of the whole.
+    fn name(&self, stem: &str) -> String {
+        match self.published.writers() {
+            Writers::Many(process) => {
+                let number = self.named.fetch_add(1, Ordering::Relaxed);
+                format!("{stem}-{process:016x}{number:x}")
+            }
+            Writers::ThisAlone | Writers::Others => stem.to_owned(),
+        }
+    }
+
+    /// Refuses a file of a later program, before anything is asked of it.
+    fn check_version(&self, entry: &Entry) -> Result<(), PortError> {
+        let object = entry.object();
+        match file::other_version(&self.objects, &object, entry.bytes) {
+            Ok(Some(version)) => Err(version::refused(&self.place_of(&object), &version, FORMAT)),
+            // What cannot be read is said to those who ask for it: all the rest is there.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Replaces the manifest, durable when it returns.
@@ -91,15 +134,15 @@ impl ColdFiles {
         let before = self.manifest()?;
         let mut manifest = (*before).clone();
         change(&mut manifest);
-        self.objects.put(manifest::NAME, manifest.write())?;
+        self.published.replace(&self.objects, manifest.clone())?;
         let is_named = |name: &String, _: &mut Arc<Opened>| {
             manifest.files.iter().any(|entry| entry.name == *name)
         };
         self.open.lock().retain(is_named);
         let is_replaced = |entry: &&Entry| manifest.files.iter().all(|e| e.name != entry.name);
-        let replaced = before.files.iter().filter(is_replaced).map(Entry::object);
+        let now = Instant::now();
+        let replaced = before.files.iter().filter(is_replaced).map(|entry| (entry.object(), now));
         self.leaving.lock().next.extend(replaced);
-        *self.manifest.lock() = Some(Arc::new(manifest));
         Ok(())
     }
 
@@ -163,7 +206,7 @@ impl ColdFiles {
             entries.iter().map(|entry| self.opened(entry)).collect::<Result<Vec<_>, _>>()?;
         let mut merged = Merged::new(self, &files)?;
         let days = entries[0].first..entries[entries.len() - 1].end;
-        let name = format!("{kind}-{key}");
+        let name = self.name(&format!("{kind}-{key}"));
         let entry = self.write_file(&name, days, &mut || merged.next_row())?;
         tracing::info!(name, files = files.len(), "cold files were merged");
         self.publish(|manifest| manifest.replace(entry))?;
@@ -172,29 +215,47 @@ impl ColdFiles {
 
     /// Removes files that were merged in the turn before, or by a process before.
     fn sweep(&self) -> Result<(), PortError> {
-        let mut leaving = self.leaving.lock();
         let manifest = self.manifest()?;
         if manifest.files.is_empty() {
             return Ok(());
         }
-        if !leaving.is_listed {
+        let is_listed = self.leaving.lock().is_listed;
+        if !is_listed {
             let is_named = |name: &String| manifest.files.iter().any(|e| e.object() == *name);
-            let found = self.objects.list("counters")?.into_iter().map(|object| object.name);
+            let found = self.objects.list(manifest::FOLDER)?.into_iter().map(|object| object.name);
             let unnamed = found.filter(|name| name.ends_with(".parquet") && !is_named(name));
-            leaving.next = unnamed.collect();
+            let unnamed: Vec<String> = unnamed.collect();
+            if self.published.writers() != Writers::ThisAlone && !unnamed.is_empty() {
+                // Whoever is about to name one of them works from an older manifest, and fails from now on.
+                self.publish(|_| {})?;
+            }
+            let now = Instant::now();
+            let mut leaving = self.leaving.lock();
+            leaving.next.extend(unnamed.into_iter().map(|name| (name, now)));
             leaving.is_listed = true;
         }
+        let mut leaving = self.leaving.lock();
         while let Some(name) = leaving.now.pop() {
             if let Err(error) = self.objects.delete(&name) {
                 leaving.now.push(name);
                 return Err(error);
             }
         }
-        leaving.now = std::mem::take(&mut leaving.next);
+        let stays = |(_, since): &(String, Instant)| {
+            self.published.writers() != Writers::ThisAlone && since.elapsed() < STAYS_FOR
+        };
+        let (next, now) = std::mem::take(&mut leaving.next).into_iter().partition(stays);
+        let now: Vec<(String, Instant)> = now;
+        leaving.next = next;
+        leaving.now = now.into_iter().map(|(name, _)| name).collect();
         Ok(())
     }
 
     fn unreadable(&self, name: &str, error: ParquetError) -> PortError {
+        if self.published.writers() != Writers::ThisAlone {
+            // Somebody else may have replaced it meanwhile.
+            self.published.forget();
+        }
         // What the place said stays as it was; anything else is the file's.
         match port_error(error, || format!("{}/{name} cannot be read", self.objects.place())) {
             error if error.kind == ErrorKind::Invalid => {
@@ -204,25 +265,30 @@ impl ColdFiles {
         }
     }
 
-    fn of_later(&self, name: &str, version: &str) -> PortError {
-        let context = format!(
-            "{}/{name} has format {version}, this program knows only 1: use the program that wrote it, \
-             or a newer one",
-            self.objects.place()
-        );
-        PortError::new(ErrorKind::Invalid, context)
+    fn place_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.objects.place())
     }
 
     fn damaged(&self, name: &str, what: &str) -> PortError {
-        let context = format!(
-            "{}/{name} is damaged: {what}; restore the archive from a backup",
-            self.objects.place()
-        );
-        PortError::new(ErrorKind::Corrupt, context)
+        damaged(&self.objects, name, what)
     }
 }
 
+fn damaged(objects: &Objects, name: &str, what: &str) -> PortError {
+    let context =
+        format!("{}/{name} is damaged: {what}; restore the archive from a backup", objects.place());
+    PortError::new(ErrorKind::Corrupt, context)
+}
+
 impl ColdCounters for ColdFiles {
+    fn refresh(&self) -> Result<bool, PortError> {
+        if self.published.writers() == Writers::ThisAlone {
+            return Ok(false);
+        }
+        self.published.forget();
+        self.manifest().map(|_| true)
+    }
+
     fn until(&self) -> Result<Day, PortError> {
         Ok(self.manifest()?.until)
     }
@@ -237,7 +303,7 @@ impl ColdCounters for ColdFiles {
                 summary: row.summary,
             }))
         };
-        let name = format!("day-{}", date(day));
+        let name = self.name(&format!("day-{}", date(day)));
         let entry = self.write_file(&name, day..Day(day.0 + 1), &mut next)?;
         self.publish(|manifest| manifest.replace(entry))
     }

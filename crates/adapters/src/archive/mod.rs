@@ -10,6 +10,7 @@ mod raw;
 #[cfg(feature = "s3")]
 mod s3;
 mod upload;
+mod version;
 
 pub use cold::ColdFiles;
 pub use objects::{Object, Objects};

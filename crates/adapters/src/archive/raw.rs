@@ -16,8 +16,9 @@ use parquet::file::FOOTER_SIZE;
 use parquet::file::metadata::{FooterTail, ParquetMetaDataReader};
 
 use self::claim::Claim;
-use self::writer::{NEXT_WINDOW_MINUTES, RawWriter, port_error};
+use self::writer::{FORMAT, NEXT_WINDOW_MINUTES, RawWriter, port_error};
 use super::objects::Objects;
+use super::version;
 
 /// Largest metadata of a file that is read: control records and dead letters of 2^20 offsets.
 const METADATA_BYTES_MAX: u64 = 64 << 20;
@@ -123,6 +124,10 @@ impl RawArchive for RawFiles {
         let metadata =
             ParquetMetaDataReader::decode_metadata(&self.bytes(&name, start..tail_start)?)
                 .map_err(|error| self.unreadable(file, error))?;
+        if let Some(version) = version::other_than(FORMAT, metadata.file_metadata()) {
+            let object = format!("{}/{name}", self.objects.place());
+            return Err(version::refused(&object, &version, FORMAT));
+        }
         let pairs = metadata.file_metadata().key_value_metadata();
         let minutes = pairs
             .into_iter()

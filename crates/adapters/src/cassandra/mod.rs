@@ -28,6 +28,7 @@ mod snapshot;
 mod stamp;
 mod statements;
 mod totals;
+mod trouble;
 
 use std::collections::HashSet;
 use std::sync::Arc;

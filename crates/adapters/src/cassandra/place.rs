@@ -122,6 +122,11 @@ impl FromStr for Place {
 }
 
 impl Place {
+    /// Whether connections are encrypted: whoever names whom to trust wants that.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls || self.tls_ca.is_some()
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
         const CONSISTENCY: &str =
             "one, local_one, two, three, quorum, local_quorum, each_quorum or all";

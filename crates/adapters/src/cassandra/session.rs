@@ -26,6 +26,7 @@ use scylla::value::{CqlValue, Row};
 use tokio::runtime::Runtime;
 
 use super::place::Place;
+use super::trouble;
 
 /// Threads of the driver: they wait for sockets, and encode and decode.
 const THREADS: usize = 2;
@@ -76,7 +77,8 @@ impl Link {
     /// Connects to a cluster.
     ///
     /// # Errors
-    /// `Unavailable` where no node answers, `Invalid` where files that the place names cannot be used.
+    /// `Unavailable` where no node answers, `Invalid` where the nodes refuse the user or their certificate is
+    /// not trusted, and where files that the place names cannot be used.
     pub(super) fn connect(place: Place) -> Result<Self, PortError> {
         let mut builder = SessionBuilder::new()
             .known_nodes(&place.nodes)
@@ -98,9 +100,8 @@ impl Link {
             .build()
             .map_err(|error| failure("no threads for the cluster's driver", error))?;
         let connecting = async move { builder.build().await };
-        let connected = wait_on(&runtime, connecting).and_then(|session| {
-            session.map_err(|error| failure(&format!("no node of {place:?} answers"), error))
-        });
+        let connected = wait_on(&runtime, connecting)
+            .and_then(|session| session.map_err(|error| trouble::unreachable(&place, error)));
         match connected {
             Ok(session) => Ok(Self { session: Arc::new(session), place, runtime: Some(runtime) }),
             Err(error) => {
@@ -360,7 +361,7 @@ fn user(place: &Place) -> Result<Option<(String, String)>, PortError> {
 
 /// How connections are encrypted; none where they are not.
 fn tls(place: &Place) -> Result<Option<Arc<ClientConfig>>, PortError> {
-    if !place.tls && place.tls_ca.is_none() {
+    if !place.is_encrypted() {
         return Ok(None);
     }
     let refused = |what: String| {

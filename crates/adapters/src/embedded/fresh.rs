@@ -33,6 +33,30 @@ pub(super) fn create(
     parent.sync_all().map_err(refused)
 }
 
+/// Whether a store is of the one format that this program knows.
+///
+/// # Errors
+/// `Invalid` where it is of another, in words that say which.
+pub(super) fn check_format(
+    what: &str,
+    folder: &Path,
+    stored: Option<&[u8]>,
+    known: u32,
+) -> Result<(), PortError> {
+    let number = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
+    let found = match (number, stored) {
+        (Some(number), _) if number == known => return Ok(()),
+        (Some(number), _) => format!("format {number}"),
+        (None, Some(bytes)) => format!("a format that is no number ({bytes:?})"),
+        (None, None) => "no format".to_owned(),
+    };
+    let context = format!(
+        "the {what} in {folder:?} have {found}, this program knows only {known}: use the program that \
+         wrote them, or a newer one"
+    );
+    Err(PortError::new(ErrorKind::Invalid, context))
+}
+
 /// A failure to open, read or write; `doing` says what was tried, `cure` what helps where bytes are
 /// damaged.
 pub(super) fn failure(doing: &str, cure: &str, error: fjall::Error) -> PortError {

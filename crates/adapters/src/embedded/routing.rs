@@ -18,8 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::ports::{ErrorKind, EventLog, PortError, RoutingStore};
-use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
+use engine::ports::{ErrorKind, EventLog, PortError, RoutingStore, next_table};
+use model::{RoutingChange, RoutingTable, TimestampMs};
 use parking_lot::Mutex;
 
 use super::disk::Disk;
@@ -59,7 +59,8 @@ impl EmbeddedRouting {
     /// Reads the table of a log's folder, or begins it with the log's partitions.
     ///
     /// # Errors
-    /// `Corrupt` where the file is damaged or missing, `Unavailable` where the disk refuses.
+    /// `Corrupt` where the file is damaged or missing, `Invalid` where a later program wrote it,
+    /// `Unavailable` where the disk refuses.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -143,21 +144,11 @@ impl RoutingStore for EmbeddedRouting {
         let _alone = self.writing.lock();
         let next = {
             let mut state = self.state.lock();
-            let newest = state.table.version();
-            if after != newest {
-                let context = format!("version {newest} is the newest, and not {after}");
-                return Err(PortError::new(ErrorKind::Conflict, context));
-            }
             if state.unsure_since.is_some() {
                 self.heal(&mut state)?;
             }
             let published = self.now()?.max(state.table.newest().published);
-            let effective = state.table.earliest(published);
-            let version = RoutingVersion { published, effective, partitions, changes };
-            let next = state
-                .table
-                .with(version)
-                .map_err(|error| PortError::caused(ErrorKind::Invalid, error.to_string(), error))?;
+            let next = next_table(&state.table, after, published, partitions, changes)?;
             // Nobody routes beyond its lead before it is known whether there is such a version.
             state.unsure_since = Some(published);
             Arc::new(next)
@@ -187,8 +178,19 @@ fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<RoutingTable>, PortError> 
     }
     let mut bytes = vec![0; size as usize];
     file.read_at(0, &mut bytes).map_err(unavailable("read", &path))?;
-    let table = from_file(&bytes).ok_or_else(|| damaged(&path, "is damaged or of another version"));
-    table.map(Some)
+    from_file(&bytes).map(Some).ok_or_else(|| match version(&bytes) {
+        Some(later) if later != VERSION => meta::unknown_version(&path, later, VERSION),
+        _ => damaged(&path, "is damaged"),
+    })
+}
+
+/// The version that sound bytes say they have, known or not.
+fn version(bytes: &[u8]) -> Option<u16> {
+    let (rest, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
+    let is_whole = crc32c::crc32c(rest) == u32::from_le_bytes(*crc);
+    let (magic, numbers) = rest.split_first_chunk::<8>()?;
+    let (version, _) = numbers.split_first_chunk()?;
+    (is_whole && magic == MAGIC).then(|| u16::from_le_bytes(*version))
 }
 
 fn to_file(table: &RoutingTable) -> Vec<u8> {

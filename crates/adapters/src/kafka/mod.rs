@@ -4,20 +4,25 @@
 //! replicas before anybody is told (`sender`); who reads has a place of their own (`reader`); where
 //! partitions end is asked again and again (`ends`). The topic is made or checked at start (`topic`);
 //! what messages look like is in `message`, how the setting names all this in `place`; processors that
-//! share the topic meet in `group`.
+//! share the topic meet in `group`. What everybody must know beside the log is in compacted topics next
+//! to it (`state_topic`, `follow`): which partition events go to in `routing`.
 
 mod ends;
+mod follow;
 mod gather;
 mod group;
 mod message;
 mod place;
 mod pump;
+mod reach;
 mod reader;
+mod routing;
 mod sender;
+mod state_topic;
 mod topic;
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use engine::ports::{AppendPart, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError};
@@ -37,6 +42,7 @@ use rdkafka::error::KafkaError;
 pub use self::group::KafkaGroup;
 pub use self::message::ForeignMessage;
 pub use self::place::{KafkaPlace, KafkaPlaceError};
+pub use self::routing::KafkaRouting;
 
 use self::ends::{Ends, Watch};
 use self::reader::Reader;
@@ -96,20 +102,26 @@ pub struct KafkaLog {
     clock: Arc<dyn Clock>,
     append_clock: Mutex<AppendClock>,
     cluster: String,
+    known_elsewhere: OnceLock<Box<KnownUntil>>,
 }
+
+/// The time up to which something is known that goes with the log.
+type KnownUntil = dyn Fn() -> TimestampMs + Send + Sync;
 
 impl KafkaLog {
     /// Opens the topic, or makes it.
     ///
     /// # Errors
-    /// `Unavailable` where no broker answers or the topic cannot be made, `Invalid` where the topic
-    /// or the settings are such that counting would not be exact.
+    /// `Unavailable` where no broker answers or the topic cannot be made, `Invalid` where the brokers
+    /// refuse the user or their certificate is not trusted, and where the topic or the settings are such
+    /// that counting would not be exact.
     pub fn open(
         settings: &KafkaSettings,
         clock: Arc<dyn Clock>,
         foreign: Arc<dyn Foreign>,
     ) -> Result<Self, PortError> {
         let config = settings.client()?;
+        reach::reach(settings)?;
         let admin: AdminClient<DefaultClientContext> = config.create().map_err(bad_client)?;
         let partitions = topic::ensure(settings, &admin)?;
         let cluster = admin.inner().fetch_cluster_id(std::time::Duration::from_secs(10));
@@ -130,7 +142,14 @@ impl KafkaLog {
             Watch::start(asking, topic, ends.clone(), clock.clone(), move || waking.wake_all())?;
         let sender = Sender::start(settings, partitions, ends.clone())?;
         let append_clock = Mutex::new(AppendClock::start(TimestampMs(0), clock.now()));
-        Ok(Self { sender, watch, reader, ends, clock, append_clock, cluster })
+        let known_elsewhere = OnceLock::new();
+        Ok(Self { sender, watch, reader, ends, clock, append_clock, cluster, known_elsewhere })
+    }
+
+    /// The log's time is never ahead of this from now on: nobody calls complete what they find by a
+    /// routing table that is older. The first one holds.
+    pub fn know_no_more_than(&self, known_until: Box<KnownUntil>) {
+        self.known_elsewhere.get_or_init(|| known_until);
     }
 
     /// The id that the cluster gave itself.
@@ -219,7 +238,12 @@ impl EventLog for KafkaLog {
 
     fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
         let own = self.append_clock.lock().now(self.clock.now())?;
-        Ok(own.min(self.ends.known_until()))
+        let elsewhere = self.known_elsewhere.get().map_or(own, |known_until| known_until());
+        Ok(own.min(self.ends.known_until()).min(elsewhere))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }
 

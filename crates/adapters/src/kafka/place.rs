@@ -188,7 +188,7 @@ fn options_of(file: &Path) -> Result<Vec<(String, String)>, KafkaPlaceError> {
         .collect()
 }
 
-fn is_topic(topic: &str) -> bool {
+pub(super) fn is_topic(topic: &str) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=249).contains(&topic.len()) && topic.bytes().all(fine) && topic != "." && topic != ".."
 }

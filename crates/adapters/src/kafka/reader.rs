@@ -347,7 +347,7 @@ impl Slot {
 }
 
 /// Whether trying on is no use.
-fn is_final(error: &KafkaError) -> bool {
+pub(super) fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(error, KafkaError::MessageConsumptionFatal(_))
         || matches!(

@@ -16,7 +16,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, join_all};
 use model::record::split;
 use model::{Offset, PartitionId, TimestampMs};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
@@ -103,14 +103,7 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => fate.failed(error.clone()),
         }
-        if fate.missing == 0 {
-            let result = fate.result(part.partition);
-            let reply = fate.reply.take();
-            drop(fate);
-            self.flight.landed(part.bytes);
-            // Who no longer waits does not need to know.
-            reply.map(|reply| reply.send(result));
-        }
+        self.flight.settle(&part, fate);
     }
 }
 
@@ -193,8 +186,18 @@ impl Flight {
         Ok(())
     }
 
-    fn landed(&self, bytes: usize) {
-        self.0.lock().bytes -= bytes;
+    /// Answers a part whose last message has its fate, and takes it off what is on its way.
+    fn settle(&self, part: &Part, mut fate: MutexGuard<'_, PartFate>) {
+        if fate.missing > 0 {
+            return;
+        }
+        let result = fate.result(part.partition);
+        let reply = fate.reply.take();
+        // Whoever looks at what is on its way locks that first, and then fates.
+        drop(fate);
+        self.0.lock().bytes -= part.bytes;
+        // Who no longer waits does not need to know.
+        reply.map(|reply| reply.send(result));
     }
 
     /// Answers what has waited for too long. It stays on its way.
@@ -315,13 +318,7 @@ impl Deliveries {
     fn refused(&self, error: KafkaError, part: &Arc<Part>) {
         let mut fate = part.fate.lock();
         fate.failed(error);
-        if fate.missing == 0 {
-            let result = fate.result(part.partition);
-            let reply = fate.reply.take();
-            drop(fate);
-            self.flight.landed(part.bytes);
-            reply.map(|reply| reply.send(result));
-        }
+        self.flight.settle(part, fate);
     }
 }
 

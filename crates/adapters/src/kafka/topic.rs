@@ -13,10 +13,10 @@ use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
-use super::KafkaSettings;
+use super::{KafkaPlace, KafkaSettings};
 
 /// Brokers have so long to answer at start.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// A topic that was just made is known to all brokers after so long.
 const SPREAD: Duration = Duration::from_secs(30);
 /// Between two looks whether it is.
@@ -27,21 +27,11 @@ pub(super) fn ensure(
     settings: &KafkaSettings,
     admin: &AdminClient<DefaultClientContext>,
 ) -> Result<u16, PortError> {
-    if partitions(settings, admin)?.is_none() {
+    let (place, topic) = (&settings.place, settings.place.topic.as_str());
+    if partitions(place, topic, admin)?.is_none() {
         make(settings, admin)?;
     }
-    let deadline = Instant::now() + SPREAD;
-    let partitions = loop {
-        match partitions(settings, admin)? {
-            Some(partitions) => break partitions,
-            None if Instant::now() > deadline => {
-                let topic = &settings.place.topic;
-                let context = format!("the topic {topic} was made but does not appear");
-                return Err(PortError::new(ErrorKind::Unavailable, context));
-            }
-            None => std::thread::sleep(LOOK_AGAIN),
-        }
-    };
+    let partitions = appearing(place, topic, admin)?;
     if let Some(wanted) = settings.partitions.filter(|wanted| *wanted != partitions.count) {
         return Err(refused(format!(
             "the setting `partitions` is {wanted}, but the topic {} has {}: leave the setting out, or \
@@ -53,23 +43,41 @@ pub(super) fn ensure(
     Ok(partitions.count)
 }
 
-struct Partitions {
-    count: u16,
+pub(super) struct Partitions {
+    pub(super) count: u16,
     /// The least number of copies of a partition.
-    copies: usize,
+    pub(super) copies: usize,
 }
 
-/// What the cluster says of the topic; none where it is not there.
-fn partitions(
-    settings: &KafkaSettings,
+/// What the cluster says of a topic that was just made, as soon as it does.
+pub(super) fn appearing(
+    place: &KafkaPlace,
+    topic: &str,
+    admin: &AdminClient<DefaultClientContext>,
+) -> Result<Partitions, PortError> {
+    let deadline = Instant::now() + SPREAD;
+    loop {
+        match partitions(place, topic, admin)? {
+            Some(partitions) => return Ok(partitions),
+            None if Instant::now() > deadline => {
+                let context = format!("the topic {topic} was made but does not appear");
+                return Err(PortError::new(ErrorKind::Unavailable, context));
+            }
+            None => std::thread::sleep(LOOK_AGAIN),
+        }
+    }
+}
+
+/// What the cluster says of a topic; none where it is not there.
+pub(super) fn partitions(
+    place: &KafkaPlace,
+    topic: &str,
     admin: &AdminClient<DefaultClientContext>,
 ) -> Result<Option<Partitions>, PortError> {
-    let topic = settings.place.topic.as_str();
     let client: &Client<_> = admin.inner();
     let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
         let context = format!(
-            "no broker of {} answers within {} s; is Kafka running, and are the options right?",
-            settings.place,
+            "no broker of {place} answers within {} s; is Kafka running, and are the options right?",
             ANSWER.as_secs()
         );
         PortError::caused(ErrorKind::Unavailable, context, error)
@@ -112,16 +120,25 @@ fn make(
     if copies >= 3 {
         wanted = wanted.set("min.insync.replicas", "2");
     }
+    create(&wanted, admin)
+}
+
+/// Makes a topic, or finds that another process was faster.
+pub(super) fn create(
+    wanted: &NewTopic<'_>,
+    admin: &AdminClient<DefaultClientContext>,
+) -> Result<(), PortError> {
+    let topic = wanted.name;
     let options = AdminOptions::new().operation_timeout(Some(SPREAD)).request_timeout(Some(SPREAD));
     let failed = |error: KafkaError| {
         let context = format!("the topic {topic} is not there and cannot be made");
         PortError::caused(ErrorKind::Unavailable, context, error)
     };
-    let made = block_on(admin.create_topics([&wanted], &options)).map_err(failed)?;
+    let made = block_on(admin.create_topics([wanted], &options)).map_err(failed)?;
     match made.into_iter().next() {
         // Another process was faster.
         Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
-            tracing::info!(topic, partitions, copies, "topic made");
+            tracing::info!(topic, partitions = wanted.num_partitions, "topic made");
             Ok(())
         }
         Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
@@ -136,20 +153,7 @@ fn check(
     copies: usize,
 ) -> Result<(), PortError> {
     let topic = settings.place.topic.as_str();
-    let options = AdminOptions::new().request_timeout(Some(ANSWER));
-    let failed = |error: KafkaError| {
-        let context = format!(
-            "the configuration of the topic {topic} cannot be read: whoever counts needs \
-             DescribeConfigs on it"
-        );
-        PortError::caused(ErrorKind::Unavailable, context, error)
-    };
-    let described = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-    let described = match described.map_err(failed)?.into_iter().next() {
-        Some(Ok(described)) => described,
-        Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
-        None => return Err(failed(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopic))),
-    };
+    let described = described(topic, admin)?;
     if copies < 2 {
         tracing::warn!(
             topic,
@@ -159,6 +163,27 @@ fn check(
     judge(&described, topic, copies, settings.retention_needed_ms)
 }
 
+/// The configuration of a topic.
+pub(super) fn described(
+    topic: &str,
+    admin: &AdminClient<DefaultClientContext>,
+) -> Result<ConfigResource, PortError> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let failed = |error: KafkaError| {
+        let context = format!(
+            "the configuration of the topic {topic} cannot be read: whoever counts needs \
+             DescribeConfigs on it"
+        );
+        PortError::caused(ErrorKind::Unavailable, context, error)
+    };
+    let described = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+    match described.map_err(failed)?.into_iter().next() {
+        Some(Ok(described)) => Ok(described),
+        Some(Err(code)) => Err(failed(KafkaError::AdminOp(code))),
+        None => Err(failed(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopic))),
+    }
+}
+
 /// Says what is wrong with a topic's configuration, and what sets it right.
 fn judge(
     described: &ConfigResource,
@@ -166,16 +191,9 @@ fn judge(
     copies: usize,
     retention_needed_ms: i64,
 ) -> Result<(), PortError> {
-    let of = |name: &str| {
-        described.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("").to_owned()
-    };
-    let wrong = |name: &str, why: &str, set: &str| {
-        let has = of(name);
-        refused(format!(
-            "the topic {topic} has {name}={has}, but {why}; set it right with kafka-configs.sh --alter \
-             --entity-type topics --entity-name {topic} --add-config {name}={set}"
-        ))
-    };
+    let of = |name: &str| config_of(described, name);
+    let wrong = |name: &str, why: &str, set: &str| wrong_config(topic, described, name, why, set);
+    judge_copies(described, topic, copies)?;
     if of("message.timestamp.type") != "LogAppendTime" {
         let why = "repeats are told by the time at which the broker appended a message";
         return Err(wrong("message.timestamp.type", why, "LogAppendTime"));
@@ -183,15 +201,6 @@ fn judge(
     if of("cleanup.policy").contains("compact") {
         let why = "compaction would remove events that are to be counted";
         return Err(wrong("cleanup.policy", why, "delete"));
-    }
-    if copies > 1 && of("unclean.leader.election.enable") == "true" {
-        let why = "a broker that lacks acknowledged events must not become the leader";
-        return Err(wrong("unclean.leader.election.enable", why, "false"));
-    }
-    let in_sync: usize = of("min.insync.replicas").parse().unwrap_or(1);
-    if copies >= 3 && in_sync < 2 {
-        let why = "an acknowledged event would be on one broker alone while others are away";
-        return Err(wrong("min.insync.replicas", why, "2"));
     }
     let retention_ms: i64 = of("retention.ms").parse().unwrap_or(-1);
     if (0..retention_needed_ms).contains(&retention_ms) {
@@ -201,7 +210,46 @@ fn judge(
     Ok(())
 }
 
-fn refused(context: String) -> PortError {
+/// Says what is wrong with how a topic is replicated, and what sets it right.
+pub(super) fn judge_copies(
+    described: &ConfigResource,
+    topic: &str,
+    copies: usize,
+) -> Result<(), PortError> {
+    let wrong = |name: &str, why: &str, set: &str| wrong_config(topic, described, name, why, set);
+    if copies > 1 && config_of(described, "unclean.leader.election.enable") == "true" {
+        let why = "a broker that lacks what was acknowledged must not become the leader";
+        return Err(wrong("unclean.leader.election.enable", why, "false"));
+    }
+    let in_sync: usize = config_of(described, "min.insync.replicas").parse().unwrap_or(1);
+    if copies >= 3 && in_sync < 2 {
+        let why = "what is acknowledged would be on one broker alone while others are away";
+        return Err(wrong("min.insync.replicas", why, "2"));
+    }
+    Ok(())
+}
+
+/// The value of a topic's option; empty where it is not told.
+pub(super) fn config_of(described: &ConfigResource, name: &str) -> String {
+    described.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+/// What is wrong with a topic's option, and the command that sets it right.
+pub(super) fn wrong_config(
+    topic: &str,
+    described: &ConfigResource,
+    name: &str,
+    why: &str,
+    set: &str,
+) -> PortError {
+    let has = config_of(described, name);
+    refused(format!(
+        "the topic {topic} has {name}={has}, but {why}; set it right with kafka-configs.sh --alter \
+         --entity-type topics --entity-name {topic} --add-config {name}={set}"
+    ))
+}
+
+pub(super) fn refused(context: String) -> PortError {
     PortError::new(ErrorKind::Invalid, context)
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engine::ports::{ErrorKind, PortError, QueryCache};
 use parking_lot::Mutex;
-use redis::{Client, Connection, RedisError};
+use redis::{Client, Connection, RedisError, TlsCertificates};
 
 /// An answer that takes longer is not worth it.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -41,16 +41,14 @@ struct State {
 }
 
 impl RedisCache {
-    /// A cache at `redis://[user:password@]host:port[/database]`; connects when it is first asked.
-    /// `namespace` tells servers of the same data from all others.
+    /// A cache at `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS, which takes the
+    /// option `?tls_ca=FILE`: certificates that are trusted instead of the system's, PEM. Connects when it
+    /// is first asked. `namespace` tells servers of the same data from all others.
     ///
     /// # Errors
-    /// `Invalid` where the URL is none.
+    /// `Invalid` where the URL is none, or the file of certificates cannot be used.
     pub fn new(url: &str, namespace: &str) -> Result<Self, PortError> {
-        let client = Client::open(url).map_err(|error| {
-            let context = "a cache is given as redis://[user:password@]host:port[/database]";
-            PortError::caused(ErrorKind::Invalid, context, error)
-        })?;
+        let client = client(url)?;
         let namespace = [b"tally:", namespace.as_bytes(), b":"].concat();
         Ok(Self { client, namespace, state: Mutex::default() })
     }
@@ -112,6 +110,29 @@ impl RedisCache {
     }
 }
 
+/// A client that has not connected yet.
+fn client(url: &str) -> Result<Client, PortError> {
+    let refused = |error: RedisError| {
+        let context = "a cache is given as redis://[user:password@]host:port[/database], or rediss:// for \
+                       TLS, with ?tls_ca=FILE where the system does not trust it";
+        PortError::caused(ErrorKind::Invalid, context, error)
+    };
+    if url.starts_with("rediss://") {
+        // The driver takes the process's provider; with two in the program there is none until one is
+        // chosen. Whoever chose before has the same right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let Some((plain, file)) = url.split_once("?tls_ca=") else {
+        return Client::open(url).map_err(refused);
+    };
+    let pem = std::fs::read(file).map_err(|error| {
+        let context = format!("{file}, whom `tls_ca` of the cache trusts, cannot be read");
+        PortError::caused(ErrorKind::Invalid, context, error)
+    })?;
+    let root_cert = Some(pem);
+    Client::build_with_tls(plain, TlsCertificates { client_tls: None, root_cert }).map_err(refused)
+}
+
 impl QueryCache for RedisCache {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, PortError> {
         let key = self.key(key);
@@ -146,6 +167,22 @@ mod tests {
         let error = RedisCache::new("memory", "n").err().unwrap();
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(error.to_string().contains("redis://"), "{error}");
+    }
+
+    #[test]
+    fn certificates_must_be_there_and_belong_to_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let open = |scheme: &str| {
+            let url = format!("{scheme}://localhost:6380?tls_ca={}", file.display());
+            RedisCache::new(&url, "n")
+        };
+        let error = open("rediss").err().unwrap();
+        assert!(error.kind == ErrorKind::Invalid && error.context.contains("ca.pem"), "{error}");
+        std::fs::write(&file, "").unwrap();
+        let error = open("redis").err().unwrap();
+        assert!(error.context.contains("rediss://"), "{error}");
+        open("rediss").unwrap();
     }
 
     #[test]

@@ -48,8 +48,11 @@ impl Outside {
 
     fn of(keyspace: &'static str) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let node = named("TALLY_TEST_CASSANDRA");
-        let session = runtime.block_on(SessionBuilder::new().known_node(node).build());
+        let place = named("TALLY_TEST_CASSANDRA");
+        let (user, node) = place.split_once('@').expect("user:password@host:port");
+        let (user, password) = user.split_once(':').expect("user:password");
+        let builder = SessionBuilder::new().known_node(node).user(user, password);
+        let session = runtime.block_on(builder.build());
         let outside = Self { runtime, session: session.expect("a node"), keyspace };
         outside.run("DROP KEYSPACE IF EXISTS {}");
         outside

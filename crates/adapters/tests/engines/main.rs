@@ -2,6 +2,7 @@
 
 mod cassandra;
 mod redis;
+mod secure;
 
 /// What the script names.
 fn named(variable: &str) -> String {
@@ -13,4 +14,10 @@ fn named(variable: &str) -> String {
 fn signal(variable: &str, signal: rustix::process::Signal) {
     let pid = named(variable).parse().ok().and_then(rustix::process::Pid::from_raw);
     rustix::process::kill_process(pid.expect("a process"), signal).expect("it can be signalled");
+}
+
+/// What an error says, with all that caused it.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

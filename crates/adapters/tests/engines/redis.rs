@@ -8,7 +8,7 @@ use engine::conformance::query_cache;
 use engine::ports::QueryCache;
 use rustix::process::Signal;
 
-use super::{named, signal};
+use super::{named, signal, told};
 
 fn cache(namespace: &str) -> RedisCache {
     RedisCache::new(&named("TALLY_TEST_REDIS"), namespace).expect("a URL")
@@ -25,6 +25,25 @@ fn answers_in_redis() {
     answers_end_with_their_life();
     servers_of_other_data_do_not_meet();
     a_cache_that_is_away_costs_hardly_any_time();
+}
+
+#[test]
+fn answers_over_tls() {
+    let (keys, url) = (named("TALLY_TEST_KEYS"), named("TALLY_TEST_REDIS_TLS"));
+    let open =
+        |ca: &str| RedisCache::new(&format!("{url}?tls_ca={keys}/{ca}"), "tls").expect("a URL");
+    let cache = open("ca.pem");
+    cache.put(b"key", Bytes::from_static(b"1"), 60_000).unwrap();
+    assert_eq!(cache.get(b"key").unwrap(), Some(Bytes::from_static(b"1")));
+    let refused = open("stranger.pem").get(b"key").expect_err("it is not trusted");
+    assert!(told(&refused).contains("certificate"), "{}", told(&refused));
+    let untold = RedisCache::new(&url, "tls").expect("a URL");
+    let refused = untold.get(b"key").expect_err("the system does not trust it");
+    assert!(told(&refused).contains("certificate"), "{}", told(&refused));
+    let wrong = url.replace("rediss://:", "rediss://:not-");
+    let wrong = RedisCache::new(&format!("{wrong}?tls_ca={keys}/ca.pem"), "tls").expect("a URL");
+    let refused = told(&wrong.get(b"key").expect_err("the password is wrong"));
+    assert!(refused.contains("uthenticat") || refused.contains("WRONGPASS"), "{refused}");
 }
 
 fn answers_end_with_their_life() {

@@ -1,8 +1,11 @@
 //! The log in Kafka, on a real broker: `make test-kafka` starts one and says where it is.
 
+mod archive;
 mod bench;
 mod group;
 mod others;
+mod routing;
+mod secure;
 mod topics;
 
 use std::sync::Arc;

@@ -36,7 +36,12 @@ pub enum SpoolError {
         folder: PathBuf,
     },
     /// A file that a later version wrote.
-    #[error("{file} has the format version {version}, which this program does not know", file = file.display())]
+    #[error(
+        "{file} has format {version}, this program knows only {known}: use the program that wrote it, \
+         or a newer one",
+        file = file.display(),
+        known = format::VERSION
+    )]
     UnknownVersion {
         /// The file.
         file: PathBuf,

@@ -19,8 +19,14 @@ use super::files::{ArchiveFiles, url_of};
 use super::hot::SourceError;
 use crate::error::Error;
 
+/// The folder of the files and of what names those that count.
+const FOLDER: &str = "counters";
 /// The object that names the files that count.
 const MANIFEST: &str = "counters/manifest";
+/// What such objects begin with where processors share an archive: the highest number counts.
+const GENERATION: &str = "counters/manifest-";
+/// Digits of that number.
+const DIGITS: usize = 20;
 const HEAD: &str = "tally counters 1";
 
 /// The names of the files that hold days before `until`; see docs/format.md.
@@ -28,19 +34,38 @@ pub(super) fn files(
     archive: &dyn ArchiveFiles,
     until: i32,
 ) -> std::result::Result<Vec<String>, SourceError> {
-    let Some(bytes) = archive.bytes_if_there(MANIFEST)? else {
+    let manifest = manifest(archive)?;
+    let Some(bytes) = archive.bytes_if_there(&manifest)? else {
         return Err(lacks(until));
     };
     let damaged = || Error::Damaged {
-        name: MANIFEST.into(),
+        name: manifest.clone(),
         reason: "it is not what a server writes".into(),
     };
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+    if let Some(format) = other_format(text) {
+        return Err(Error::Format { name: manifest, format }.into());
+    }
     let (sealed, files) = read(text, until).ok_or_else(damaged)?;
     if sealed < until {
         return Err(lacks(until));
     }
     Ok(files)
+}
+
+/// The format that a manifest says it has, where it is not the one known here.
+fn other_format(text: &str) -> Option<String> {
+    let format = text.lines().next()?.strip_prefix("tally counters ")?;
+    (format != "1").then(|| format.chars().take(20).collect())
+}
+
+/// The name of the manifest that counts.
+fn manifest(archive: &dyn ArchiveFiles) -> std::result::Result<String, Error> {
+    let is_number =
+        |text: &str| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    let names = archive.list(FOLDER)?.into_iter().map(|(name, _)| name);
+    let generations = names.filter(|name| name.strip_prefix(GENERATION).is_some_and(is_number));
+    Ok(generations.max().unwrap_or_else(|| MANIFEST.to_owned()))
 }
 
 fn lacks(until: i32) -> SourceError {
@@ -152,6 +177,8 @@ mod tests {
         let all = ["counters/year-2025.parquet", "counters/day-2026-05-02.parquet"];
         assert_eq!(named("2026-05-03"), (20_576, all.map(str::to_owned).to_vec()));
         assert_eq!(named("2026-05-02").1, all[..1]);
+        assert_eq!(other_format(text), None);
+        assert_eq!(other_format(&text.replacen(" 1\n", " 2\n", 1)).as_deref(), Some("2"));
         for (from, to) in [(" 1\n", " 2\n"), ("end\n", ""), ("year-", "../"), ("until", "from")] {
             assert_eq!(read(&text.replacen(from, to, 1), 0), None, "{to}");
         }

@@ -8,6 +8,7 @@ use super::ArchiverSettings;
 use super::cut::{hour_at, next_cut};
 use super::fill::fill;
 use super::run::Backoff;
+use super::scan::Scan;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Where a partition goes on, and what is in force there.
@@ -17,6 +18,10 @@ pub(super) struct Course {
     window_minutes: u32,
     /// The append hour of the record at `next`, once it is there and was looked at.
     hour: Option<Hour>,
+    /// The hour of the file before: in a shared log a record's hour is never before that.
+    floor: Hour,
+    /// What was looked through from `next` on, in a shared log.
+    scan: Option<Scan>,
     /// The file whose writing failed: the archive may have it all the same, and then its end must
     /// not be another.
     pending: Option<RawFile>,
@@ -28,7 +33,8 @@ impl Course {
     /// Goes on after the newest file, or begins at the start of the log.
     ///
     /// # Errors
-    /// `Conflict` where the archive is ahead of the log.
+    /// `Conflict` where the archive is ahead of the log; of a shared one, whose end this process may hear of
+    /// late, `Unavailable`.
     pub(super) fn resume(
         log: &dyn EventLog,
         archive: &dyn RawArchive,
@@ -42,6 +48,8 @@ impl Course {
             next: bounds.start_offset,
             window_minutes: settings.dedup_minutes,
             hour: None,
+            floor: newest.map_or(Hour(0), |newest| newest.hour),
+            scan: None,
             pending: None,
             retry: Backoff::default(),
         };
@@ -52,7 +60,8 @@ impl Course {
                  the log that was archived; give it another archive, or remove those files",
                 newest.to, bounds.durable_offset
             );
-            return Err(PortError::new(ErrorKind::Conflict, context));
+            let kind = if log.is_shared() { ErrorKind::Unavailable } else { ErrorKind::Conflict };
+            return Err(PortError::new(kind, context));
         }
         if newest.to < bounds.start_offset {
             tracing::warn!(
@@ -76,6 +85,11 @@ impl Course {
         self.next
     }
 
+    /// Whether the log has let go of what comes next.
+    pub(super) fn is_behind(&self, log: &dyn EventLog) -> bool {
+        log.bounds(self.id).start_offset > self.next
+    }
+
     /// Writes the next file where its end is known.
     pub(super) fn archive_next(
         &mut self,
@@ -83,7 +97,7 @@ impl Course {
         archive: &dyn RawArchive,
         is_stopping: &AtomicBool,
     ) -> Result<Option<RawFile>, PortError> {
-        let Some(file) = self.next_file(log)? else { return Ok(None) };
+        let Some(file) = self.next_file(log, is_stopping)? else { return Ok(None) };
         self.pending = Some(file);
         let mut next_window_minutes = self.window_minutes;
         archive.write_raw(file, &mut |sink| {
@@ -94,16 +108,26 @@ impl Course {
         self.window_minutes = next_window_minutes;
         self.next = file.to;
         self.hour = None;
+        self.floor = file.hour;
+        self.scan = None;
         self.pending = None;
         Ok(Some(file))
     }
 
-    fn next_file(&mut self, log: &dyn EventLog) -> Result<Option<RawFile>, PortError> {
+    fn next_file(
+        &mut self,
+        log: &dyn EventLog,
+        is_stopping: &AtomicBool,
+    ) -> Result<Option<RawFile>, PortError> {
         if self.pending.is_some() {
             return Ok(self.pending);
         }
         if self.next >= log.bounds(self.id).durable_offset {
             return Ok(None);
+        }
+        if log.is_shared() {
+            let scan = self.scan.get_or_insert_with(|| Scan::new(self.id, self.next, self.floor));
+            return scan.next_cut(log, is_stopping);
         }
         let hour = match self.hour {
             Some(hour) => hour,

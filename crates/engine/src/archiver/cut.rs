@@ -1,5 +1,6 @@
 //! Where raw files end: at every multiple of 2^20 offsets and where the append hour changes, so
-//! that whoever archives a log makes the same files of it.
+//! that whoever archives a log makes the same files of it. For a log with one clock and one writer; others
+//! are looked through by [`super::scan`].
 
 use futures::executor::block_on;
 use model::bucket::{HOUR_MS, MINUTE_MS};
@@ -12,7 +13,7 @@ pub(super) const FILE_OFFSETS: u64 = 1 << 20;
 
 /// An hour has ended for good when the log's clock has left it for so long: what was appended in
 /// it has become durable, or a later record says that the hour is over.
-const HOUR_OVER_MS: i64 = MINUTE_MS;
+pub(super) const HOUR_OVER_MS: i64 = MINUTE_MS;
 
 /// The file that begins at `from`, whose hour is `hour`, as soon as its end is known.
 pub(super) fn next_cut(
@@ -60,7 +61,7 @@ pub(super) fn hour_at(
     })
 }
 
-fn hour_of(time: TimestampMs) -> Option<Hour> {
+pub(super) fn hour_of(time: TimestampMs) -> Option<Hour> {
     let time = time.checked().ok()?;
     Some(time.minute().hour())
 }

@@ -11,6 +11,13 @@ use model::{Batch, Offset};
 use super::run::stopping;
 use crate::ports::{ErrorKind, EventLog, PortError, RawEvent, RawFile, RawHead, RawSink};
 
+/// What is written down of an event in other words than the record's.
+#[derive(Default)]
+struct Texts {
+    id: String,
+    attributes: String,
+}
+
 /// Payload read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
 
@@ -25,7 +32,7 @@ pub(super) fn fill(
     let mut head =
         RawHead { window_minutes, next_window_minutes: window_minutes, ..RawHead::default() };
     let mut at = file.from;
-    let mut attributes = String::new();
+    let mut texts = Texts::default();
     while at < file.to {
         if is_stopping.load(Ordering::Relaxed) {
             return Err(stopping());
@@ -43,7 +50,7 @@ pub(super) fn fill(
             if batch.is_control {
                 take_controls(&batch, at, until, &mut head);
             } else {
-                take_events(&batch, at, until, &mut head, &mut attributes, sink)?;
+                take_events(&batch, at, until, &mut head, &mut texts, sink)?;
             }
             at = until;
         }
@@ -82,7 +89,7 @@ fn take_events(
     from: Offset,
     until: Offset,
     head: &mut RawHead,
-    attributes: &mut String,
+    texts: &mut Texts,
     sink: &mut RawSink<'_>,
 ) -> Result<(), PortError> {
     for (offset, bytes) in records(batch, until) {
@@ -94,42 +101,48 @@ fn take_events(
             head.dead_letters.push(offset);
             continue;
         };
-        let pairs = record.attributes();
-        attributes.clear();
-        if !pairs.is_empty() {
-            write_object(attributes, &pairs);
-        }
+        texts.id.clear();
+        record.write_id(&mut texts.id);
+        texts.attributes.clear();
+        write_object(&mut texts.attributes, record.attributes());
         sink(RawEvent {
             offset,
             append_time: batch.append_time,
-            id: &record.id_text(),
+            id: &texts.id,
             item: record.item,
             event_type: record.event_type,
             time: record.time,
             value: record.value,
-            attributes: (!pairs.is_empty()).then_some(attributes.as_str()),
+            attributes: Some(texts.attributes.as_str()).filter(|object| !object.is_empty()),
             source: record.source,
         })?;
     }
     Ok(())
 }
 
-/// A JSON object of texts, in the order they were sent.
-fn write_object(out: &mut String, pairs: &[(&str, &str)]) {
-    out.push('{');
-    for (at, (key, value)) in pairs.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
+/// A JSON object of texts, in the order they were sent; nothing where there are none.
+fn write_object<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut before = '{';
+    for (key, value) in pairs {
+        out.push(before);
         write_string(out, key);
         out.push(':');
         write_string(out, value);
+        before = ',';
     }
-    out.push('}');
+    if before == ',' {
+        out.push('}');
+    }
 }
 
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
+    let is_plain = |byte| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -157,7 +170,9 @@ mod tests {
     #[test]
     fn attributes_are_json() {
         let mut json = String::new();
-        write_object(&mut json, &[("a", "1"), ("b\"\\", "\n\r\t\u{1}\u{1f}ü€")]);
+        write_object(&mut json, std::iter::empty());
+        assert_eq!(json, "");
+        write_object(&mut json, [("a", "1"), ("b\"\\", "\n\r\t\u{1}\u{1f}ü€")].into_iter());
         assert_eq!(json, r#"{"a":"1","b\"\\":"\n\r\t\u0001\u001fü€"}"#);
     }
 }

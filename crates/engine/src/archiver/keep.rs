@@ -64,4 +64,8 @@ impl EventLog for KeepUnarchived {
     fn append_time(&self) -> Result<TimestampMs, ImplausibleClock> {
         self.log.append_time()
     }
+
+    fn is_shared(&self) -> bool {
+        self.log.is_shared()
+    }
 }

@@ -14,7 +14,7 @@ use crate::growing::Growing;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Between two looks at the end of the log.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Before something that failed is tried again, doubled each time up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Between two looks for files to remove, in milliseconds of append time.
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) files: AtomicU64,
     pub(super) removed: AtomicU64,
     pub(super) errors: AtomicU64,
+    /// Offsets missing between files, as the log had let go of them.
+    pub(super) lost: AtomicU64,
     pub(super) is_stopping: AtomicBool,
     pub(super) has_ended: Mutex<bool>,
     pub(super) wake: Condvar,
@@ -41,6 +43,7 @@ pub(super) struct Shared {
 pub(super) struct Progress {
     pub(super) archived: AtomicU64,
     pub(super) is_stopped: AtomicBool,
+    pub(super) is_mine: AtomicBool,
 }
 
 impl Shared {
@@ -49,7 +52,10 @@ impl Shared {
         archive: Arc<dyn RawArchive>,
         settings: ArchiverSettings,
     ) -> Self {
-        let progress = Growing::of_partitions((0..log.partitions()).map(|_| Progress::default()));
+        // Of a shared log each partition is somebody else's at first.
+        let is_mine = !log.is_shared();
+        let of = |_| Progress { is_mine: AtomicBool::new(is_mine), ..Progress::default() };
+        let progress = Growing::of_partitions((0..log.partitions()).map(of));
         Self {
             log,
             archive,
@@ -58,6 +64,7 @@ impl Shared {
             files: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             has_ended: Mutex::new(false),
             wake: Condvar::new(),
@@ -115,6 +122,7 @@ impl Shared {
             let course = Course::resume(&*self.log, &*self.archive, id, newest, &self.settings);
             match course {
                 Ok(course) => {
+                    self.progress(id).is_mine.store(true, Ordering::Relaxed);
                     self.progress(id).archived.store(course.next().0, Ordering::Relaxed);
                     courses.push(course);
                 }
@@ -129,7 +137,8 @@ impl Shared {
     pub(super) fn take_up_added(&self, courses: &mut Vec<Course>) {
         for id in self.progress.len() as u16..self.log.partitions() {
             // There is room for every partition there may be.
-            let _ = self.progress.push(Progress::default());
+            let added = Progress { is_mine: AtomicBool::new(true), ..Progress::default() };
+            let _ = self.progress.push(added);
             let id = PartitionId(id);
             match Course::resume(&*self.log, &*self.archive, id, None, &self.settings) {
                 Ok(course) => courses.push(course),
@@ -145,6 +154,10 @@ impl Shared {
         courses.retain_mut(|course| {
             if self.is_stopping() || course.retry.is_waiting() {
                 return true;
+            }
+            // Of a shared log only, as any other keeps what is not archived: begun anew behind the gap.
+            if course.is_behind(&*self.log) {
+                return false;
             }
             match course.archive_next(&*self.log, &*self.archive, &self.is_stopping) {
                 Ok(None) => true,
@@ -202,12 +215,12 @@ impl Shared {
         &self.progress[usize::from(id.0)]
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
     /// Waits; true when the thread is to end.
-    fn wait(&self, pause: Duration) -> bool {
+    pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut has_ended = self.has_ended.lock();
         while !self.is_stopping() {
@@ -218,7 +231,7 @@ impl Shared {
         true
     }
 
-    fn tell(&self, partition: Option<PartitionId>, error: &PortError) {
+    pub(super) fn tell(&self, partition: Option<PartitionId>, error: &PortError) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             partition = partition.map(|id| id.0),
@@ -227,7 +240,7 @@ impl Shared {
         );
     }
 
-    fn give_up(&self, id: PartitionId, error: &PortError) {
+    pub(super) fn give_up(&self, id: PartitionId, error: &PortError) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         self.progress(id).stop();
         tracing::error!(
@@ -251,7 +264,7 @@ impl Backoff {
         self.until = Some(Instant::now() + self.pause);
     }
 
-    fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
 }
@@ -263,7 +276,7 @@ impl Progress {
 }
 
 /// Whether trying again later may help.
-fn is_temporary(error: &PortError) -> bool {
+pub(super) fn is_temporary(error: &PortError) -> bool {
     matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded)
 }
 

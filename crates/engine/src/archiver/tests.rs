@@ -22,6 +22,8 @@ use crate::ports::{
     RawFile, RawFill, RawHead,
 };
 
+mod sharing;
+
 const ONE: PartitionId = PartitionId(0);
 const FIRST_HOUR: Hour = Hour(500_000);
 

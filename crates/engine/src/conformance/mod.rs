@@ -7,3 +7,4 @@ pub mod item_details;
 pub mod mem_cold;
 pub mod mem_store;
 pub mod query_cache;
+pub mod routing_store;

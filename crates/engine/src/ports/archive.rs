@@ -67,8 +67,9 @@ pub type RawFill<'a> = dyn FnMut(&mut RawSink<'_>) -> Result<RawHead, PortError>
 ///
 /// - **Atomicity and durability.** A file is whole and durable when `write_raw` returns, or not
 ///   there. A repeat replaces it by the same bytes.
-/// - **Ownership.** One server writes to an archive. Who finds it to be another's gets `Conflict`
-///   and has changed nothing.
+/// - **Ownership.** One log is written to an archive: by one server, or by the processors that share it, of
+///   which each writes what any other would. Who finds it to be another's gets `Conflict` and has changed
+///   nothing.
 /// - **Failure.** After `Unavailable` it may be tried again.
 /// - **Reading** is not for the engine: who counts again does so by code of its own.
 pub trait RawArchive: Send + Sync {

@@ -23,8 +23,16 @@ pub type ColdRows<'a> = dyn Iterator<Item = Result<ColdRow, PortError>> + 'a;
 /// - **Atomicity and durability.** A day is there whole or not at all, durable when `write` returns.
 /// - **Repeats.** Writing a day again puts it in the place of what was there.
 /// - **Failure.** After `Unavailable` anything may be tried again.
-/// - **Concurrency.** One caller writes; others read meanwhile, and see a day before or after.
+/// - **Concurrency.** One caller writes; others read meanwhile, and see a day before or after. Where processes
+///   share an archive each may think that it is the one: what is written and sealed by one that has not seen all
+///   that was before fails with `Conflict` and changes nothing, and [`Self::refresh`] shows what there is.
 pub trait ColdCounters: Send + Sync {
+    /// Hears of what others have written, where any others write at all: whether they do. What is written from
+    /// now on is written on top of that, or not at all.
+    fn refresh(&self) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
     /// The first day that is not sealed.
     fn until(&self) -> Result<Day, PortError>;
 

@@ -117,4 +117,10 @@ pub trait EventLog: Send + Sync {
 
     /// The append time that a record would get now, or why the clock cannot be believed.
     fn append_time(&self) -> Result<TimestampMs, ImplausibleClock>;
+
+    /// Whether other processes append to this log too. Then append times can go back, bounds can be a moment
+    /// late, and what is trimmed is not for this process to decide.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

@@ -27,4 +27,4 @@ pub use letter_state::{LetterState, Replay};
 pub use membership::{Membership, Owner};
 pub use objects::{ObjectStore, ObjectUpload};
 pub use query_cache::QueryCache;
-pub use routing_store::RoutingStore;
+pub use routing_store::{RoutingStore, next_table};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{RoutingChange, RoutingTable, TimestampMs};
+use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
 
-use super::error::PortError;
+use super::error::{ErrorKind, PortError};
 
 /// Versions of the routing table, the same for all who route by them.
 ///
@@ -41,4 +41,27 @@ pub trait RoutingStore: Send + Sync {
         partitions: u16,
         changes: Vec<RoutingChange>,
     ) -> Result<Arc<RoutingTable>, PortError>;
+}
+
+/// The table with a version that follows version `after`, published at a time and in effect as early
+/// as can be: what every [`RoutingStore`] publishes.
+///
+/// # Errors
+/// `Conflict` where `after` is not the newest of the table, `Invalid` where the version cannot follow.
+pub fn next_table(
+    table: &RoutingTable,
+    after: u32,
+    published: TimestampMs,
+    partitions: u16,
+    changes: Vec<RoutingChange>,
+) -> Result<RoutingTable, PortError> {
+    let newest = table.version();
+    if after != newest {
+        let context = format!("version {newest} is the newest, and not {after}");
+        return Err(PortError::new(ErrorKind::Conflict, context));
+    }
+    let effective = table.earliest(published);
+    table
+        .with(RoutingVersion { published, effective, partitions, changes })
+        .map_err(|error| PortError::caused(ErrorKind::Invalid, error.to_string(), error))
 }

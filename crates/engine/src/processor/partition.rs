@@ -12,11 +12,12 @@ use model::recover::{LogFacts, Resume, resume};
 use model::{Checkpoint, Horizons, Offset, PartitionId, TimestampMs};
 use parking_lot::Mutex;
 
+use super::corrections::{Standing, corrected_until, newest_correction};
 use super::counting::Counting;
 use super::flush::flush;
 use super::memory::{Frozen, Memory};
 use super::{PortError, Ports};
-use crate::ports::{Claim, CounterSnapshot, ErrorKind};
+use crate::ports::{Claim, CounterSnapshot, ErrorKind, Repairs};
 use crate::sources::SourceBook;
 
 /// Payload read from the log at a time.
@@ -64,8 +65,11 @@ struct Figures {
     dedup_bytes: AtomicU64,
     folded_rows: AtomicU64,
     flush_errors: AtomicU64,
-    /// Rises before rows are corrected and again when they are: odd in between.
-    corrections: AtomicU64,
+    /// Where somebody else counts: since when something has been left to count, in monotonic milliseconds plus one;
+    /// 0 where nothing is.
+    behind_since: AtomicU64,
+    /// Which corrections are in the rows, see [`super::corrections`].
+    corrections: Standing,
     is_stopped: AtomicBool,
 }
 
@@ -136,12 +140,14 @@ impl Partition {
             return Err(PortError::new(ErrorKind::Corrupt, context));
         }
         let sources = Arc::new(SourceBook::restored(snapshot.sources(id)?));
+        let corrected = corrected_until(checkpoint.as_ref(), &snapshot.repairs(id)?);
         ports.admission.know_sources(id.0, sources.clone());
         // The ids from there on are still to come.
         ports.admission.set_window(id.0, (0, 0), resume.window_from);
         let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
         let memory = Memory::new(checkpoint.unwrap_or_default(), seed).ending_at(begun);
         let opened = Self::new(ports, id, memory, checkpoint, resume);
+        opened.figures.corrections.set(corrected);
         Ok(Self { sources, replay_end: bounds.durable_offset, ..opened })
     }
 
@@ -156,6 +162,7 @@ impl Partition {
         let resume = Resume { window_from: from.next_offset, count_from: from.next_offset };
         let followed = Self::new(ports, id, Memory::following(from, 0), checkpoint, resume);
         followed.figures.append_time.store(from.append_time.0 as u64, Ordering::Relaxed);
+        followed.follow_corrections(checkpoint.as_ref(), &snapshot.repairs(id)?);
         Ok(followed)
     }
 
@@ -204,6 +211,31 @@ impl Partition {
             self.figures.checkpoint_offset.store(stored.next_offset.0, Ordering::Release);
             self.figures.next_offset.store(stored.next_offset.0, Ordering::Release);
         }
+    }
+
+    /// Notes whether something is left to count, where somebody else counts.
+    pub(super) fn follow_end(&self, stored: &Checkpoint) {
+        let since = &self.figures.behind_since;
+        if stored.next_offset >= self.ports.log.bounds(self.id).durable_offset {
+            since.store(0, Ordering::Relaxed);
+        } else if since.load(Ordering::Relaxed) == 0 {
+            let now = self.ports.clock.now().monotonic_ms as u64;
+            since.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long something has been left to count, in milliseconds, as far as the store has said.
+    pub(crate) fn behind_for_ms(&self) -> u64 {
+        match self.figures.behind_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (self.ports.clock.now().monotonic_ms as u64 + 1).saturating_sub(since),
+        }
+    }
+
+    /// Notes which corrections the rows have, where somebody else counts: whoever read them may have read the
+    /// checkpoint before.
+    pub(super) fn follow_corrections(&self, stored: Option<&Checkpoint>, repairs: &Repairs) {
+        self.figures.corrections.set(corrected_until(stored, repairs));
     }
 
     /// Opens a partition that was added while questions are answered: nobody waits for it.
@@ -370,23 +402,21 @@ impl Partition {
 
     /// Flushes once.
     pub(super) fn flush(&self, frozen: &Frozen) -> Result<(), PortError> {
-        let corrections = &self.figures.corrections;
-        let corrects = !frozen.controls.is_empty();
-        // A repeat after a failure, which may have corrected after all, finds it odd.
-        if corrects && corrections.load(Ordering::SeqCst).is_multiple_of(2) {
-            corrections.fetch_add(1, Ordering::SeqCst);
+        let newest = newest_correction(frozen);
+        if newest.is_some() {
+            // Until a repeat after a failure, which may have corrected after all, has succeeded.
+            self.figures.corrections.set(None);
         }
         flush(&*self.ports.store, self.id, frozen)?;
-        if corrects {
-            corrections.fetch_add(1, Ordering::SeqCst);
+        if newest.is_some() {
+            self.figures.corrections.set(newest);
         }
         Ok(())
     }
 
-    /// How often rows were corrected since the process started; none while they are being.
+    /// Which corrections are in the rows; none while some are being written.
     pub(crate) fn corrections(&self) -> Option<u64> {
-        let corrections = self.figures.corrections.load(Ordering::SeqCst);
-        corrections.is_multiple_of(2).then_some(corrections)
+        self.figures.corrections.get()
     }
 
     /// Flushes, again and again while the store is away; false when that is no use any more.

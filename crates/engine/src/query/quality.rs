@@ -8,6 +8,10 @@ use super::Query;
 use crate::answers::{SETTLED_MS, Standing};
 use crate::processor::{Partition, Tables};
 
+/// An answer of counters that others flush is of some seconds ago, by the clocks of several machines. One that
+/// is older says so.
+const BEHIND_MS: i64 = 15_000;
+
 /// How good a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quality {
@@ -79,13 +83,47 @@ impl Query {
         self.processors.partitions.iter().map(of).fold(Horizons::default(), Horizons::newest)
     }
 
-    /// How often rows were corrected since the process started; none while they are being.
+    /// Which corrections are in the rows: any two processes whose answers may differ by a correction say
+    /// different things. None while rows are being corrected.
     pub(crate) fn corrections(&self) -> Option<u64> {
-        self.processors.partitions.iter().map(|partition| partition.corrections()).sum()
+        let mut all = 0_u64;
+        for (at, partition) in (1_u64..).zip(self.processors.partitions.iter()) {
+            let until = partition.corrections()?;
+            // A partition that was added and never corrected changes nothing.
+            if until > 0 {
+                all = all.wrapping_add(scattered(at << 48 ^ until));
+            }
+        }
+        Some(all)
+    }
+
+    /// Whether those who count have not flushed for longer than that takes, or cannot be seen to: answers that
+    /// are made now are of then.
+    pub fn is_behind(&self) -> bool {
+        let now = self.processors.ports.clock.now().wall;
+        let is_old = |time: TimestampMs| now.0.saturating_sub(time.0) > BEHIND_MS;
+        // What has come just now, after a long time in which nothing did, is not late.
+        let is_behind = |partition: &Arc<Partition>| {
+            partition.behind_for_ms() > BEHIND_MS as u64 && is_old(partition.append_time())
+        };
+        let mut partitions = self.processors.partitions.iter();
+        self.processors.follows() && (is_old(self.now()) || partitions.any(is_behind))
+    }
+
+    /// Whether counters cannot be read now, as far as is known without asking.
+    pub fn is_store_away(&self) -> bool {
+        self.processors.is_store_away()
     }
 
     /// Whether no event of a range was accepted any more at a time.
     pub fn is_final_at(&self, range: TimeRange, time: TimestampMs) -> bool {
         range.end.start().0 < time.0.saturating_sub(self.max_event_age_ms)
     }
+}
+
+/// Numbers that add up alike only where they are the same.
+fn scattered(number: u64) -> u64 {
+    let number = (number ^ (number >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 29)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    number ^ (number >> 32)
 }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::answers::Answers;
 use engine::conformance::mem_store::FlushFailure;
 use engine::ports::{ErrorKind, PortError, QueryCache};
+use engine::processor::{ProcessorSettings, Processors};
 use engine::query::{Query, QueryError};
 use model::bucket::{DAY_MS, MINUTE_MS};
 use model::control::Control;
@@ -48,7 +50,20 @@ impl QueryCache for MapCache {
 
 struct Bench {
     world: World,
+    cache: Arc<MapCache>,
     answers: Answers,
+}
+
+/// How many views the item has in a range; made by adding up, or given again.
+fn count(answers: &Answers, range: TimeRange) -> (u64, bool) {
+    let before = answers.figures();
+    let make = |query: &Query| {
+        let count = query.count(ITEM, "view", Some(range))?.summary.count;
+        Ok::<_, QueryError>(Bytes::copy_from_slice(&count.to_be_bytes()))
+    };
+    let answer = answers.answer(b"count", range, make).expect("an answer");
+    let count = u64::from_be_bytes(answer[..].try_into().expect("eight bytes"));
+    (count, answers.figures().hits > before.hits)
 }
 
 impl Bench {
@@ -56,20 +71,27 @@ impl Bench {
         let world = World::new();
         let query = Arc::new(Query::new(world.stepped.processors(), DAY_MS));
         let entries = Mutex::default();
-        let cache = MapCache { clock: world.log.clone(), entries, fails };
-        Self { world, answers: Answers::new(query, Some(Arc::new(cache))) }
+        let cache = Arc::new(MapCache { clock: world.log.clone(), entries, fails });
+        let answers = Answers::new(query, Some(cache.clone()));
+        Self { world, cache, answers }
     }
 
-    /// How many views the item has in a range; made by adding up, or given again.
-    fn count(&self, range: TimeRange) -> (u64, bool) {
-        let before = self.answers.figures();
-        let make = |query: &Query| {
-            let count = query.count(ITEM, "view", Some(range))?.summary.count;
-            Ok::<_, QueryError>(Bytes::copy_from_slice(&count.to_be_bytes()))
+    /// A process that counts nothing, and shares store and cache.
+    fn follower(&self) -> (Arc<Processors>, Answers) {
+        let (log, store) = (self.world.log.clone(), self.world.store.clone());
+        let settings = ProcessorSettings {
+            flush_interval_ms: 1_000,
+            table_cells_max: usize::MAX,
+            hash_keys: (1, 2),
+            dedup_minutes: 10,
         };
-        let answer = self.answers.answer(b"count", range, make).expect("an answer");
-        let count = u64::from_be_bytes(answer[..].try_into().expect("eight bytes"));
-        (count, self.answers.figures().hits > before.hits)
+        let following = Processors::follow(log.clone(), store, log, settings).expect("it follows");
+        let query = Arc::new(Query::new(following.clone(), DAY_MS));
+        (following, Answers::new(query, Some(self.cache.clone())))
+    }
+
+    fn count(&self, range: TimeRange) -> (u64, bool) {
+        count(&self.answers, range)
     }
 
     fn view(&mut self, minutes_ago: u32) {
@@ -175,4 +197,58 @@ fn a_correction_ends_all_answers_and_none_is_kept_while_it_is_written() {
     bench.world.take(Step::Flush(partition().0));
     assert_eq!(bench.count(range), (1, false));
     assert_eq!(bench.count(range), (1, true));
+}
+
+#[test]
+fn a_correction_ends_the_answers_of_every_process_that_shares_the_cache() {
+    let mut bench = Bench::new(false);
+    let day = (DAY_MS / MINUTE_MS) as u32;
+    let range = ended(day + 60);
+    bench.view(day + 70);
+    bench.view(day + 70);
+    bench.world.take(Step::Flush(partition().0));
+    let (one, other) = (bench.follower(), bench.follower());
+    assert_eq!(count(&one.1, range), (2, false));
+    assert_eq!(count(&other.1, range), (2, true), "what one has made another gives");
+    take_away(&mut bench.world, Minute(FIRST_MINUTE - day - 70), 2);
+    bench.world.take(Step::Flush(partition().0));
+    let begun = Instant::now();
+    while count(&one.1, range).0 != 1 || count(&other.1, range).0 != 1 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "they hear of it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(count(&one.1, range).1 && count(&other.1, range).1, "the new one is shared, too");
+    // Who begins later finds none of before either, and neither does who counts.
+    let later = bench.follower();
+    assert_eq!(count(&later.1, range).0, 1);
+    assert_eq!(bench.count(range).0, 1);
+    for (processors, _) in [one, other, later] {
+        processors.leave().expect("it ends");
+    }
+}
+
+#[test]
+fn who_follows_says_when_what_others_have_flushed_is_of_long_ago() {
+    let mut bench = Bench::new(false);
+    bench.view(0);
+    bench.world.take(Step::Flush(partition().0));
+    let (following, answers) = bench.follower();
+    let query = answers.query();
+    assert!(!query.is_behind() && !bench.answers.query().is_behind());
+    // Nothing came for an hour, and now something does.
+    bench.world.log.pass_ms(3_600_000);
+    bench.view(0);
+    // Two looks, of which there are four a second.
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!query.is_behind(), "it has just come");
+    bench.world.log.pass_ms(16_000);
+    assert!(query.is_behind());
+    assert!(!bench.answers.query().is_behind(), "who counts knows");
+    bench.world.take(Step::Flush(partition().0));
+    let begun = Instant::now();
+    while query.is_behind() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it hears of the flush");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    following.leave().expect("it ends");
 }

@@ -10,7 +10,7 @@ use engine::admission::Admission;
 use engine::gateway::{Gateway, Outcome, Repeats};
 use engine::ports::{
     AppendPart, Appended, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError,
-    RoutingStore,
+    RoutingStore, next_table,
 };
 use engine::routing::Routing;
 use engine::spreader::{Heat, spread};
@@ -22,8 +22,8 @@ use model::hot::HotItems;
 use model::limits::{FUTURE_SKEW_MS, ROUTING_LEAD_MS};
 use model::record::{Record, split};
 use model::{
-    Batch, Event, Offset, PartitionId, RoutingChange, RoutingTable, RoutingVersion, Rule, Strategy,
-    Subject, TimestampMs, Violation,
+    Batch, Event, Offset, PartitionId, RoutingChange, RoutingTable, Rule, Strategy, Subject,
+    TimestampMs, Violation,
 };
 use parking_lot::Mutex;
 
@@ -144,15 +144,7 @@ impl RoutingStore for World {
         changes: Vec<RoutingChange>,
     ) -> Result<Arc<RoutingTable>, PortError> {
         let mut table = self.table.lock();
-        if after != table.version() {
-            return Err(PortError::new(ErrorKind::Conflict, "another is the newest"));
-        }
-        let published = self.log_time();
-        let effective = table.earliest(published);
-        let version = RoutingVersion { published, effective, partitions, changes };
-        let next = table.with(version);
-        *table =
-            Arc::new(next.map_err(|error| PortError::new(ErrorKind::Invalid, error.to_string()))?);
+        *table = Arc::new(next_table(&table, after, self.log_time(), partitions, changes)?);
         Ok(table.clone())
     }
 }

@@ -118,6 +118,32 @@ fn what_becomes_hot_again_and_again_stays_spread_longer() {
 }
 
 #[test]
+fn one_of_several_leaves_to_others_what_it_cannot_tell() {
+    let mut hot = HotItems::of_a_part(500);
+    let table = publish(&RoutingTable::first(16), vec![spread("hot", 16)]);
+    // Nothing comes here, or too little to tell, or less of the item than would ever spread it: others
+    // have more of it.
+    for round in [
+        round(0, &[]),
+        round(4_999, &[("other", 4_999)]),
+        round(6_000, &[("hot", 400), ("other", 5_600)]),
+    ] {
+        for _ in 0..3 * COOL_ROUNDS {
+            assert_eq!(hot.judge(&round, &table), [], "{round:?}");
+        }
+    }
+    let cool = round(6_000, &[("hot", 180), ("other", 300)]);
+    for _ in 1..COOL_ROUNDS {
+        assert_eq!(hot.judge(&cool, &table), []);
+    }
+    assert_eq!(hot.judge(&cool, &table), [unspread("hot")]);
+    // It spreads what is hot here, as anybody does.
+    let heat = round(100_000, &[("hotter", 90_000)]);
+    let changes: Vec<_> = (0..HOT_ROUNDS).flat_map(|_| hot.judge(&heat, &table)).collect();
+    assert_eq!(changes, [spread("hotter", 16)]);
+}
+
+#[test]
 fn a_peak_of_a_moment_and_a_trickle_change_nothing() {
     let mut hot = HotItems::new(1_000);
     let table = RoutingTable::first(16);

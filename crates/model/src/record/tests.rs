@@ -138,7 +138,7 @@ proptest! {
             prop_assert_eq!(record.time, event.time);
             prop_assert_eq!(record.value, event.value);
             let attributes = record.attributes();
-            prop_assert!(attributes.iter().copied().eq(event.attributes.iter().map(|(k, v)| (&**k, &**v))));
+            prop_assert!(attributes.eq(event.attributes.iter().map(|(k, v)| (&**k, &**v))));
         }
     }
 

@@ -30,11 +30,7 @@ impl RoutingTable {
         out.extend(first.partitions.to_le_bytes());
         out.extend((later.len() as u32).to_le_bytes());
         for version in later {
-            out.extend(version.published.0.to_le_bytes());
-            out.extend(version.effective.0.to_le_bytes());
-            out.extend(version.partitions.to_le_bytes());
-            out.extend((version.changes.len() as u32).to_le_bytes());
-            version.changes.iter().for_each(|change| write_change(&mut out, change));
+            write_version(&mut out, version);
         }
         out
     }
@@ -51,18 +47,49 @@ impl RoutingTable {
         }
         let mut table = Self::first(partitions);
         for _ in 0..reader.u32()? {
-            let published = TimestampMs(reader.i64()?);
-            let effective = TimestampMs(reader.i64()?);
-            let partitions = reader.u16()?;
-            // Numbers of what follows are not trusted with memory.
-            let mut changes = Vec::new();
-            for _ in 0..reader.u32()? {
-                changes.push(read_change(&mut reader)?);
-            }
-            table.push(RoutingVersion { published, effective, partitions, changes })?;
+            table.push(read_version(&mut reader)?)?;
         }
         reader.0.is_empty().then_some(table).ok_or(RoutingError::Bytes)
     }
+}
+
+impl RoutingVersion {
+    /// One version as bytes, as it stands in those of a table.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_version(&mut out, self);
+        out
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote. Whether it can follow another is the table's to say.
+    ///
+    /// # Errors
+    /// Bytes that are no version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RoutingError> {
+        let mut reader = Reader(bytes);
+        let version = read_version(&mut reader)?;
+        reader.0.is_empty().then_some(version).ok_or(RoutingError::Bytes)
+    }
+}
+
+fn write_version(out: &mut Vec<u8>, version: &RoutingVersion) {
+    out.extend(version.published.0.to_le_bytes());
+    out.extend(version.effective.0.to_le_bytes());
+    out.extend(version.partitions.to_le_bytes());
+    out.extend((version.changes.len() as u32).to_le_bytes());
+    version.changes.iter().for_each(|change| write_change(out, change));
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<RoutingVersion, RoutingError> {
+    let published = TimestampMs(reader.i64()?);
+    let effective = TimestampMs(reader.i64()?);
+    let partitions = reader.u16()?;
+    // Numbers of what follows are not trusted with memory.
+    let mut changes = Vec::new();
+    for _ in 0..reader.u32()? {
+        changes.push(read_change(reader)?);
+    }
+    Ok(RoutingVersion { published, effective, partitions, changes })
 }
 
 fn write_change(out: &mut Vec<u8>, change: &RoutingChange) {

@@ -178,8 +178,11 @@ impl RoutingTable {
         TimestampMs(after_publication.max(self.newest().effective.0.saturating_add(1)))
     }
 
-    /// Adds a version. After an error the table is of no use.
-    pub(super) fn push(&mut self, version: RoutingVersion) -> Result<(), RoutingError> {
+    /// Adds a version in place, for those who read many. After an error the table is of no use.
+    ///
+    /// # Errors
+    /// Where the version cannot follow those that are there.
+    pub fn push(&mut self, version: RoutingVersion) -> Result<(), RoutingError> {
         self.changes += version.changes.len();
         if self.versions.len() >= ROUTING_VERSIONS_MAX || self.changes > ROUTING_CHANGES_MAX {
             return Err(RoutingError::TooManyVersions);

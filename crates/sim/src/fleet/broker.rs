@@ -40,8 +40,21 @@ impl Broker {
     /// The batches of a partition from an offset on.
     pub(super) fn batches(&self, id: PartitionId, from: Offset) -> Vec<Batch<Bytes>> {
         let partitions = self.partitions.lock();
-        let is_behind = |batch: &&Batch<Bytes>| batch.base_offset >= from;
-        partitions[usize::from(id.0)].iter().filter(is_behind).cloned().collect()
+        let batches = &partitions[usize::from(id.0)];
+        let first = batches.partition_point(|batch| batch.next_offset() <= from);
+        batches[first..].to_vec()
+    }
+
+    /// All partitions there are.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.partitions()).map(PartitionId)
+    }
+
+    /// Number of events in the log, repeats counted too.
+    pub(super) fn events(&self) -> u64 {
+        let partitions = self.partitions.lock();
+        let events = partitions.iter().flatten().filter(|batch| !batch.is_control);
+        events.map(|batch| u64::from(batch.record_count)).sum()
     }
 
     fn add_until(&self, count: u16) {

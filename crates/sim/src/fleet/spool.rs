@@ -1,12 +1,12 @@
 //! Clients that stamp what they send, and send any of it again at any time, however late.
 
 use anyhow::{Result, anyhow, ensure};
-use engine::gateway::{Repeats, SourceStamp};
+use engine::gateway::SourceStamp;
 use engine::ports::{ErrorKind, EventLog};
 use futures::executor::block_on;
-use model::{Event, TimestampMs};
 
-use super::{EVENT_TYPE, Fleet, FleetBug, GATEWAYS, ITEMS, item_name, uuid_v7};
+use super::event::Said;
+use super::{Fleet, FleetDone, GATEWAYS};
 
 /// Number of such clients.
 pub(super) const SPOOLS: usize = 2;
@@ -28,9 +28,7 @@ struct Request {
 /// An event of a request.
 #[derive(Clone)]
 pub(super) struct Spooled {
-    pub(super) item: String,
-    id: Option<String>,
-    time: Option<TimestampMs>,
+    pub(super) said: Said,
     is_accepted: bool,
     /// The number of partitions when it was refused for its time first.
     refused_with: Option<u16>,
@@ -87,19 +85,9 @@ impl Fleet {
     }
 
     fn invent_spooled(&mut self) -> Spooled {
-        let item = if self.chance.one_in(2) { 0 } else { self.chance.below(ITEMS) };
-        let off = self.chance.below(480_000) as i64 - 300_000;
-        let time = TimestampMs(self.broker.now().0 + off);
-        let random = self.chance.draw();
-        let (id, time) = match self.chance.below(5) {
-            0 => (None, None),
-            1 => (None, Some(time)),
-            2 => (Some(format!("s-{random:x}")), None),
-            3 => (Some(uuid_v7(time, random)), None),
-            _ => (Some(format!("s-{random:x}")), Some(time)),
-        };
+        let said = self.invent_said(180_000, true);
         let (is_accepted, refused_with, is_open) = Default::default();
-        Spooled { item: item_name(item), id, time, is_accepted, refused_with, is_open }
+        Spooled { said, is_accepted, refused_with, is_open }
     }
 
     fn bring_stamped(&mut self, gateway: usize, at: usize, which: usize) -> Result<()> {
@@ -110,20 +98,9 @@ impl Fleet {
         let mut batch = begun.map_err(|refusal| anyhow!("{refusal}"))?;
         let mut taken = Vec::new();
         for (index, spooled) in (0..).zip(&request.events) {
-            let Spooled { item, id, time, .. } = spooled;
             // The server's own id is another one every time.
-            let made = || format!("made-{random:x}-{index}");
-            let event = Event {
-                id: id.clone().unwrap_or_else(made).into(),
-                item: item.into(),
-                event_type: EVENT_TYPE.into(),
-                time: time.unwrap_or(batch.now()),
-                value: None,
-                attributes: Vec::new(),
-            };
-            let by_arrival = self.bug == Some(FleetBug::RouteByArrival);
-            let is_same = id.is_some() || self.bug == Some(FleetBug::SpreadByMadeId);
-            let repeats = Repeats { time: time.is_some() || by_arrival, id: is_same };
+            let event = spooled.said.event(batch.now(), || format!("made-{random:x}-{index}"));
+            let repeats = spooled.said.repeats(self.bug);
             taken.push(batch.offer_repeatable(index, &event, repeats).is_ok());
         }
         let partitions = self.broker.partitions();
@@ -132,15 +109,16 @@ impl Fleet {
                 let offered = taken.iter().filter(|taken| **taken).count() as u64;
                 ensure!((outcome.accepted, outcome.failed.len()) == (offered, 0), "{outcome:?}");
                 for (spooled, is_taken) in request.events.iter_mut().zip(taken) {
-                    spooled.judged(is_taken, partitions, &mut self.report.late);
+                    let is_late = spooled.judged(is_taken, partitions);
+                    self.report.done.add(FleetDone::Late, u64::from(is_late));
                 }
                 request.is_answered = true;
-                self.report.stamped += 1;
+                self.report.done.add(FleetDone::Stamped, 1);
                 self.spools[at].requests[which] = request;
             }
             Err(error) => {
                 ensure!(error.kind == ErrorKind::Unavailable, "for no reason: {error}");
-                self.report.unsure += 1;
+                self.report.done.add(FleetDone::Unsure, 1);
             }
         }
         Ok(())
@@ -161,13 +139,15 @@ impl Fleet {
 }
 
 impl Spooled {
-    fn judged(&mut self, is_taken: bool, partitions: u16, late: &mut u64) {
+    /// Notes a verdict; whether it is taken that was refused before.
+    fn judged(&mut self, is_taken: bool, partitions: u16) -> bool {
         if !is_taken {
             self.refused_with.get_or_insert(partitions);
         } else if !self.is_accepted {
             self.is_accepted = true;
             self.is_open = self.refused_with.is_some_and(|with| with < partitions);
-            *late += u64::from(self.refused_with.is_some());
+            return self.refused_with.is_some();
         }
+        false
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use engine::ports::{ErrorKind, PortError, RoutingStore};
-use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
+use engine::ports::{ErrorKind, PortError, RoutingStore, next_table};
+use model::{RoutingChange, RoutingTable, TimestampMs};
 use parking_lot::Mutex;
 
 use super::broker::Broker;
@@ -32,15 +32,7 @@ impl Topic {
         changes: Vec<RoutingChange>,
     ) -> Result<Arc<RoutingTable>, PortError> {
         let mut table = self.table.lock();
-        if after != table.version() {
-            return Err(PortError::new(ErrorKind::Conflict, "another version is the newest"));
-        }
-        let published = self.broker.now();
-        let effective = table.earliest(published);
-        let version = RoutingVersion { published, effective, partitions, changes };
-        let next = table.with(version);
-        let next = next.map_err(|error| PortError::new(ErrorKind::Invalid, error.to_string()))?;
-        *table = Arc::new(next);
+        *table = Arc::new(next_table(&table, after, self.broker.now(), partitions, changes)?);
         Ok(table.clone())
     }
 }

@@ -26,10 +26,13 @@ use super::Audits;
 const KIND: &str = "live";
 /// The type of their events.
 const EVENT_TYPE: &str = "tally.audit";
-/// How long sending may take, and then finding.
+/// How long sending may take, then finding, and then the look after it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// So often is tried or asked at least: a process that stood still for [`PATIENCE`], as on a machine that
+/// is busy with other work, has found nothing out.
+const TRIES_MIN: u32 = 3;
 /// How soon is tried or asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Once everything is there, how long until it is looked whether more comes.
@@ -198,7 +201,7 @@ async fn audit_with(client: &Client, plan: &Plan, audit: &mut AuditAnswer) {
 
 /// Sends both bodies, again while the server asks for that.
 async fn send(client: &Client, plan: &Plan) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let mut patience = Patience::begin();
     for body in &plan.bodies {
         let wanted = body.lines().count() as u64;
         loop {
@@ -219,7 +222,7 @@ async fn send(client: &Client, plan: &Plan) -> Result<(), String> {
                 Err(error) if error.is_retryable() => error.to_string(),
                 Err(error) => return Err(error.to_string()),
             };
-            if Instant::now() >= deadline {
+            if patience.has_ended() {
                 return Err(failure);
             }
             tokio::time::sleep(AGAIN).await;
@@ -231,17 +234,48 @@ async fn send(client: &Client, plan: &Plan) -> Result<(), String> {
 /// Looks until everything is there, and then once more: nothing may come after it. What is too much at
 /// once stays too much.
 async fn find(client: &Client, plan: &Plan) -> Result<Seen, ClientError> {
-    let deadline = Instant::now() + PATIENCE;
+    let is_all = |seen: &Seen| seen.detail.is_empty();
+    let seen = look_until(client, plan, is_all).await?;
+    if !is_all(&seen) {
+        return Ok(seen);
+    }
+    tokio::time::sleep(MORE).await;
+    look_until(client, plan, |_| true).await
+}
+
+/// Looks until that is enough, or patience has ended. A look that fails for a while is no answer.
+async fn look_until(
+    client: &Client,
+    plan: &Plan,
+    is_enough: impl Fn(&Seen) -> bool,
+) -> Result<Seen, ClientError> {
+    let mut patience = Patience::begin();
     loop {
-        match look(client, plan).await {
-            Ok(seen) if seen.detail.is_empty() => {
-                tokio::time::sleep(MORE).await;
-                return look(client, plan).await;
-            }
-            Ok(seen) if seen.too_many > 0 || Instant::now() >= deadline => return Ok(seen),
-            Err(error) if !error.is_retryable() || Instant::now() >= deadline => return Err(error),
+        let looked = look(client, plan).await;
+        let has_ended = patience.has_ended();
+        match looked {
+            Ok(seen) if is_enough(&seen) || seen.too_many > 0 || has_ended => return Ok(seen),
+            Err(error) if !error.is_retryable() || has_ended => return Err(error),
             Ok(_) | Err(_) => tokio::time::sleep(AGAIN).await,
         }
+    }
+}
+
+/// How long and how often something is tried.
+struct Patience {
+    deadline: Instant,
+    tries: u32,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        Self { deadline: Instant::now() + PATIENCE, tries: 0 }
+    }
+
+    /// Whether that was the last try; asked after each.
+    fn has_ended(&mut self) -> bool {
+        self.tries += 1;
+        self.tries >= TRIES_MIN && Instant::now() >= self.deadline
     }
 }
 

@@ -94,30 +94,27 @@ mod roles {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use anyhow::Context;
     use axum::Router;
     use tokio::runtime::Runtime;
 
     use super::{Outcome, RoleArgs};
-    use crate::cli::UsageError;
-    use crate::cli::config::resolve;
-    use crate::cli::serve::{Signals, listen};
+    use crate::cli::serve::{self, Signals, listen_as_set, serve_until, service};
     use crate::config::Resolved;
-    use crate::http::Service;
     use crate::http::roles::{self, Role};
-    use crate::threads::Duty;
-    use crate::wiring::roles::{Processor, Questions, open_gateway};
-    use crate::{http, telemetry};
+    use crate::telemetry::traces;
+    use crate::wiring::roles::{Accepting, Processor, Questions};
 
     /// How often lag tools hear of progress.
     const PROGRESS: Duration = Duration::from_secs(5);
 
     pub(super) fn run_gateway(args: &RoleArgs) -> anyhow::Result<Outcome> {
         let (settings, runtime) = begin(args)?;
-        let parts = open_gateway(&settings)?;
-        let role = parts.role.clone();
-        let router = roles::gateway_router(parts)?;
+        let accepting = Accepting::open(&settings)?;
+        let role = accepting.parts.role.clone();
+        let router = roles::gateway_router(accepting.parts.clone())?;
         runtime.block_on(serve(&settings, &role, router, || {}))?;
+        accepting.stop();
+        traces::stop();
         eprintln!("the gateway has stopped; everything that was accepted is in the log");
         Ok(Outcome::Good)
     }
@@ -141,6 +138,7 @@ mod roles {
         });
         drop(runtime);
         processor.stop();
+        traces::stop();
         eprintln!("the processor has stopped; what it had counted is flushed");
         served.map(|()| Outcome::Good)
     }
@@ -153,16 +151,12 @@ mod roles {
         runtime.block_on(serve(&settings, &questions.parts.role, router, move || live.stop()))?;
         drop(runtime);
         questions.stop()?;
+        traces::stop();
         Ok(Outcome::Good)
     }
 
     fn begin(args: &RoleArgs) -> anyhow::Result<(Resolved, Runtime)> {
-        let settings = resolve(args.config.as_deref(), &args.settings)
-            .map_err(|error| UsageError(error.to_string()))?;
-        telemetry::start(&settings.log_level, settings.log_format);
-        Duty::Answer.take();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        Ok((settings, runtime))
+        serve::begin(args.config.as_deref(), &args.settings)
     }
 
     /// Answers requests until a signal says to stop.
@@ -173,28 +167,17 @@ mod roles {
         router: Router,
         ending: impl FnOnce(),
     ) -> anyhow::Result<()> {
-        let listener = listen(settings.listen).with_context(|| {
-            format!("cannot listen on {}; choose another address with --listen", settings.listen)
-        })?;
+        let listener = listen_as_set(settings)?;
         let tls = role.tls.clone();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut signals = Signals::new(settings.drain_delay_ms)?;
         println!("listening on {scheme}://{}", listener.local_addr()?);
-        let keys = tokio::spawn(role.door.keys().clone().follow());
-        let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
-        let service = Service {
-            router,
-            tells_peers: role.door.wants_address(),
-            limits: settings.connections,
-            trusted_proxies: settings.door.trusted_proxies.clone(),
-            tls,
-        };
+        let service = service(settings, &role.door, router, tls);
         let until = async {
             signals.wait(&role.draining).await;
             ending();
         };
-        http::serve(listener, service, until).await;
-        [&keys].into_iter().chain(&certificate).for_each(|task| task.abort());
+        serve_until(listener, service, &role.door, until).await;
         role.admission.stop();
         Ok(())
     }

@@ -45,8 +45,9 @@ fn text(answer: &CountAnswer) -> String {
         (Some(start), Some(end)) => format!(", {start} to {end}"),
         _ => String::new(),
     };
+    let stale = if answer.stale { ", stale," } else { "" };
     format!(
-        "{}\n{} · {}{range} · {} as of {}",
+        "{}\n{} · {}{range} · {}{stale} as of {}",
         answer.count,
         output::visible(&answer.item),
         answer.event_type,

@@ -1,20 +1,23 @@
 //! `tally serve`: everything in one process on embedded storage.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::config::resolve;
 use super::{Outcome, UsageError};
 use crate::config::{Raw, Resolved};
-use crate::http::{Service, Tls};
+use crate::http::{Door, Service, Tls};
 use crate::threads::Duty;
 use crate::wiring::Tally;
 use crate::{http, telemetry};
@@ -42,11 +45,7 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
-    let settings = resolve(args.config.as_deref(), &args.settings)
-        .map_err(|error| UsageError(error.to_string()))?;
-    telemetry::start(&settings.log_level, settings.log_format);
-    Duty::Answer.take();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (settings, runtime) = begin(args.config.as_deref(), &args.settings)?;
     let tally = Tally::open(&settings, args.drill_clock.as_deref())?;
     runtime.block_on(serve(&settings, &tally, args.audit_url.as_deref()))?;
     tally.stop()?;
@@ -55,8 +54,24 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
+/// Reads the settings, and starts to log and the threads that answer.
+pub(super) fn begin(config: Option<&Path>, settings: &Raw) -> anyhow::Result<(Resolved, Runtime)> {
+    let settings = resolve(config, settings).map_err(|error| UsageError(error.to_string()))?;
+    telemetry::start(&settings.log_level, settings.log_format);
+    Duty::Answer.take();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok((settings, runtime))
+}
+
 /// Connections that may wait to be accepted: beyond them a client tries again only a second later.
 const BACKLOG: u32 = 4_096;
+
+/// Listens where the settings say.
+pub(super) fn listen_as_set(settings: &Resolved) -> anyhow::Result<TcpListener> {
+    listen(settings.listen).with_context(|| {
+        format!("cannot listen on {}; choose another address with --listen", settings.listen)
+    })
+}
 
 pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -78,9 +93,7 @@ pub(super) fn reachable(mut address: SocketAddr) -> String {
 }
 
 async fn serve(settings: &Resolved, tally: &Tally, audit_url: Option<&str>) -> anyhow::Result<()> {
-    let listener = listen(settings.listen).with_context(|| {
-        format!("cannot listen on {}; choose another address with --listen", settings.listen)
-    })?;
+    let listener = listen_as_set(settings)?;
     let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", listener.local_addr()?);
@@ -141,7 +154,6 @@ pub(super) async fn answer(
     audit_url: Option<&str>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    crate::process::allow_connections(settings.connections.total);
     let router = http::router(tally.parts.clone(), tls.clone())?;
     let audit = tally.parts.audit.clone();
     let keys = tally.parts.door.keys().clone();
@@ -154,7 +166,6 @@ pub(super) async fn answer(
     let own_url = reachable(own.as_ref().unwrap_or(&listener).local_addr()?);
     let audit_url = audit_url.unwrap_or(&own_url);
     audit.set_url(audit_url, keys.internal_secret().expose())?;
-    let keys = tokio::spawn(keys.follow());
     let audits = settings.audit_interval_ms.map(Duration::from_millis);
     let audits = audits.map(|interval| tokio::spawn(audit.run_every(interval)));
     let recounts = settings.recount_interval_ms.map(Duration::from_millis);
@@ -162,24 +173,47 @@ pub(super) async fn answer(
     let recounts = recounts.map(|interval| tokio::spawn(recounting.run_every(interval, query)));
     let stop = async {
         until.await;
-        audits.iter().chain(&recounts).chain([&keys]).for_each(tokio::task::JoinHandle::abort);
+        audits.iter().chain(&recounts).for_each(JoinHandle::abort);
         tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");
     };
-    let service = Service {
-        router,
-        tells_peers: tally.parts.door.wants_address(),
-        limits: settings.connections,
-        trusted_proxies: settings.door.trusted_proxies.clone(),
-        tls: tls.clone(),
-    };
-    let certificate = tls.map(|tls| tokio::spawn(tls.follow()));
+    let service = service(settings, &tally.parts.door, router, tls);
     let own = own.map(|listener| {
         let service = Service { tls: None, ..service.clone() };
         tokio::spawn(http::serve(listener, service, std::future::pending()))
     });
-    http::serve(listener, service, stop).await;
-    certificate.iter().chain(&own).for_each(tokio::task::JoinHandle::abort);
+    serve_until(listener, service, &tally.parts.door, stop).await;
+    own.iter().for_each(JoinHandle::abort);
     tally.refuse_events();
     Ok(())
+}
+
+/// How requests are answered, as the settings say.
+pub(super) fn service(
+    settings: &Resolved,
+    door: &Door,
+    router: Router,
+    tls: Option<Arc<Tls>>,
+) -> Service {
+    Service {
+        router,
+        tells_peers: door.wants_address(),
+        limits: settings.connections,
+        trusted_proxies: settings.door.trusted_proxies.clone(),
+        tls,
+    }
+}
+
+/// Answers requests until something is ready, by the keys and the certificate as they are at each time.
+pub(super) async fn serve_until(
+    listener: TcpListener,
+    service: Service,
+    door: &Door,
+    until: impl Future<Output = ()>,
+) {
+    crate::process::allow_connections(service.limits.total);
+    let keys = tokio::spawn(door.keys().clone().follow());
+    let certificate = service.tls.clone().map(|tls| tokio::spawn(tls.follow()));
+    http::serve(listener, service, until).await;
+    certificate.iter().chain([&keys]).for_each(JoinHandle::abort);
 }

@@ -63,7 +63,8 @@ fn heading(answer: &StatsAnswer, glyphs: &Glyphs, width: Option<usize>) -> Strin
         format!("{} to {}", answer.start, answer.end),
     ];
     let asked = output::heading(&parts, glyphs.dot, width);
-    format!("{asked}\n{} as of {}", answer.status, answer.as_of)
+    let stale = if answer.stale { ", stale," } else { "" };
+    format!("{asked}\n{}{stale} as of {}", answer.status, answer.as_of)
 }
 
 /// A sparkline and a table; on a terminal that is too narrow for it, with shorter times, and else

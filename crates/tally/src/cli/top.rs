@@ -60,7 +60,7 @@ fn heading(answer: &TopAnswer, glyphs: &Glyphs) -> String {
     let parts = [
         format!("top of {}", answer.event_type),
         format!("{} to {}", answer.start, answer.end),
-        format!("as of {}", answer.as_of),
+        format!("{}as of {}", if answer.stale { "stale, " } else { "" }, answer.as_of),
     ];
     output::heading(&parts, glyphs.dot, output::known_width())
 }

@@ -230,7 +230,17 @@ fn variable(name: &str) -> String {
     format!("TALLY_{}", name.to_ascii_uppercase())
 }
 
+/// The archive's folder in the data folder, where nothing else is said.
+const ARCHIVE_FOLDER: &str = "archive";
+
 impl Resolved {
+    /// Whether the archive lies in the data folder, where no other process writes to it.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn is_archive_in_data_dir(&self) -> bool {
+        let inside = self.data_dir.join(ARCHIVE_FOLDER).display().to_string();
+        self.archive.as_ref().is_some_and(|archive| *archive == inside)
+    }
+
     /// The settings of layers, the first of which goes before the others.
     ///
     /// # Errors
@@ -245,7 +255,7 @@ impl Resolved {
             let (text, origin) = set.unwrap_or((default, Origin::Default));
             settings.push(Setting { name, text, origin });
         }
-        place_in_data_dir(&mut settings, "archive", "archive");
+        place_in_data_dir(&mut settings, "archive", ARCHIVE_FOLDER);
         place_in_data_dir(&mut settings, "keys_file", "keys.json");
         let shown = |s: &Setting| (s.name, without_secrets(&s.text), s.origin.clone());
         let shown = settings.iter().map(shown).collect();
@@ -333,8 +343,13 @@ impl Resolved {
                 "off" | "0" => None,
                 _ => Some(query_cache.size(QUERY_CACHE_BYTES_MIN..=1 << 40)?),
             },
-            store: engine_url(&store, "embedded", "cassandra://host:port/keyspace")?,
-            cache: engine_url(&cache, "memory", "redis://host:port")?,
+            store: engine_url(
+                &store,
+                "embedded",
+                &["cassandra"],
+                "cassandra://host:port/keyspace",
+            )?,
+            cache: engine_url(&cache, "memory", &["redis", "rediss"], "redis://host:port")?,
             spread_above: match spread_above.text.as_str() {
                 "off" | "0" => None,
                 _ => Some(events_per_second(&spread_above)?),
@@ -501,14 +516,14 @@ fn archive_place(setting: &Setting) -> Result<Option<String>, SettingError> {
 fn engine_url(
     setting: &Setting,
     built_in: &str,
+    schemes: &[&str],
     example: &str,
 ) -> Result<Option<String>, SettingError> {
     if setting.text == built_in {
         return Ok(None);
     }
-    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
-    let is_known = scheme(&setting.text).is_some_and(|given| Some(given) == scheme(example));
-    match is_known {
+    let given = setting.text.split_once("://").map(|(scheme, _)| scheme);
+    match given.is_some_and(|scheme| schemes.contains(&scheme)) {
         true => Ok(Some(setting.text.clone())),
         false => Err(setting.refuse(&format!("it must be {built_in}, or {example}"))),
     }

@@ -34,8 +34,10 @@ impl PartitionsAnswer {
         rates: &[f64],
     ) -> Self {
         let rows = statuses.iter().enumerate();
-        let row =
-            |(at, status)| PartitionAnswer::of(status, archive.get(at), rates.get(at).copied());
+        let row = |(at, status): (usize, &PartitionStatus)| {
+            let archive = archive.iter().find(|archive| archive.partition == status.partition);
+            PartitionAnswer::of(status, archive, rates.get(at).copied())
+        };
         let rows = rows.map(row);
         Self { partitions: rows.collect() }
     }

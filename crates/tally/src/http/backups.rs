@@ -36,6 +36,7 @@ async fn list(
 
 async fn begin(State(taking): State<Arc<Taking>>, request: Request) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&taking.budget, &head.headers, body).await?;

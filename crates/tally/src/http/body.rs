@@ -28,6 +28,10 @@ const RATE_MIN: u64 = 32 << 10;
 /// A buffer grows by at least so much, in bytes.
 const GROWTH_BYTES: usize = 16 << 10;
 
+/// The one type of bodies that change a server or details. A page of another origin cannot send it
+/// without the browser asking first, as it can `text/plain`.
+pub(crate) const JSON: &[&str] = &["application/json"];
+
 const _: () = assert!(BODY_BYTES_MAX * 2 <= BUDGET_BYTES);
 
 /// Shares the memory for bodies among all requests.
@@ -120,6 +124,21 @@ impl Encoding {
 fn unknown_encoding() -> Failure {
     let detail = "the Content-Encoding must be one of identity, gzip and zstd";
     Failure::new(ProblemCode::UnsupportedEncoding, detail).closing()
+}
+
+/// Refuses a body that says it is of none of these types. Names of types have no case, and parameters such
+/// as a charset are nothing to us.
+///
+/// # Errors
+/// 415.
+pub(crate) fn expect_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Failure> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if accepted.iter().any(|name| essence.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let detail = format!("the Content-Type must be {}", accepted[0]);
+    Err(Failure::new(ProblemCode::UnsupportedMediaType, detail).closing())
 }
 
 /// A body in memory, with its share of the budget.

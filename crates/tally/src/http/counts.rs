@@ -51,6 +51,7 @@ async fn counts(
     .await?;
     let counts = items.into_iter().zip(totals);
     let counts = counts.map(|(item, total)| ItemCount { item, count: total.count }).collect();
-    let answer = CountsAnswer { event_type, counts, as_of: quality.as_of.to_string() };
+    let as_of = quality.as_of.to_string();
+    let answer = CountsAnswer { event_type, counts, as_of, stale: false };
     Ok(json(StatusCode::OK, &answer))
 }

@@ -124,6 +124,10 @@ async fn replay(
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&letters.budget, &head.headers, body).await?;
+    // Without a body it is the event as it is.
+    if !body.bytes.is_empty() {
+        body::expect_type(&head.headers, body::JSON)?;
+    }
     // On a thread of its own it goes on to its end, also when the client has gone.
     let letter = blocking(&letters, move |dead_letters| {
         let body = body.decode(encoding)?;

@@ -24,7 +24,9 @@ use crate::recount::Recounts;
 
 /// What `status` says of a range that can still grow, and of one that cannot.
 const PROVISIONAL: &str = "provisional";
-const FINAL: &str = "final";
+pub(super) const FINAL: &str = "final";
+/// What it says of one whose raw events were counted again since.
+pub(super) const RECOUNTED: &str = "recounted";
 
 /// A question over more hours than this is asked off the async threads.
 const INLINE_HOURS_MAX: u32 = 48;
@@ -118,7 +120,7 @@ impl Asked {
     /// What it says of a range that is final.
     fn proven_status(&self, range: TimeRange, item: &str, event_type: &str) -> String {
         let is_proven = self.recounts.has_proven(&self.query, range, (item, event_type));
-        if is_proven { "recounted".into() } else { FINAL.into() }
+        if is_proven { RECOUNTED.into() } else { FINAL.into() }
     }
 }
 
@@ -151,6 +153,7 @@ async fn count(
             count: counted.summary.count,
             as_of: counted.quality.as_of.to_string(),
             status,
+            stale: false,
         },
     ))
 }
@@ -216,6 +219,7 @@ fn describe(item: &str, event_type: &str, functions: Functions, series: &Series)
         series: points.iter().map(point).collect(),
         as_of: quality.as_of.to_string(),
         status: if quality.is_final { FINAL.into() } else { PROVISIONAL.into() },
+        stale: false,
     }
 }
 

@@ -39,6 +39,7 @@ async fn list(
 
 async fn create(State(paths): State<Arc<KeyPaths>>, request: Request) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&paths.budget, &head.headers, body).await?;
@@ -100,7 +101,9 @@ impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
         let code = match &error {
             KeyFileError::Invalid(_) => ProblemCode::InvalidKey,
-            KeyFileError::Io { .. } | KeyFileError::Damaged { .. } => {
+            KeyFileError::Io { .. }
+            | KeyFileError::Damaged { .. }
+            | KeyFileError::OtherVersion { .. } => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the keys could not be changed"

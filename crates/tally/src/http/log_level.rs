@@ -25,6 +25,7 @@ async fn show(RawQuery(params): RawQuery) -> Result<Response, Failure> {
 
 async fn change(State(budget): State<BodyBudget>, request: Request) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&budget, &head.headers, body).await?.decode(encoding)?;

@@ -68,6 +68,8 @@ pub(super) struct Vitals {
     /// Share of the memory for the dedup window that is in use or bespoken, 0 to 1.
     pub(super) dedup_fill: f64,
     pub(super) query_cache: CacheFigures,
+    /// Answers that said that they are stale.
+    pub(super) stale_answers: u64,
     /// What the busiest partition was given of late, against an even share.
     pub(super) partition_skew: f64,
     /// None where it is not known.
@@ -389,6 +391,11 @@ impl Collector for VitalsCollector {
                 "Answers that were made, though they could be kept",
                 misses,
             ),
+            (
+                "tally_stale_answers",
+                "Answers that said that they are stale, as the processors or the store are away",
+                vitals.stale_answers,
+            ),
         ] {
             let counter = ConstCounter::new(total);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
@@ -419,6 +426,11 @@ fn encode_archive(
         ("tally_archive_files", "Raw files written", totals.files),
         ("tally_archive_files_removed", "Raw files removed because of their age", totals.removed),
         ("tally_archive_errors", "Attempts to archive that failed", totals.errors),
+        (
+            "tally_archive_lost_events",
+            "Offsets that no raw file has, as the log let go of them before they were archived",
+            totals.lost,
+        ),
     ] {
         let counter = ConstCounter::new(total);
         counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

@@ -23,6 +23,8 @@ pub(crate) mod fuzz;
 mod health;
 mod items;
 mod keys;
+#[cfg(feature = "kafka")]
+mod last_known;
 mod lines;
 mod live;
 mod log_level;
@@ -229,6 +231,7 @@ fn vitals(
         disk: Disk::of(&parts.data_dir),
         live_listeners: parts.live.listeners(),
         query_cache: parts.answers.figures(),
+        stale_answers: 0,
         dedup_bytes: parts.admission.dedup_bytes(),
         audits: parts.audit.audits().figures(),
     }
@@ -252,6 +255,12 @@ impl Routes {
         self.router = self.router.route(path, handler);
         self.listed.push((path, methods));
         self
+    }
+
+    /// With something that requests to all paths pass behind the door.
+    #[cfg(feature = "kafka")]
+    fn passing(self, layer: impl FnOnce(Router) -> Router) -> Self {
+        Self { router: layer(self.router), ..self }
     }
 
     /// The router, with problems for what it has not.

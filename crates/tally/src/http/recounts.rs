@@ -51,6 +51,7 @@ type Number = Result<Path<u64>, PathRejection>;
 
 async fn start(State(paths): Paths, request: Request) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&paths.budget, &head.headers, body).await?.decode(encoding)?;

@@ -86,6 +86,7 @@ async fn of_item(
             start: start.to_string(),
             end: end.to_string(),
             as_of: report.quality.as_of.to_string(),
+            stale: false,
             totals: totals(&report),
             views: views(&report),
         })
@@ -160,6 +161,7 @@ impl Reports {
                 start: start.to_string(),
                 end: end.to_string(),
                 as_of: report.quality.as_of.to_string(),
+                stale: false,
                 totals: totals(&report),
                 views: views(&report),
                 top: top(&names, &report.by_item),

@@ -6,28 +6,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::ProblemCode;
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
+use engine::archiver::{ArchiveStatus, Archiver};
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ItemDetailsStore};
+use engine::ports::{Clock, ItemDetailsStore, QueryCache};
 use engine::processor::{Group, PartitionStatus, Processors};
 use engine::query::Query;
+use engine::routing::Routing;
 
 use super::body::BodyBudget;
 use super::door::Door;
 use super::events::pool::IngestPool;
 use super::events::{self, Ingest};
+use super::last_known::{self, LastKnown};
 use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
     Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, details, explain, items,
-    live, openapi, reports, schemas, top, trending,
+    live, openapi, recounts, reports, routing, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -45,9 +48,11 @@ pub(crate) struct Role {
 }
 
 /// A gateway without processors: it accepts events.
+#[derive(Clone)]
 pub(crate) struct GatewayParts {
     pub(crate) role: Role,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routing: Arc<Routing>,
     /// What an acknowledged event is.
     pub(crate) durability: &'static str,
 }
@@ -57,6 +62,8 @@ pub(crate) struct GatewayParts {
 pub(crate) struct ProcessorParts {
     pub(crate) role: Role,
     pub(crate) group: Arc<Group>,
+    /// None where raw events are not kept.
+    pub(crate) archiver: Option<Arc<Archiver>>,
 }
 
 /// A process that counts nothing and answers questions, from a store that processors flush to.
@@ -71,22 +78,29 @@ pub(crate) struct QueryParts {
     /// This process's own.
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
+    /// What it has answered, in its memory.
+    pub(crate) last_known: Arc<dyn QueryCache>,
+    pub(crate) routing: Arc<Routing>,
 }
 
 /// The paths of a gateway.
 pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
-    let GatewayParts { role, gateway, durability } = parts;
+    let GatewayParts { role, gateway, routing, durability } = parts;
     let budget = BodyBudget::new();
     let accepting = gateway.clone();
     // Whether a batch may begin is whether one does; an empty one costs nothing.
     let is_ready = move || Ok(accepting.begin().map(|_| ())?);
     let counted = || (Vec::new(), DurationFigures::default());
-    let vitals = vitals(&role, budget.clone(), is_ready.clone(), counted);
-    let metrics = Arc::new(Metrics::new(vitals));
+    let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let seen = move || Vitals { routing: table.table().ok(), ..seen() };
+    let metrics = Arc::new(Metrics::new(seen));
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let pool = IngestPool::start(std::thread::available_parallelism()?.get())?;
     let ingest = Arc::new(Ingest { gateway, budget, pool, metrics: metrics.clone(), durability });
     let routes = events::routes(Routes::default(), &ingest);
     let routes = beacon::routes(schemas::routes(openapi::routes(routes)));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = metrics::routes(routes, &metrics);
     Ok(routes.into_router(Front { metrics, door: role.door }))
@@ -94,7 +108,7 @@ pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
 
 /// The paths of a processor.
 pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
-    let ProcessorParts { role, group } = parts;
+    let ProcessorParts { role, group, archiver } = parts;
     let (counting, admission) = (group.clone(), role.admission.clone());
     let is_ready = move || {
         if let Some(partition) = admission.stopped_partition() {
@@ -109,33 +123,61 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
     };
     let counting = group.clone();
     let counted = move || (counting.status(), counting.flush_durations());
-    let vitals = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
-    let metrics = Arc::new(Metrics::new(vitals));
+    let seen = vitals(&role, BodyBudget::new(), is_ready.clone(), counted);
+    let archiving = archiver.clone();
+    let metrics = Arc::new(Metrics::new(move || Vitals {
+        archive: archiving.as_ref().map(|archiver| (archiver.status(), archiver.totals())),
+        ..seen()
+    }));
     let routes = health(schemas::routes(Routes::default()), &role, is_ready);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], get(partitions).with_state(group));
+    let archived = move || archiver.as_ref().map(|a| a.status()).unwrap_or_default();
+    let routes = partitions(routes, move || (group.status(), archived()));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts { role, query, answers, live, recounts, details: store, processors } = parts;
+    let QueryParts {
+        role,
+        query,
+        answers,
+        live,
+        recounts,
+        details,
+        processors,
+        routing,
+        last_known,
+    } = parts;
+    let store = details;
+    let last_known = Arc::new(LastKnown::new(query.clone(), last_known));
+    let stale = last_known.clone();
     let budget = BodyBudget::new();
     let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
     let asking = query.clone();
     let is_ready = move || Ok(asking.ready()?);
     let counted = move || (followed.status(), DurationFigures::default());
     let seen = vitals(&role, budget.clone(), is_ready.clone(), counted);
+    let table = routing.clone();
+    let changing = routing::RoutingPaths { routing, budget: budget.clone() };
     let metrics = Arc::new(Metrics::new(move || Vitals {
+        routing: table.table().ok(),
         query_cache: figures.figures(),
+        stale_answers: stale.given(),
         live_listeners: listened.listeners(),
         ..seen()
     }));
+    let repairs = recounts::RecountPaths {
+        recounts: recounts.clone(),
+        query: query.clone(),
+        budget: budget.clone(),
+    };
     let asked = items::Asked { query: query.clone(), answers: answers.clone(), recounts };
     let asked = Arc::new(asked);
     let routes = explain::routes(items::routes(Routes::default(), &asked), &asked);
     let routes = counters::routes(counts::routes(routes, &query), &query);
     let routes = live::routes(routes, &live);
+    let routes = recounts::routes(routes, &Arc::new(repairs));
     let routes = details::routes(routes, &Arc::new(details::Details::new(store.clone(), budget)));
     let routes = details::list::routes(routes, &store);
     let routes =
@@ -143,27 +185,30 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let ranked = Arc::new(top::Ranked { answers, details: store });
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = dashboard::routes(schemas::routes(openapi::routes(routes)));
+    let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
-    let shown = get(followed_partitions).with_state(processors);
-    let routes = routes.add("/v1/admin/partitions", &["GET"], shown);
+    let routes = partitions(routes, move || (processors.status(), Vec::new()));
+    let routes =
+        routes.passing(|router| router.layer(from_fn_with_state(last_known, last_known::pass)));
     let routes = metrics::routes(routes, &metrics);
     routes.into_router(Front { metrics, door: role.door })
 }
 
-async fn followed_partitions(
-    State(processors): State<Arc<Processors>>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&processors.status(), &[], &[])))
-}
-
-async fn partitions(
-    State(group): State<Arc<Group>>,
-    RawQuery(params): RawQuery,
-) -> Result<Response, Failure> {
-    Params::of(params.as_deref(), &[])?;
-    Ok(json(StatusCode::OK, &admin::PartitionsAnswer::of(&group.status(), &[], &[])))
+/// `GET /v1/admin/partitions` of a role; `status` says how partitions are counted and archived.
+fn partitions(
+    routes: Routes,
+    status: impl Fn() -> (Vec<PartitionStatus>, Vec<ArchiveStatus>) + Clone + Send + Sync + 'static,
+) -> Routes {
+    let shown = move |RawQuery(params): RawQuery| {
+        let status = status.clone();
+        async move {
+            Params::of(params.as_deref(), &[])?;
+            let (partitions, archive) = status();
+            let answer = admin::PartitionsAnswer::of(&partitions, &archive, &[]);
+            Ok::<_, Failure>(json(StatusCode::OK, &answer))
+        }
+    };
+    routes.add("/v1/admin/partitions", &["GET"], get(shown))
 }
 
 /// `GET /healthz` and `GET /readyz` of a role.
@@ -211,6 +256,7 @@ fn vitals(
             disk: Disk::of(&role.data_dir),
             live_listeners: 0,
             query_cache: engine::answers::CacheFigures::default(),
+            stale_answers: 0,
             dedup_bytes: role.admission.dedup_bytes(),
             dedup_fill: role.admission.dedup_fill(),
             audits: Vec::new(),

@@ -48,6 +48,7 @@ async fn change(
     request: Request,
 ) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&paths.budget, &head.headers, body).await?;

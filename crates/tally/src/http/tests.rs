@@ -145,6 +145,7 @@ fn ingest_routes(log: Arc<MemoryLog>, admission: Arc<Admission>) -> (Routes, Arc
         last_backup_ms: None,
         certificate_ends: None,
         query_cache: Default::default(),
+        stale_answers: 0,
         partition_skew: 0.0,
         routing: None,
         live_listeners: 0,

@@ -62,6 +62,7 @@ async fn top(
             end: end.to_string(),
             items: top.items.into_iter().map(row).collect(),
             as_of: top.quality.as_of.to_string(),
+            stale: false,
         })
     };
     let finish = move |_: &Query, answer: &mut TopAnswer| {

@@ -53,6 +53,7 @@ async fn trending(
             before_start: trending.before_start.start().to_string(),
             items: trending.items.into_iter().map(describe).collect(),
             as_of: trending.quality.as_of.to_string(),
+            stale: false,
         })
     };
     let finish = move |_: &Query, answer: &mut TrendingAnswer| {

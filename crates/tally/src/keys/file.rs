@@ -46,6 +46,18 @@ pub(crate) enum KeyFileError {
         /// What.
         what: String,
     },
+    /// A later program wrote the file.
+    #[error(
+        "the keys file {} has version {version}, this program knows only {VERSION}: use the program \
+         that wrote it, or a newer one",
+        path.display()
+    )]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        version: u32,
+    },
     /// The key that is wanted cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -173,7 +185,12 @@ impl KeyFile {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(damaged("it is too large".into()));
         }
-        parse(&bytes).map_err(damaged)
+        parse(&bytes).map_err(|unreadable| match unreadable {
+            Unreadable::Damage(what) => damaged(what),
+            Unreadable::Version(version) => {
+                KeyFileError::OtherVersion { path: self.path.clone(), version }
+            }
+        })
     }
 
     /// Makes a key. The secret is nowhere but in the answer.
@@ -259,17 +276,30 @@ impl KeyFile {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Key>, String> {
-    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if stored.version != VERSION {
-        let version = stored.version;
-        return Err(format!("it has version {version}, this program knows {VERSION}"));
+/// Why bytes are no keys for this program.
+#[derive(Debug, PartialEq, Eq)]
+enum Unreadable {
+    Damage(String),
+    Version(u32),
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Key>, Unreadable> {
+    /// What every version says, whatever it says beside.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
     }
+    let not_ours = |error: serde_json::Error| Unreadable::Damage(error.to_string());
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(not_ours)?;
+    if version != VERSION {
+        return Err(Unreadable::Version(version));
+    }
+    let stored: Stored = serde_json::from_slice(bytes).map_err(not_ours)?;
     let mut ids = HashSet::new();
     let keys = stored.keys.into_iter().map(|stored| {
-        let key = stored.read()?;
+        let key = stored.read().map_err(Unreadable::Damage)?;
         if !ids.insert(key.id) {
-            return Err(format!("the key {} comes twice", key.id));
+            return Err(Unreadable::Damage(format!("the key {} comes twice", key.id)));
         }
         Ok(key)
     });

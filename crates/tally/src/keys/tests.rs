@@ -152,7 +152,12 @@ fn the_file_of_version_1_is_read() {
     let later = file.replace("\"version\":1", "\"version\":2");
     std::fs::write(dir.path().join("keys.json"), later).unwrap();
     let file = KeyFile::new(dir.path().join("keys.json"));
-    assert!(matches!(file.read(), Err(KeyFileError::Damaged { .. })));
+    assert!(matches!(file.read(), Err(KeyFileError::OtherVersion { version: 2, .. })));
+    // Whatever else a later one says.
+    std::fs::write(dir.path().join("keys.json"), b"{\"version\":9,\"sealed\":\"x\"}").unwrap();
+    let error = file.read().expect_err("refused").to_string();
+    assert!(error.contains("version 9, this program knows only 1"), "{error}");
+    assert!(file.create(draft(Scopes::READ), NOW).is_err(), "it is not written over");
 }
 
 proptest! {
@@ -162,7 +167,8 @@ proptest! {
         prop_assert!(keyring.recognise(&text).is_none());
         std::fs::write(dir.path().join("keys.json"), json).unwrap();
         let file = KeyFile::new(dir.path().join("keys.json"));
-        let is_damaged = matches!(file.read(), Err(KeyFileError::Damaged { .. }));
-        prop_assert!(is_damaged);
+        let refused = file.read().expect_err("any text is none of ours");
+        let is_of_the_disk = matches!(refused, KeyFileError::Io { .. });
+        prop_assert!(!is_of_the_disk, "it was read");
     }
 }

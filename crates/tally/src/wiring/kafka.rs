@@ -4,10 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::archive::Objects;
-use adapters::kafka::{Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaSettings};
+use adapters::kafka::{
+    Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaRouting, KafkaSettings,
+};
 use anyhow::{Context, ensure};
 use engine::ports::{Clock, EventLog};
 use engine::processor::tell_settings;
+use engine::routing::Routing;
 use model::PartitionId;
 use model::bucket::{HOUR_MS, MINUTE_MS};
 use model::record::Unreadable;
@@ -26,13 +29,13 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 const KEPT_BEYOND_MS: i64 = 2 * HOUR_MS;
 
 /// Opens the topic, and says in it how its events are judged from now on; with what tells it from
-/// all other logs.
+/// all other logs, and where its events go.
 pub(super) fn open(
     place: &str,
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     counters: &Store,
-) -> anyhow::Result<(Arc<KafkaLog>, String)> {
+) -> anyhow::Result<(Arc<KafkaLog>, String, Arc<Routing>)> {
     let kafka_settings = self::settings(place, settings)?;
     let log = open_log(&kafka_settings, settings, clock)?;
     check_source(&settings.data_dir, &kafka_settings, &log, counters)?;
@@ -40,7 +43,30 @@ pub(super) fn open(
     let store = &*counters.port;
     tell_settings(&*log, store, all, settings.dedup_minutes, settings.counter_retention)?;
     let name = identity(&kafka_settings, &log);
-    Ok((log, name))
+    let routing = open_routing(&kafka_settings, &log, clock, TakesEvents::Yes)?;
+    Ok((log, name, routing))
+}
+
+/// Whether a process routes events, and so must be sure of the time of its table.
+pub(super) enum TakesEvents {
+    Yes,
+    No,
+}
+
+/// Opens the routing table that everybody shares who has this log.
+pub(super) fn open_routing(
+    kafka_settings: &KafkaSettings,
+    log: &Arc<KafkaLog>,
+    clock: &Arc<dyn Clock>,
+    takes_events: TakesEvents,
+) -> anyhow::Result<Arc<Routing>> {
+    let moves_clock = matches!(takes_events, TakesEvents::Yes);
+    let (partitions, writer) = (log.partitions(), rand::random());
+    let store = KafkaRouting::open(kafka_settings, partitions, writer, moves_clock, clock.clone())?;
+    let store = Arc::new(store);
+    let known = store.clone();
+    log.know_no_more_than(Box::new(move || known.known_until()));
+    Ok(Arc::new(Routing::new(store, log.clone())?))
 }
 
 /// What the settings say of a log in Kafka.

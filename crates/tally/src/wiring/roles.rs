@@ -4,20 +4,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapters::archive::ColdFiles;
+use adapters::embedded::cache::MemoryCache;
 use adapters::kafka::{KafkaGroup, KafkaLog};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use api::Durability;
+use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ColdCounters, EventLog, Membership};
-use engine::processor::{Group, ProcessorSettings, Processors};
+use engine::ports::{Clock, EventLog, Membership};
+use engine::processor::{Group, Processors};
 use engine::query::Query;
+use engine::spreader::Spreader;
 
+use super::cluster_archive::{self, ClusterArchive};
+use super::kafka::TakesEvents;
 use super::{
-    ARCHIVE_RESERVE_BYTES, FolderLock, SystemClock, TABLE_CELLS_MAX, archive_owner,
-    check_nothing_is_cold, engines, kafka, open_details, open_keys, open_objects,
+    FolderLock, ReadObjects, SystemClock, check_nothing_is_cold, create_data_dir, engines, kafka,
+    open_details, open_door, processor_settings, start_spreader,
 };
 use crate::audit::Audits;
 use crate::config::Resolved;
@@ -28,27 +32,47 @@ use crate::threads::Duty;
 
 /// A process that died leaves the group after its session; until then nobody can be alone in it.
 const ALONE_AFTER: Duration = Duration::from_secs(60);
+/// Memory of answers that are given again while the store is away.
+const LAST_KNOWN_BYTES: u64 = 16 << 20;
 /// Between two looks at who is in the group.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Opens a gateway: it keeps nothing.
-///
-/// # Errors
-/// When the log cannot be opened, or is not one that others can count.
-pub(crate) fn open_gateway(settings: &Resolved) -> anyhow::Result<GatewayParts> {
-    let (clock, door) = front(settings)?;
-    let (log, _) = open_log(settings, &clock, "gateway")?;
-    let admission = Arc::new(Admission::without_processors(log.partitions()));
-    let age = settings.max_event_age_ms;
-    let gateway = Arc::new(Gateway::new(log, clock.clone(), admission.clone(), age));
-    let role = role(settings, admission, door, clock)?;
-    Ok(GatewayParts { role, gateway, durability: Durability::REPLICATED })
+/// A process that accepts events: it keeps nothing.
+pub(crate) struct Accepting {
+    pub(crate) parts: GatewayParts,
+    spreader: Option<Spreader>,
+}
+
+impl Accepting {
+    /// Opens a gateway.
+    ///
+    /// # Errors
+    /// When the log cannot be opened, or is not one that others can count.
+    pub(crate) fn open(settings: &Resolved) -> anyhow::Result<Self> {
+        let (clock, door) = front(settings)?;
+        let (log, kafka_settings) = open_log(settings, &clock, "gateway")?;
+        let routing = kafka::open_routing(&kafka_settings, &log, &clock, TakesEvents::Yes)?;
+        let admission = Arc::new(Admission::without_processors(log.partitions()));
+        let age = settings.max_event_age_ms;
+        let (spreader, heat) = start_spreader(settings, &routing, &clock)?;
+        let gateway = Gateway::new(log, clock.clone(), admission.clone(), age);
+        let gateway = Arc::new(gateway.with_routing(routing.clone(), heat));
+        let role = role(settings, admission, door, clock)?;
+        let durability = Durability::REPLICATED;
+        Ok(Self { parts: GatewayParts { role, gateway, routing, durability }, spreader })
+    }
+
+    /// Ends what runs beside the gateway.
+    pub(crate) fn stop(&self) {
+        self.spreader.iter().for_each(Spreader::stop);
+    }
 }
 
 /// A processor, which counts from when it is opened.
 pub(crate) struct Processor {
     pub(crate) parts: ProcessorParts,
     membership: KafkaGroup,
+    archive: Option<ClusterArchive>,
     _lock: FolderLock,
 }
 
@@ -69,20 +93,31 @@ impl Processor {
         }
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = processor_settings(settings);
-        let (counted, retention) = (counters.port, settings.counter_retention);
+        let is_alone = counters.embedded.is_some();
+        let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
+        let (store, retention) = (counters.port, settings.counter_retention);
+        let identity = kafka::identity(&kafka_settings, &log);
+        let archived: Arc<dyn EventLog> = log.clone();
         let group = Group::new(
             log,
-            counted,
+            store.clone(),
             clock.clone(),
             admission.clone(),
             processor_settings,
             retention,
         );
         let group = Arc::new(group);
+        let archive = objects.map(|objects| {
+            let (log, store) = ((archived, identity.as_str()), (store, is_alone));
+            ClusterArchive::start(settings, objects, log, store, group.clone())
+        });
+        let archive = archive.transpose()?;
         // The threads that count are begun by the one that hears of the group.
         Duty::Count.call(|| membership.join(group.clone()))?;
-        let parts = ProcessorParts { role: role(settings, admission, door, clock)?, group };
-        Ok(Self { parts, membership, _lock: lock })
+        let archiver = archive.as_ref().map(|archive| archive.archiver.clone());
+        let role = role(settings, admission, door, clock)?;
+        let parts = ProcessorParts { role, group, archiver };
+        Ok(Self { parts, membership, archive, _lock: lock })
     }
 
     /// Tells the group how far counting is, for lag tools.
@@ -92,7 +127,9 @@ impl Processor {
 
     /// Flushes what is counted and leaves the group.
     pub(crate) fn stop(&self) {
+        self.archive.as_ref().inspect(|archive| archive.ask_to_stop());
         self.membership.leave();
+        self.archive.as_ref().inspect(|archive| archive.stop());
     }
 }
 
@@ -114,32 +151,41 @@ impl Questions {
         let counters = engines::open_store(settings)?;
         let (log, kafka_settings) = open_log(settings, &clock, "query")?;
         kafka::check_source(dir, &kafka_settings, &log, &counters)?;
+        let is_alone = counters.embedded.is_some();
+        let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
+        let routing = kafka::open_routing(&kafka_settings, &log, &clock, TakesEvents::No)?;
         let engines::Store { port: store, embedded, .. } = counters;
         let processor_settings = processor_settings(settings);
         let processors = Duty::Answer.call(|| {
             Processors::follow(log.clone(), store.clone(), clock.clone(), processor_settings)
         })?;
-        let objects = Duty::Merge.call(|| open_objects(settings))?;
-        let cold = match objects {
-            None => {
-                check_nothing_is_cold(&*store)?;
-                None
-            }
-            Some(objects) => {
-                let cold = ColdFiles::new(objects, &archive_owner(dir)?, ARCHIVE_RESERVE_BYTES);
-                Some(Arc::new(cold) as Arc<dyn ColdCounters>)
-            }
-        };
+        let cold = objects.clone().map(cluster_archive::cold_reader);
+        if cold.is_none() {
+            check_nothing_is_cold(&*store)?;
+        }
+        let raw = objects.map(|objects| Arc::new(ReadObjects(objects)) as Arc<dyn Archive>);
         let age = settings.max_event_age_ms;
-        let query = Query::new(processors.clone(), age).with_cold(cold);
+        let query = Query::new(processors.clone(), age).with_routing(routing.clone());
+        let query = query.with_cold(cold);
         let query = Arc::new(query.reading_afar(embedded.is_none()));
         let cache = engines::open_cache(settings, &clock, &kafka::identity(&kafka_settings, &log))?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
-        let recounts = Recounts::new(log, store, None, Arc::new(Audits::open(dir)));
+        let recounts = Recounts::new(log, store, raw, Arc::new(Audits::open(dir)));
         let live = Live::new(query.clone());
         let details = open_details(dir)?;
         let role = role(settings, processors.admission(), door, clock)?;
-        let parts = QueryParts { role, query, answers, live, recounts, details, processors };
+        let last_known = Arc::new(MemoryCache::new(LAST_KNOWN_BYTES, role.clock.clone()));
+        let parts = QueryParts {
+            role,
+            query,
+            answers,
+            live,
+            recounts,
+            details,
+            processors,
+            routing,
+            last_known,
+        };
         Ok(Self { parts, _lock: lock })
     }
 
@@ -149,16 +195,8 @@ impl Questions {
     /// When a thread had panicked.
     pub(crate) fn stop(&self) -> anyhow::Result<()> {
         self.parts.live.stop();
+        self.parts.recounts.stop();
         Ok(self.parts.processors.leave()?)
-    }
-}
-
-fn processor_settings(settings: &Resolved) -> ProcessorSettings {
-    ProcessorSettings {
-        flush_interval_ms: settings.flush_interval_ms,
-        table_cells_max: TABLE_CELLS_MAX,
-        hash_keys: rand::random(),
-        dedup_minutes: settings.dedup_minutes,
     }
 }
 
@@ -195,12 +233,9 @@ fn open_log(
 }
 
 fn front(settings: &Resolved) -> anyhow::Result<(Arc<dyn Clock>, Arc<Door>)> {
-    let dir = &settings.data_dir;
-    std::fs::create_dir_all(dir)
-        .with_context(|| format!("cannot create the data folder {}", dir.display()))?;
+    create_data_dir(&settings.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let keys = Arc::new(open_keys(settings, &clock)?);
-    let door = Arc::new(Door::new(&settings.door, keys, clock.clone()));
+    let door = open_door(settings, &clock)?;
     Ok((clock, door))
 }
 

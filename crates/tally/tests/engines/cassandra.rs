@@ -16,18 +16,18 @@ const KILLS: u64 = 5;
 const ITEMS: u64 = 300;
 const TYPES: [&str; 2] = ["view", "like"];
 
-fn named(variable: &str) -> String {
+pub(super) fn named(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: scripts/test-cassandra"))
 }
 
-fn signal(variable: &str, signal: Signal) {
+pub(super) fn signal(variable: &str, signal: Signal) {
     let pid = named(variable).parse().ok().and_then(Pid::from_raw).expect("a process");
     kill_process(pid, signal).expect("it can be signalled");
 }
 
 /// A keyspace with tables, as `--store` names it.
-fn store(keyspace: &str) -> String {
+pub(super) fn store(keyspace: &str) -> String {
     let store = format!("cassandra://{}/{keyspace}?timeout_ms=5000", named("TALLY_TEST_CASSANDRA"));
     let made = Command::new(TALLY)
         .args(["store", "init", "--replication", "1", "--store"])

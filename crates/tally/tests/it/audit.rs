@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,12 +19,24 @@ enum Mischief {
     Double,
     /// Says that it cannot take them.
     Refuse,
+    /// Passes them on, but asks the last look's first question too late: the answer comes when nobody
+    /// waits for it any more, as on a machine that is busy with other work.
+    Stall,
 }
+
+/// An audit asks for an item of each partition.
+const ITEMS: usize = 2;
+/// What was accepted is counted by then.
+const COUNTED: Duration = Duration::from_secs(2);
+/// Longer than an audit waits for an answer.
+const TOO_LATE: Duration = Duration::from_millis(5_500);
 
 /// A proxy in front of a server that is named later. Ends with the test's process.
 struct Proxy {
     url: String,
     server: std::sync::Arc<std::sync::OnceLock<SocketAddr>>,
+    /// Questions that came.
+    asked: std::sync::Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -30,19 +44,26 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let server = std::sync::Arc::<std::sync::OnceLock<SocketAddr>>::default();
-        let known = server.clone();
+        let asked = std::sync::Arc::<AtomicUsize>::default();
+        let (known, counter) = (server.clone(), asked.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, known) = (client.expect("a connection"), known.clone());
-                std::thread::spawn(move || relay(client, &known, mischief));
+                let counter = counter.clone();
+                std::thread::spawn(move || relay(client, &known, &counter, mischief));
             }
         });
-        Self { url, server }
+        Self { url, server, asked }
     }
 }
 
 /// Passes on one request after the other, until the client goes.
-fn relay(mut client: TcpStream, server: &std::sync::OnceLock<SocketAddr>, mischief: Mischief) {
+fn relay(
+    mut client: TcpStream,
+    server: &std::sync::OnceLock<SocketAddr>,
+    asked: &AtomicUsize,
+    mischief: Mischief,
+) {
     while let Some((head, body)) = message(&mut client) {
         let server = *server.get().expect("the server is known before it is asked");
         let pass_on = |body: &[u8]| {
@@ -73,6 +94,15 @@ fn relay(mut client: TcpStream, server: &std::sync::OnceLock<SocketAddr>, mischi
             Mischief::Double if has_events => {
                 let again = String::from_utf8(body.clone()).expect("text");
                 pass_on(again.replace("\"id\":\"", "\"id\":\"again-").as_bytes());
+                pass_on(&body)
+            }
+            Mischief::Stall if head.starts_with("GET /v1/items/") => {
+                match asked.fetch_add(1, Ordering::Relaxed) {
+                    // Then the first look shows everything.
+                    0 => std::thread::sleep(COUNTED),
+                    ITEMS => std::thread::sleep(TOO_LATE),
+                    _ => {}
+                }
                 pass_on(&body)
             }
             _ => pass_on(&body),
@@ -192,6 +222,21 @@ fn events_that_are_counted_twice_are_reported() {
     assert_eq!(found["result"], "different", "{found}");
     assert!(found["found"].as_u64() > found["expected"].as_u64(), "{found}");
     assert!(metric(&tally, "tally_audit_drift{kind=\"live\"}") > Some(0.0));
+}
+
+/// What took too long once is asked again: it says nothing of what was counted.
+#[test]
+fn an_answer_that_comes_too_late_is_asked_for_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let proxy = Proxy::start(Mischief::Stall);
+    let flags = ["--audit-url", &proxy.url, "--audit-interval", "off"];
+    let tally = Tally::start(dir.path(), &flags);
+    proxy.server.set(tally.addr).expect("it is set once");
+    let (status, found) = audit_now(&tally);
+    assert_eq!((status, &found["result"]), (Some(0), &"equal".into()), "{found}");
+    assert!(found["duration_ms"].as_u64() > Some(5_000), "it did wait: {found}");
+    let asked = proxy.asked.load(Ordering::Relaxed);
+    assert_eq!(asked, 2 * ITEMS + 1, "the first look, the question in vain, and the last look");
 }
 
 #[test]

@@ -96,7 +96,8 @@ fn a_backup_under_load_is_restored_to_what_was_acknowledged_before_it() {
         let refused = begin(&tally, taken);
         assert_eq!((refused.status, refused.code().as_str()), (422, code), "{taken:?}");
     }
-    let odd = tally.post("/v1/admin/backups", "", b"{\"dir\":1}");
+    let json = "content-type: application/json\r\n";
+    let odd = tally.post("/v1/admin/backups", json, b"{\"dir\":1}");
     assert_eq!((odd.status, odd.code().as_str()), (400, "invalid_json"));
     // The lock of the folder is held: the offline way is refused, with a reason.
     let other = scratch.path().join("other");

@@ -102,6 +102,45 @@ fn each_bad_body_is_refused_whole() {
     assert_eq!((total_accepted(&tally), tally.count("v")), (0, 0));
 }
 
+/// Bodies that change a server are JSON and say so: a page that a browser shows cannot send them to another
+/// server unasked. Nothing is done before that is known.
+#[test]
+fn administration_takes_json_that_says_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tally = Tally::start(dir.path(), &[]);
+    let (json, folder) = ("content-type: application/json", dir.path().join("backup"));
+    let backup = serde_json::json!({ "folder": folder }).to_string();
+    let cases = [
+        ("POST", "/v1/admin/backups", backup.as_str()),
+        ("POST", "/v1/admin/recounts", r#"{"start":0,"end":3600000}"#),
+        ("POST", "/v1/admin/keys", r#"{"name":"mine","scopes":["admin"]}"#),
+        ("POST", "/v1/admin/routing", r#"{"partitions":4}"#),
+        ("PUT", "/v1/admin/log-level", r#"{"filter":"off"}"#),
+        ("POST", "/v1/admin/dead-letters/0/1/replay", r#"{"item":"a"}"#),
+        ("PUT", "/v1/items/a", r#"{"title":"A"}"#),
+    ];
+    let send = |method: &str, path: &str, kind: &str, body: &str| {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n");
+        tally.raw(format!("{head}{kind}\r\n\r\n{body}").as_bytes())
+    };
+    for (method, path, body) in cases {
+        for kind in ["accept: */*", "content-type: text/plain", "content-type: application/jsonp"] {
+            let refused = send(method, path, kind, body);
+            let got = (refused.status, refused.code());
+            assert_eq!(got, (415, "unsupported_media_type".to_owned()), "{path} {kind}");
+        }
+    }
+    assert!(!folder.exists(), "nothing was begun");
+    assert_eq!(tally.get("/v1/admin/keys").json()["keys"], serde_json::json!([]));
+    assert_eq!(tally.get("/v1/admin/routing").json()["version"], 1);
+    let charset = format!("{json}; charset=utf-8");
+    assert_eq!(send("PUT", "/v1/admin/log-level", &charset, r#"{"filter":"info"}"#).status, 200);
+    // Without a body there is nothing to say what it is.
+    let replay = send("POST", "/v1/admin/dead-letters/0/1/replay", "accept: */*", "");
+    assert_eq!((replay.status, replay.code().as_str()), (404, "not_found"));
+}
+
 #[test]
 fn hostile_bodies_leave_it_answering_in_little_memory() {
     let dir = tempfile::tempdir().expect("a folder");

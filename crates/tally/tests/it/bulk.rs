@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::{Answer, Tally};
 
-const NDJSON: &str = "content-type: application/x-ndjson\r\n";
+pub(super) const NDJSON: &str = "content-type: application/x-ndjson\r\n";
 const CSV: &str = "content-type: text/csv\r\n";
 const PARQUET: &str = "content-type: application/vnd.apache.parquet\r\n";
 
-fn submit(tally: &Tally, query: &str, headers: &str, body: &[u8]) -> Answer {
+pub(super) fn submit(tally: &Tally, query: &str, headers: &str, body: &[u8]) -> Answer {
     tally.post(&format!("/v1/bulk{query}"), headers, body)
 }
 
@@ -24,7 +24,7 @@ fn job(tally: &Tally, id: &Value) -> Value {
 }
 
 /// Waits for the end of a file.
-fn settled(tally: &Tally, answer: &Answer) -> Value {
+pub(super) fn settled(tally: &Tally, answer: &Answer) -> Value {
     assert!([200, 202].contains(&answer.status), "{}", answer.json());
     let id = answer.json()["id"].clone();
     let is_final = |job: &Value| job["state"] == "done" || job["state"] == "failed";
@@ -33,7 +33,7 @@ fn settled(tally: &Tally, answer: &Answer) -> Value {
 }
 
 /// Everything that is in the log is counted.
-fn wait_counted(tally: &Tally) {
+pub(super) fn wait_counted(tally: &Tally) {
     tally.wait_until("counted", || {
         let answer = tally.get("/v1/admin/partitions").json();
         let partitions = answer["partitions"].as_array().expect("partitions").clone();

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use adapters::embedded::disk::RealDisk;
-use adapters::embedded::log::{EmbeddedLog, LogSettings};
+use adapters::embedded::log::{EmbeddedLog, LogSettings, stored_partitions};
 use engine::ports::{AppendPart, Clock, EventLog};
 use futures::executor::block_on;
 use model::append_time::ClockReading;
@@ -19,6 +19,8 @@ use super::{Answer, Tally};
 const PARTITIONS: u16 = 2;
 /// Letters are seen once they are flushed.
 const FLUSH: [&str; 2] = ["--flush-interval", "100ms"];
+
+const JSON: &str = "content-type: application/json\r\n";
 
 struct WallClock;
 
@@ -37,10 +39,11 @@ fn partition_of(item: &str) -> PartitionId {
 
 /// Appends records to the partition of an item while no server runs: the bytes as they are, with an
 /// event of the item behind each.
-fn append(data_dir: &Path, item: &str, poison: &[Vec<u8>]) {
+pub(super) fn append(data_dir: &Path, item: &str, poison: &[Vec<u8>]) {
     let disk = Arc::new(RealDisk);
-    let settings = LogSettings::new(PARTITIONS);
     let dir = data_dir.join("log");
+    let partitions = stored_partitions(&RealDisk, &dir).expect("readable").expect("a log");
+    let settings = LogSettings::new(partitions);
     let log = EmbeddedLog::open(disk, &dir, &settings, Arc::new(WallClock), &[]);
     let log = log.expect("the log opens");
     let mut records = RecordBuf::new();
@@ -76,7 +79,7 @@ fn with_bad_text(item: &str, id: &str) -> Vec<u8> {
 }
 
 /// A record that breaks a rule but whose fields can all be read.
-fn with_bad_rule(id: &str) -> Vec<u8> {
+pub(super) fn with_bad_rule(id: &str) -> Vec<u8> {
     let mut records = RecordBuf::new();
     records.push(&Event { event_type: "NOT A TYPE".into(), ..event("shown", id) });
     let split = model::record::split(records.payload()).next();
@@ -150,10 +153,8 @@ fn a_poison_record_stops_nothing_and_is_counted_once_or_dropped() {
     assert_eq!(pages, letters);
 
     // As it is it cannot be counted; corrected it is, once.
-    let replay = |n: usize, body: &str| {
-        let headers = "content-type: application/json\r\n";
-        tally.post(&format!("{}/replay", path(n)), headers, body.as_bytes())
-    };
+    let replay =
+        |n: usize, body: &str| tally.post(&format!("{}/replay", path(n)), JSON, body.as_bytes());
     let unreadable = replay(0, "");
     assert_eq!((unreadable.status, unreadable.code().as_str()), (422, "unreadable_record"));
     assert_eq!(replay(0, "{").code(), "invalid_json");
@@ -193,7 +194,7 @@ fn settle_the_rest(tally: &Tally, place: &dyn Fn(usize) -> String, path: &dyn Fn
         let dropped = delete(tally, &path(1));
         assert_eq!((dropped.status, &dropped.json()["state"]), (200, &json!("dropped")));
     }
-    let late = tally.post(&format!("{}/replay", path(1)), "", br#"{"item":"never"}"#);
+    let late = tally.post(&format!("{}/replay", path(1)), JSON, br#"{"item":"never"}"#);
     assert_eq!((late.status, late.code().as_str()), (409, "already_dropped"));
 
     let event = r#"{"item":"shown","type":"view"}"#;
@@ -236,7 +237,7 @@ fn wrong_places_and_parameters_are_problems() {
         assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
     }
     let replay = format!("{list}/0/1/replay");
-    assert_eq!(tally.post(&replay, "", br#"{"item":"a"}"#).code(), "not_found");
+    assert_eq!(tally.post(&replay, JSON, br#"{"item":"a"}"#).code(), "not_found");
     assert_eq!(delete(&tally, &format!("{list}/9/1")).code(), "not_found");
     assert_eq!(listed(&tally, "partition=9"), json!({"dead_letters": []}));
     assert_eq!(cli(&tally, &["show", "nowhere"]).status.code(), Some(2));

@@ -8,13 +8,14 @@ use std::process::Command;
 use super::Tally;
 use super::docs::{Stage, run};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "docs/install.md",
     "docs/first-hour.md",
     "docs/operations.md",
     "docs/metrics.md",
     "docs/guarantees.md",
     "docs/comparison.md",
+    "docs/capacity.md",
     "docs/faq.md",
     "examples/README.md",
 ];

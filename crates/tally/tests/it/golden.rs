@@ -1,9 +1,11 @@
 //! What an earlier program wrote is read for ever, and what a later one wrote is refused in words.
 //!
 //! `tests/golden/data-1.tar.gz` is a data folder with everything of format 1 in it: log segments whose end was
-//! not counted when the process was killed, rows, checkpoints, item details, raw files, cold days and a
-//! backup. It is never made anew: the next format gets a folder beside it, made by
-//! `cargo test -p tally --test it golden::make -- --ignored`.
+//! not counted when the process was killed, rows, checkpoints, item details, cold days and a backup.
+//! `data-2.tar.gz`, see `golden/routed.rs`, is one whose `log.meta` is of format 2. They are never made anew: the
+//! next format gets a folder beside them, made by `cargo test -p tally --test it golden::make -- --ignored`.
+
+mod routed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,10 +74,14 @@ fn tar(args: &[&str], dir: &Path) {
     assert!(done.success());
 }
 
-/// A copy of the golden folder: `data` and `backup`.
+/// A copy of the first golden folder: `data` and `backup`.
 fn unpacked() -> tempfile::TempDir {
+    unpacked_of("data-1.tar.gz")
+}
+
+fn unpacked_of(file: &str) -> tempfile::TempDir {
     let scratch = tempfile::tempdir().expect("a folder");
-    let archive = golden("data-1.tar.gz");
+    let archive = golden(file);
     tar(&["xzf", archive.to_str().expect("a path")], scratch.path());
     scratch
 }
@@ -136,11 +142,16 @@ fn make() {
     let tally = Tally::start(&data, &[&FLAGS[..], &["--flush-interval", "10m"]].concat());
     assert_eq!(tally.send_json(&events(1)).json()["accepted"], 10);
     drop(tally);
+    keep(scratch.path(), "data-1.tar.gz", &["data", "backup"]);
+}
+
+/// Makes a golden file of folders.
+fn keep(scratch: &Path, file: &str, folders: &[&str]) {
     fs::create_dir_all(golden("")).expect("a folder");
-    let archive = golden("data-1.tar.gz");
-    let made = scratch.path().join("made.tar.gz");
-    tar(&["--sparse", "-czf", made.to_str().expect("a path"), "data", "backup"], scratch.path());
-    fs::copy(made, archive).expect("a copy");
+    let made = scratch.join("made.tar.gz");
+    let args = ["--sparse", "-czf", made.to_str().expect("a path")];
+    tar(&[&args[..], folders].concat(), scratch);
+    fs::copy(made, golden(file)).expect("a copy");
 }
 
 #[test]
@@ -202,6 +213,35 @@ fn raise_text(path: PathBuf, from: &str, to: &str) -> PathBuf {
     path
 }
 
+/// Writes another version into the metadata of a Parquet file, whose footer has no checksum.
+fn raise_parquet(path: PathBuf, version: u8) -> PathBuf {
+    let mut bytes = fs::read(&path).expect("the file");
+    // Key and value stand side by side: a text is its kind, its length and its bytes.
+    let pair = b"tally.format\x18\x01";
+    let at = bytes.windows(pair.len()).position(|bytes| bytes == pair).expect("a version");
+    bytes[at + pair.len()] = version;
+    fs::write(&path, bytes).expect("written");
+    path
+}
+
+/// As a program that wrote no version yet would have left it.
+fn without_version(path: &Path) {
+    let mut bytes = fs::read(path).expect("the file");
+    let key = b"tally.format";
+    let at = bytes.windows(key.len()).position(|bytes| bytes == key).expect("a version");
+    bytes[at..at + key.len()].copy_from_slice(b"other.format");
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_cold_file_that_says_no_version_is_of_the_first() {
+    let scratch = unpacked();
+    let data = scratch.path().join("data");
+    without_version(&data.join("archive/counters/day-2026-11-01.parquet"));
+    let tally = Tally::start(&data, &FLAGS);
+    assert!(cold_events(&tally, "item%2F0") > 0, "days of the archive are in it");
+}
+
 fn newest_segment(data: &Path) -> PathBuf {
     let files = fs::read_dir(data.join("log/0")).expect("a partition");
     let files = files.map(|file| file.expect("a file").path());
@@ -213,7 +253,7 @@ fn newest_segment(data: &Path) -> PathBuf {
 fn files_of_a_later_format_stop_the_start_and_are_left_as_they_are() {
     // Changes a file, and says which.
     type Change = fn(&Path) -> PathBuf;
-    let changes: [Change; 4] = [
+    let changes: [Change; 5] = [
         |data| raise_version(data.join("log/log.meta"), 3, 16),
         |data| raise_version(newest_segment(data), 2, 48),
         |data| {
@@ -224,24 +264,31 @@ fn files_of_a_later_format_stop_the_start_and_are_left_as_they_are() {
             let manifest = data.join("archive/counters/manifest");
             raise_text(manifest, "tally counters 1\n", "tally counters 2\n")
         },
+        |data| raise_parquet(data.join("archive/counters/day-2026-11-01.parquet"), b'2'),
     ];
     for change in changes {
         let scratch = unpacked();
         let data = scratch.path().join("data");
-        let changed = change(&data);
-        let before = fs::read(&changed).expect("the file");
-        let path = data.to_str().expect("a path");
-        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", path];
-        let started = run_to_its_end(&[&args[..], &FLAGS].concat());
-        let said = String::from_utf8_lossy(&started.stderr);
-        let changed = changed.display();
-        assert_eq!(started.status.code(), Some(1), "{changed}: {said}");
-        let is_clear =
-            ["format 2", "format 3", "version 2"].iter().any(|words| said.contains(words));
-        assert!(is_clear && said.contains("this program knows"), "{changed}: {said}");
-        let after = fs::read(changed.to_string()).expect("the file");
-        assert!(after == before, "{changed} was changed");
+        refuses_to_start(&data, &change(&data));
     }
+}
+
+/// That a file stops the start, which says which file, what it found and what it knows, and leaves the
+/// file alone.
+fn refuses_to_start(data: &Path, changed: &Path) {
+    let before = fs::read(changed).expect("the file");
+    let path = data.to_str().expect("a path");
+    let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", path];
+    let started = run_to_its_end(&[&args[..], &FLAGS].concat());
+    let said = String::from_utf8_lossy(&started.stderr);
+    let name = changed.file_name().and_then(|name| name.to_str()).expect("a name");
+    let changed_name = changed.display();
+    assert_eq!(started.status.code(), Some(1), "{changed_name}: {said}");
+    let found = ["format 2", "format 3", "version 2"].iter().any(|words| said.contains(words));
+    let is_clear = said.contains(name) && found && said.contains("this program knows only");
+    assert!(is_clear, "{changed_name}: {said}");
+    let after = fs::read(changed).expect("the file");
+    assert!(after == before, "{changed_name} was changed");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod counters;
 mod counting;
 mod dead_letters;
 mod demo;
+mod doc_commands;
 mod doctor;
 mod documents;
 mod drill;

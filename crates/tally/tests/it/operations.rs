@@ -141,7 +141,8 @@ fn log_level(server: &Tally, filter: &str) -> Answer {
     let body = json!({ "filter": filter }).to_string();
     let length = body.len();
     let head = format!(
-        "PUT /v1/admin/log-level HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
+        "PUT /v1/admin/log-level HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
     );
     server.raw(head.as_bytes())
 }

@@ -240,7 +240,8 @@ fn nonsense_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let tally = Tally::start(dir.path(), &[]);
     let start = |body: &str| {
-        let answer = tally.post("/v1/admin/recounts", "", body.as_bytes());
+        let json = "content-type: application/json\r\n";
+        let answer = tally.post("/v1/admin/recounts", json, body.as_bytes());
         (answer.status, answer.code())
     };
     let code = |status, code: &str| (status, code.to_owned());

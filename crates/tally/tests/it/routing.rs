@@ -22,13 +22,13 @@ fn event(item: &str, n: i64, time: i64) -> Value {
     json!({"item": item, "id": format!("id-{n}"), "time": time})
 }
 
-fn partitions(tally: &Tally) -> Vec<Value> {
+pub(super) fn partitions(tally: &Tally) -> Vec<Value> {
     let answer = tally.get("/v1/admin/partitions").json();
     answer["partitions"].as_array().expect("a list").clone()
 }
 
 /// In how many partitions an item has anything.
-fn spread_over(tally: &Tally, item: &str) -> usize {
+pub(super) fn spread_over(tally: &Tally, item: &str) -> usize {
     let explained = tally.get(&format!("/v1/items/{item}/explain?type=view")).json();
     let parts = explained["partitions"].as_array().expect("a list").clone();
     let has_some = |part: &&Value| {

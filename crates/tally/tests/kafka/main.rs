@@ -4,6 +4,8 @@
 mod outage;
 mod roles;
 
+#[path = "../role/mod.rs"]
+mod role;
 #[path = "../real/server.rs"]
 #[expect(dead_code, reason = "these tests need less of a server than others do")]
 mod server;

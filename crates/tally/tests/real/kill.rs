@@ -38,7 +38,11 @@ fn killed_twenty_times_under_load_counts_every_event_once() {
             ended = client.try_wait().expect("the client can be asked").is_some();
             ended || is_far_enough()
         });
-        assert!(!ended, "the client ended before kill {kill}");
+        if ended {
+            let output = client.wait_with_output().expect("it has ended");
+            let said = String::from_utf8_lossy(&output.stderr);
+            panic!("the client ended before kill {kill}, with {}: {said}", output.status);
+        }
         server.kill();
         server = Server::start_on(port, &data_dir, &flags);
     }

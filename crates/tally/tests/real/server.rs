@@ -51,14 +51,24 @@ impl Server {
     }
 
     /// Starts a server by the program, or by what runs it, and waits until it is ready.
-    pub(crate) fn start_as(
+    pub(crate) fn start_as(program: Command, port: u16, data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_part(program, "serve", port, data_dir, flags)
+    }
+
+    /// Starts a process of a cluster on any free port and waits until it is ready.
+    pub(crate) fn start_role(role: &str, data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_part(Command::new(TALLY), role, 0, data_dir, flags)
+    }
+
+    fn start_part(
         mut program: Command,
+        command: &str,
         port: u16,
         data_dir: &Path,
         flags: &[&str],
     ) -> Self {
         let mut child = program
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+            .args([command, "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(data_dir)
             .args(flags)
             .stdout(Stdio::piped())

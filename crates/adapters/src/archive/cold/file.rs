@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::{ChunkReader, FileReader, Length};
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 
 use super::super::objects::Objects;
+use super::super::version;
+use super::writer::FORMAT;
 
 /// Bytes read ahead where Parquet does not say how many it wants.
 const READ_AHEAD: usize = 8 << 10;
@@ -32,17 +34,27 @@ pub(super) type OpenFile = SerializedFileReader<Chunks>;
 
 /// Opens a file of so many bytes.
 pub(super) fn open(objects: &Objects, name: &str, bytes: u64) -> Result<(Chunks, OpenFile)> {
-    let file = match objects.local_path(name) {
-        Some(path) => Some(File::open(path)?),
-        None => None,
-    };
-    let source = Source { objects: objects.clone(), name: name.to_owned(), bytes, file };
-    let chunks = Chunks(Arc::new(source));
+    let chunks = Chunks::open(objects, name, bytes)?;
     let options = ReadOptionsBuilder::new().with_page_index().build();
     Ok((chunks.clone(), SerializedFileReader::new_with_options(chunks, options)?))
 }
 
+/// What a file of so many bytes says of its version, where that is not the one known here.
+pub(super) fn other_version(objects: &Objects, name: &str, bytes: u64) -> Result<Option<String>> {
+    // Its metadata alone: of some files nobody ever asks for more.
+    let file = SerializedFileReader::new(Chunks::open(objects, name, bytes)?)?;
+    Ok(version::other_than(FORMAT, file.metadata().file_metadata()))
+}
+
 impl Chunks {
+    fn open(objects: &Objects, name: &str, bytes: u64) -> Result<Self> {
+        let file = match objects.local_path(name) {
+            Some(path) => Some(File::open(path)?),
+            None => None,
+        };
+        Ok(Self(Arc::new(Source { objects: objects.clone(), name: name.to_owned(), bytes, file })))
+    }
+
     fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let Source { objects, name, file, .. } = &*self.0;
         if let Some(file) = file {

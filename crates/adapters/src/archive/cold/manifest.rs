@@ -6,12 +6,33 @@
 //! file day-2026-05-01 2026-05-01 2026-05-02 4211       name, first day, day after the last, bytes
 //! end
 //! ```
+//!
+//! Processors that share an archive write each as an object of its own, see [`super::published`].
 
 use model::{Day, TimestampMs};
 
-/// Its name.
+/// The folder of files and manifests.
+pub(in super::super) const FOLDER: &str = "counters";
+
+/// Its name, where one server writes it.
 pub(in super::super) const NAME: &str = "counters/manifest";
 
+/// What the names of manifests begin with that processors share.
+const GENERATION: &str = "counters/manifest-";
+
+/// The object of a generation.
+pub(in super::super) fn generation_name(generation: u64) -> String {
+    format!("{GENERATION}{generation:020}")
+}
+
+/// The generation that an object is; none for others.
+pub(in super::super) fn generation_of(name: &str) -> Option<u64> {
+    let generation = name.strip_prefix(GENERATION)?.parse().ok()?;
+    (generation_name(generation) == name).then_some(generation)
+}
+
+/// The version that is known here.
+pub(in super::super) const VERSION: u32 = 1;
 const HEAD: &str = "tally counters 1";
 /// What it begins with in every version.
 const ANY_HEAD: &str = "tally counters ";
@@ -136,6 +157,16 @@ mod tests {
         manifest.replace(file("month", 20_560, 20_576));
         assert_eq!(manifest.files, [file("month", 20_560, 20_576)]);
         assert_eq!(Manifest::read(&Manifest::default().write()), Some(Manifest::default()));
+    }
+
+    #[test]
+    fn generations_are_objects_in_order() {
+        let name = generation_name(7);
+        assert_eq!(name, "counters/manifest-00000000000000000007");
+        assert_eq!(generation_of(&name), Some(7));
+        for other in [NAME, "counters/manifest-7", "counters/day-2026-05-01.parquet"] {
+            assert_eq!(generation_of(other), None);
+        }
     }
 
     #[test]

@@ -188,3 +188,73 @@ proptest! {
         check(&files, &model, start..start + len);
     }
 }
+
+/// Writers of one archive that do not know of each other.
+fn sharing(folder: &std::path::Path, process: u64) -> ColdFiles {
+    let place = super::super::place::Place::Folder(folder.to_owned());
+    ColdFiles::sharing(Objects::open(&place).expect("a folder"), "kafka c topic", 0, process)
+}
+
+fn day_of(day: u32, count: u64) -> Model {
+    Model::from([(("view".to_owned(), "item-1".to_owned(), day), summary(count, &[7]))])
+}
+
+fn conflicts<T>(result: Result<T, PortError>) -> bool {
+    result.err().is_some_and(|error| error.kind == ErrorKind::Conflict)
+}
+
+#[test]
+fn who_wakes_up_late_replaces_nothing_in_a_shared_archive() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (late, next) = (sharing(scratch.path(), 1), sharing(scratch.path(), 2));
+    let place = super::super::place::Place::Folder(scratch.path().to_owned());
+    let reader = ColdFiles::reading(Objects::open(&place).expect("a folder"));
+    let (first, second) = (day_of(FIRST, 3), day_of(FIRST + 1, 5));
+    assert!(late.refresh().expect("it is shared") && next.refresh().expect("it is shared"));
+    // The next one does the day, and the one that stood still then has a part of it.
+    write(&next, FIRST, &first);
+    next.seal(Day(FIRST + 1)).expect("sealed");
+    let part =
+        ColdRow { event_type: "view".into(), item: "item-1".into(), summary: summary(1, &[]) };
+    let mut rows = std::iter::once(Ok(part));
+    assert!(conflicts(late.write(Day(FIRST), &mut rows)));
+    check(&next, &first, FIRST..FIRST + 2);
+    assert_eq!(reader.until().expect("a day"), Day(FIRST + 1));
+    check(&reader, &first, FIRST..FIRST + 2);
+    // It hears of it, takes its turn, and the other is the late one.
+    late.refresh().expect("it is there");
+    assert_eq!(late.until().expect("a day"), Day(FIRST + 1));
+    write(&late, FIRST + 1, &second);
+    assert!(conflicts(next.seal(Day(FIRST + 9))));
+    assert_eq!(late.until().expect("a day"), Day(FIRST + 1));
+    late.seal(Day(FIRST + 2)).expect("sealed");
+    // A reader is told of it when it looks again.
+    assert_eq!(reader.until().expect("a day"), Day(FIRST + 1));
+    assert!(reader.refresh().expect("it is there"));
+    assert_eq!(reader.until().expect("a day"), Day(FIRST + 2));
+    check(&reader, &first.into_iter().chain(second).collect(), FIRST..FIRST + 2);
+}
+
+#[test]
+fn a_shared_archive_is_merged_and_swept_of_what_nobody_can_name_any_more() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (late, next) = (sharing(scratch.path(), 1), sharing(scratch.path(), 2));
+    let mut model = Model::new();
+    late.refresh().expect("it is shared");
+    for day in FIRST..FIRST + 20 {
+        model.extend(day_of(day, u64::from(day)));
+        write(&late, day, &model);
+    }
+    late.seal(Day(FIRST + 20)).expect("sealed");
+    next.refresh().expect("it is there");
+    while next.merge(Day(FIRST + 400)).expect("merged") {}
+    check(&next, &model, FIRST..FIRST + 20);
+    // Whoever was asleep cannot name what it had written before.
+    assert!(conflicts(late.seal(Day(FIRST + 21))));
+    late.refresh().expect("it is there");
+    check(&late, &model, FIRST..FIRST + 20);
+    let objects = next.objects.list("counters").expect("a list");
+    let manifests = objects.iter().filter(|o| o.name.contains("manifest")).count() as u64;
+    assert!(manifests > 1 && manifests <= 18, "few manifests stay: {manifests}");
+    assert!(next.objects.get("counters/manifest").expect("an answer").is_none());
+}

@@ -12,10 +12,11 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
+use super::super::version;
 use super::schema::{GROUP_ROWS, properties, schema};
 
 /// Version of schema and metadata.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// What one day counted of an item and type. The order is that of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<W: Write + Send> ColdWriter<W> {
         if !self.rows.is_empty() {
             self.write_group()?;
         }
-        let format = KeyValue::new("tally.format".to_owned(), FORMAT.to_string());
+        let format = KeyValue::new(version::KEY.to_owned(), FORMAT.to_string());
         self.parquet.append_key_value_metadata(format);
         Ok((self.parquet.into_inner()?, self.written))
     }

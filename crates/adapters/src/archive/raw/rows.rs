@@ -90,9 +90,10 @@ impl Rows {
             || texts.iter().map(|texts| texts.bytes.len()).sum::<usize>() >= TEXT_BYTES_MAX
     }
 
-    /// Writes all rows as a row group, in the order of the schema's columns.
+    /// Writes all rows as a row group, in the order of the schema's columns. Then there are none; the
+    /// memory is kept for the next.
     pub(super) fn write<W: std::io::Write + Send>(
-        self,
+        &mut self,
         partition: i32,
         group: &mut SerializedRowGroupWriter<'_, W>,
     ) -> Result<()> {
@@ -101,14 +102,25 @@ impl Rows {
         columns.write::<Int32Type>(&partitions, None)?;
         columns.write::<Int64Type>(&self.offsets, None)?;
         columns.write::<Int64Type>(&self.append_times, None)?;
-        columns.write_texts(self.ids, None)?;
-        columns.write_texts(self.items, None)?;
-        columns.write_texts(self.types, None)?;
+        columns.write_texts(&mut self.ids, None)?;
+        columns.write_texts(&mut self.items, None)?;
+        columns.write_texts(&mut self.types, None)?;
         columns.write::<Int64Type>(&self.times, None)?;
         columns.write_values(&self.values, &self.value_levels)?;
-        columns.write_texts(self.attributes, Some(&self.attribute_levels))?;
-        columns.write_texts(self.sources, Some(&self.source_levels))?;
-        columns.write::<Int64Type>(&self.sequences, Some(&self.source_levels))
+        columns.write_texts(&mut self.attributes, Some(&self.attribute_levels))?;
+        columns.write_texts(&mut self.sources, Some(&self.source_levels))?;
+        columns.write::<Int64Type>(&self.sequences, Some(&self.source_levels))?;
+        for numbers in
+            [&mut self.offsets, &mut self.append_times, &mut self.times, &mut self.sequences]
+        {
+            numbers.clear();
+        }
+        self.values.clear();
+        for levels in [&mut self.value_levels, &mut self.attribute_levels, &mut self.source_levels]
+        {
+            levels.clear();
+        }
+        Ok(())
     }
 }
 
@@ -128,8 +140,9 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
         column.close()
     }
 
-    fn write_texts(&mut self, texts: Texts, levels: Option<&[i16]>) -> Result<()> {
-        let bytes = Bytes::from(texts.bytes);
+    /// Writes the texts, of which there are none afterwards.
+    fn write_texts(&mut self, texts: &mut Texts, levels: Option<&[i16]>) -> Result<()> {
+        let bytes = Bytes::from(std::mem::take(&mut texts.bytes));
         let starts = std::iter::once(0).chain(texts.ends.iter().copied());
         let mut slices =
             starts.zip(&texts.ends).map(|(start, end)| ByteArray::from(bytes.slice(start..*end)));
@@ -137,16 +150,25 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
         in_chunks(texts.ends.len(), levels, &mut slices, |values, levels| {
             column.typed::<ByteArrayType>().write_batch(values, levels, None).map(drop)
         })?;
-        column.close()
+        column.close()?;
+        texts.ends.clear();
+        // Nobody else has it any more, so that nothing is copied.
+        texts.bytes = bytes.into();
+        texts.bytes.clear();
+        Ok(())
     }
 
     fn write_values(&mut self, values: &[Value], levels: &[i16]) -> Result<()> {
-        let mut decimals = values.iter().map(|value| {
+        let mut bytes = Vec::with_capacity(values.len() * VALUE_BYTES);
+        for value in values {
             let micros = value.micros();
-            let sign = if micros < 0 { 0xff } else { 0 };
-            let mut bytes = [sign; VALUE_BYTES];
-            bytes[VALUE_BYTES - 8..].copy_from_slice(&micros.to_be_bytes());
-            FixedLenByteArray::from(bytes.to_vec())
+            bytes.push(if micros < 0 { 0xff } else { 0 });
+            bytes.extend_from_slice(&micros.to_be_bytes());
+        }
+        let bytes = Bytes::from(bytes);
+        let mut decimals = (0..values.len()).map(|n| {
+            let decimal = bytes.slice(n * VALUE_BYTES..(n + 1) * VALUE_BYTES);
+            FixedLenByteArray::from(ByteArray::from(decimal))
         });
         let mut column = self.next()?;
         in_chunks(values.len(), Some(levels), &mut decimals, |values, levels| {

@@ -48,6 +48,11 @@ pub(super) fn properties() -> Result<WriterPropertiesPtr> {
             .set_column_dictionary_enabled(column(plain), false)
             .set_column_statistics_enabled(column(plain), EnabledStatistics::None);
     }
+    // Nobody looks for a file by these.
+    for unordered in ["partition", "type", "value", "source", "sequence"] {
+        properties =
+            properties.set_column_statistics_enabled(column(unordered), EnabledStatistics::None);
+    }
     for rising in ["offset", "time", "sequence"] {
         properties = properties
             .set_column_dictionary_enabled(column(rising), false)

@@ -8,6 +8,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
+use super::super::version;
 use super::rows::Rows;
 use super::schema::{properties, schema};
 
@@ -40,9 +41,8 @@ impl<W: Write + Send> RawWriter<W> {
     }
 
     fn write_rows(&mut self) -> Result<()> {
-        let rows = std::mem::take(&mut self.rows);
         let mut group = self.parquet.next_row_group()?;
-        rows.write(self.file.partition.0.into(), &mut group)?;
+        self.rows.write(self.file.partition.0.into(), &mut group)?;
         group.close().map(drop)
     }
 
@@ -59,7 +59,7 @@ impl<W: Write + Send> RawWriter<W> {
             self.write_rows()?;
         }
         let pairs = [
-            ("tally.format", FORMAT.to_string()),
+            (version::KEY, FORMAT.to_string()),
             ("tally.partition", self.file.partition.to_string()),
             ("tally.from", from.to_string()),
             ("tally.to", to.to_string()),

@@ -59,14 +59,8 @@ impl EmbeddedDetails {
         let failed = |error| failure(&format!("open the item details in {folder:?}"), error);
         let (db, entries) = open_database(folder).map_err(failed)?;
         let stored = entries.get(bytes::FORMAT).map_err(failed)?;
-        if stored.as_deref() != Some(&bytes::FORMAT_VERSION.to_be_bytes()[..]) {
-            let context = format!(
-                "the item details in {folder:?} have format {stored:?}, this program knows only {}: \
-                 use the program that wrote them",
-                bytes::FORMAT_VERSION
-            );
-            return Err(PortError::new(ErrorKind::Invalid, context));
-        }
+        let known = bytes::FORMAT_VERSION;
+        fresh::check_format("item details", folder, stored.as_deref(), known)?;
         let pinned = RwLock::new(Arc::new(db.snapshot()));
         let (folder, writing) = (folder.to_owned(), Mutex::default());
         Ok(Self { db, entries, folder, reserve_bytes, writing, pinned })

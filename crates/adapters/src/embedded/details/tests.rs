@@ -34,6 +34,9 @@ fn it_has_one_owner_and_a_known_format() {
     drop(owner);
     let error = EmbeddedDetails::open(&folder, 0).err().expect("refused");
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("format 2") && said.contains("this program knows only 1"), "{said}");
+    assert!(said.contains(folder.to_str().expect("a path")), "{said}");
 }
 
 #[test]

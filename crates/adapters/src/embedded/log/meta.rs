@@ -92,7 +92,7 @@ pub(in crate::embedded) fn stored(disk: &dyn Disk, dir: &Path) -> Result<Option<
 }
 
 /// The error for a sound file of a format above the newest that this program knows.
-pub(super) fn unknown_version(path: &Path, version: u16, newest: u16) -> PortError {
+pub(in crate::embedded) fn unknown_version(path: &Path, version: u16, newest: u16) -> PortError {
     let context = format!(
         "{} has format {version}, this program knows only those up to {newest}: use the program that \
          wrote it, or a newer one; nothing was changed",

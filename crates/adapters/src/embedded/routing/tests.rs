@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use engine::conformance::routing_store as conformance;
 use engine::ports::Clock;
 use model::append_time::ClockReading;
 use model::limits::ROUTING_LEAD_MS;
@@ -80,12 +81,42 @@ fn spread(item: &str, over: u16) -> Vec<RoutingChange> {
 }
 
 #[test]
+fn conforms() {
+    let bench = Bench::new(7);
+    conformance::all(&bench.open().expect("it begins"));
+    let store: Arc<dyn RoutingStore> = Arc::new(bench.open().expect("it is there"));
+    conformance::one_of_many_wins(&[store.clone(), store.clone(), store]);
+    conformance::survives_reopening(|| Arc::new(bench.open().expect("it is there")));
+}
+
+#[test]
 fn golden_bytes() {
     let hex: String = to_file(&RoutingTable::first(2)).iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(&hex[..40], "54414c4c59525445010006000000020000000000");
     assert_eq!(hex.len(), 2 * (HEAD_BYTES + 6 + CRC_BYTES));
     let table = from_file(&to_file(&RoutingTable::first(2)));
     assert_eq!(table, Some(RoutingTable::first(2)));
+}
+
+#[test]
+fn a_later_version_is_told_from_damage() {
+    let bench = Bench::new(2);
+    drop(bench.open().expect("it begins"));
+    let file = Path::new(DIR).join(ROUTING_FILE);
+    // Whatever a later version has behind its number.
+    let mut later = MAGIC.to_vec();
+    later.extend(7u16.to_le_bytes());
+    later.extend(*b"something else");
+    let crc = crc32c::crc32c(&later);
+    later.extend(crc.to_le_bytes());
+    bench.disk.remove(&file).expect("it is there");
+    let made = bench.disk.create(&file, later.len() as u64).expect("a file");
+    made.write_at(0, &later).expect("written");
+    let error = bench.open().err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("format 7") && said.contains("knows only those up to 1"), "{said}");
+    assert!(said.contains("routing.table"), "{said}");
 }
 
 #[test]

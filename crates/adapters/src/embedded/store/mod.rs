@@ -74,7 +74,8 @@ impl EmbeddedStore {
         fresh::create(folder, make)?;
         let failed = |error| failure(&format!("open the counter store in {folder:?}"), error);
         let (db, rows) = open_database(folder, settings).map_err(failed)?;
-        check_format(folder, rows.get(keys::FORMAT).map_err(failed)?.as_deref())?;
+        let stored = rows.get(keys::FORMAT).map_err(failed)?;
+        fresh::check_format("counters", folder, stored.as_deref(), FORMAT_VERSION)?;
         let partitions = Arc::new(Partitions::load(&rows)?);
         let pinned = RwLock::new(Arc::new(db.snapshot()));
         let folder = folder.to_owned();
@@ -256,17 +257,6 @@ fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Datab
         .open()?;
     let rows = db.keyspace("rows", tuning::keyspace)?;
     Ok((db, rows))
-}
-
-fn check_format(folder: &Path, stored: Option<&[u8]>) -> Result<(), PortError> {
-    if stored == Some(&FORMAT_VERSION.to_be_bytes()[..]) {
-        return Ok(());
-    }
-    let context = format!(
-        "the counter store in {folder:?} has format {stored:?}, this program knows only \
-         {FORMAT_VERSION}: use the program that wrote it"
-    );
-    Err(PortError::new(ErrorKind::Invalid, context))
 }
 
 /// A failure to open or read; `doing` says what was tried.

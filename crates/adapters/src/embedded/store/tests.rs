@@ -32,7 +32,9 @@ fn a_store_has_one_owner() {
 fn an_unknown_format_is_refused() {
     let scratch = tempfile::tempdir().expect("a folder");
     let folder = scratch.path().join("store");
-    for stored in [&2u32.to_be_bytes()[..], b"", b"\0\0\0\x01\0"] {
+    let odd = "a format that is no number";
+    let cases = [(&2u32.to_be_bytes()[..], "format 2"), (b"", odd), (b"\0\0\0\x01\0", odd)];
+    for (stored, found) in cases {
         {
             let store = open(&folder);
             store.rows.insert(keys::FORMAT, stored).expect("a write");
@@ -40,6 +42,9 @@ fn an_unknown_format_is_refused() {
         }
         let error = EmbeddedStore::open(&folder, StoreSettings::default()).err().expect("refused");
         assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+        let said = error.to_string();
+        assert!(said.contains(found) && said.contains("this program knows only 1"), "{said}");
+        assert!(said.contains(folder.to_str().expect("a path")), "{said}");
         std::fs::remove_dir_all(&folder).expect("the folder goes");
     }
 }

@@ -17,7 +17,7 @@
 
 /// A segment begins with so many bytes.
 pub(super) const HEADER_BYTES: u64 = 16;
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const MAGIC: &[u8; 8] = b"TALLYSPL";
 const ENTRY_MAGIC: &[u8; 4] = b"TSPE";
 const ENTRY_HEADER_BYTES: usize = 12;

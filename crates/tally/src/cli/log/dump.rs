@@ -238,7 +238,7 @@ fn event<M: SerializeMap>(record: &Record<'_>, map: &mut M) -> Result<(), M::Err
     if let Some(value) = record.value {
         map.serialize_entry("value", &DecimalNumber::from_text(value.to_string()))?;
     }
-    let attributes = record.attributes();
+    let attributes: Vec<_> = record.attributes().collect();
     if !attributes.is_empty() {
         map.serialize_entry("attributes", &Pairs(&attributes))?;
     }

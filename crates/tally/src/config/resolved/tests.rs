@@ -166,6 +166,9 @@ fn engines_are_chosen_by_url_and_passwords_are_not_shown() {
     let shown = |name| chosen.shown.iter().find(|s| s.0 == name).unwrap().1.clone();
     assert_eq!(shown("store"), "cassandra://me:***@a:1,b:2/k?x=y");
     assert_eq!(shown("cache"), "redis://:***@c:6379/1");
+    let tls = [layer(Origin::Flag, |raw| raw.cache = Some("rediss://c:6380?tls_ca=/c".into()))];
+    let chosen = Resolved::resolve(&tls, MACHINE).unwrap();
+    assert_eq!(chosen.cache.as_deref(), Some("rediss://c:6380?tls_ca=/c"));
     let layers = [layer(Origin::Flag, |raw| raw.store = Some("pg://me:s3cret@a/k".into()))];
     let error = Resolved::resolve(&layers, MACHINE).unwrap_err().to_string();
     assert!(!error.contains("s3cret"), "{error}");

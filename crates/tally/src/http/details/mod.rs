@@ -10,7 +10,7 @@ use std::sync::Arc;
 use api::{AcceptedAnswer, Durability, ItemDetailsAnswer, ProblemCode, RejectedEvent, TopItem};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use engine::ports::{DetailsChange, ItemDetailsStore, PortError};
@@ -58,7 +58,7 @@ async fn replace(
 ) -> Result<Response, Failure> {
     let item = item_of(item)?;
     Params::of(request.uri().query(), &[])?;
-    expect_type(request.headers(), &["application/json"])?;
+    body::expect_type(request.headers(), body::JSON)?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&details.budget, &head.headers, body).await?;
@@ -109,7 +109,7 @@ async fn import(
     request: Request,
 ) -> Result<Response, Failure> {
     Params::of(request.uri().query(), &[])?;
-    expect_type(request.headers(), &["application/x-ndjson", "application/ndjson"])?;
+    body::expect_type(request.headers(), &["application/x-ndjson", "application/ndjson"])?;
     let encoding = Encoding::of(request.headers())?;
     let (head, body) = request.into_parts();
     let body = body::read(&details.budget, &head.headers, body).await?;
@@ -195,16 +195,6 @@ pub(super) fn unreadable(error: PortError) -> Failure {
 fn unknown(item: &str) -> Failure {
     let detail = format!("nothing is known of the item `{item}`; PUT its details here");
     Failure::new(ProblemCode::UnknownItem, detail)
-}
-
-fn expect_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Failure> {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if accepted.iter().any(|name| essence.eq_ignore_ascii_case(name)) {
-        return Ok(());
-    }
-    let detail = format!("the Content-Type must be {}", accepted[0]);
-    Err(Failure::new(ProblemCode::UnsupportedMediaType, detail).closing())
 }
 
 /// Says what durable means here.

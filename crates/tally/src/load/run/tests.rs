@@ -92,6 +92,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
     let options = LoadOptions {
         client: Client::new(&url).expect("a URL"),
         path: path.into(),
+        has_keys: false,
         generator,
         batch: 100,
         connections: 4,
