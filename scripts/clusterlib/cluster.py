@@ -27,15 +27,14 @@ class Cluster:
         """The names of those that ended although nobody ended them."""
         return [name for name, process in self.all.items() if process.wanted and process.has_ended()]
 
-    def start(self, roles=True):
+    def start(self):
         self.brokers = engines.start_kafka(self)
         self.s3 = engines.start_s3(self)
         self.redis = engines.start_redis(self)
         self.nodes = engines.start_cassandra(self)
         self.init_store()
-        if roles:
-            self.start_roles()
-            self.urls = {"nginx": engines.start_nginx(self), "haproxy": engines.start_haproxy(self)}
+        self.start_roles()
+        self.urls = {"nginx": engines.start_nginx(self), "haproxy": engines.start_haproxy(self)}
 
     def stop(self):
         """Stops everything; the names of those that had to be killed."""
@@ -46,12 +45,6 @@ class Cluster:
                 process.ask_to_end()
             killed += [process.name for process in processes if process.join() is None]
         return killed
-
-    def stop_one(self, name):
-        """Stops one, which flushes what it has."""
-        process = self.all.pop(name)
-        process.ask_to_end()
-        process.join()
 
     def settings(self, *names):
         """Flags that place what a role uses."""
@@ -70,11 +63,11 @@ class Cluster:
             subprocess.run([self.program, "store", "init", "--store", store, "--replication", "3"],
                            check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
-    def add_role(self, kind, number, *names, wait=True, before=()):
-        """Starts a role, behind a command such as taskset."""
+    def add_role(self, kind, number, *names, wait=True):
+        """Starts a role."""
         port, name = free_port(), f"{kind}-{number}"
         url = f"http://127.0.0.1:{port}"
-        command = [*before, self.program, kind, "--listen", f"127.0.0.1:{port}", "--data-dir", self.folder / name,
+        command = [self.program, kind, "--listen", f"127.0.0.1:{port}", "--data-dir", self.folder / name,
                    "--partitions", self.sizes.partitions, "--flush-interval", self.sizes.flush_interval,
                    "--drain-delay", "1s", *self.settings(*names)]
         env = {**self.s3, "TALLY_LOG_LEVEL": "info"}

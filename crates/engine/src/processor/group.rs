@@ -207,7 +207,12 @@ impl Shared {
         retention: Retention,
     ) -> Option<Partition> {
         while !self.is_leaving() {
-            match self.try_to_begin(ports, id, retention) {
+            let mut looks = 0..LOOKS;
+            let wait = || {
+                self.wait(LOOK);
+                looks.next().is_some() && !self.is_leaving()
+            };
+            match begin(ports, id, retention, wait) {
                 Ok(partition) => return Some(partition),
                 Err(error)
                     if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Overloaded) =>
@@ -232,35 +237,33 @@ impl Shared {
         }
         None
     }
+}
 
-    /// Opens the partition as the store has it now: another process may have counted it until a moment ago.
-    fn try_to_begin(
-        &self,
-        ports: &Arc<Ports>,
-        id: PartitionId,
-        retention: Retention,
-    ) -> Result<Partition, PortError> {
-        tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
-        // From now on nobody else moves what the snapshot sees.
-        let claim = ports.store.claim(id)?;
-        let claimed_at = ports.clock.now().wall;
-        // Further than this process knows the log to go, perhaps: what others appended may be a moment late.
-        let counted = claim.checkpoint.map(|checkpoint| checkpoint.next_offset).max(claim.begun);
-        let is_known = || counted <= Some(ports.log.bounds(id).durable_offset);
-        for _ in 0..LOOKS {
-            // What was counted was durable when it was claimed. A log that is known up to then and ends
-            // below is another one.
-            let is_certain = ports.log.append_time().is_ok_and(|known| known >= claimed_at);
-            if is_known() || is_certain {
-                return Partition::open(ports, claim, &*ports.store.snapshot()?, id);
-            }
-            self.wait(LOOK);
+/// Opens a partition as the store has it now: another process may have counted it until a moment ago, further
+/// than this one knows the log to go. Then it waits until that is known; `wait` says whether it may go on.
+pub(super) fn begin(
+    ports: &Arc<Ports>,
+    id: PartitionId,
+    retention: Retention,
+    mut wait: impl FnMut() -> bool,
+) -> Result<Partition, PortError> {
+    tell_settings(&*ports.log, &*ports.store, [id], ports.settings.dedup_minutes, retention)?;
+    // From now on nobody else moves what the snapshot sees.
+    let claim = ports.store.claim(id)?;
+    let claimed_at = ports.clock.now().wall;
+    let counted = claim.checkpoint.map(|checkpoint| checkpoint.next_offset).max(claim.begun);
+    let end = || ports.log.bounds(id).durable_offset;
+    // What was counted was durable when it was claimed: a log that is known up to then and ends below is
+    // another one, which is refused.
+    let is_certain = || ports.log.append_time().is_ok_and(|known| known >= claimed_at);
+    while !is_certain() && counted > Some(end()) {
+        if !wait() {
+            let (counted, end) = (counted.unwrap_or_default(), end());
+            let context = format!(
+                "partition {id} is counted up to offset {counted}, and the log is known up to {end} only"
+            );
+            return Err(PortError::new(ErrorKind::Unavailable, context));
         }
-        let context = format!(
-            "partition {id} is counted up to offset {}, and the log is known up to {} only",
-            counted.unwrap_or_default(),
-            ports.log.bounds(id).durable_offset
-        );
-        Err(PortError::new(ErrorKind::Unavailable, context))
     }
+    Partition::open(ports, claim, &*ports.store.snapshot()?, id)
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use model::{Batch, Offset, PartitionId, Retention};
 use parking_lot::Mutex;
 
-use super::{Counting, Partition, Ports, ProcessorSettings, Processors, follow, tell_settings};
+use super::{Counting, Partition, Ports, ProcessorSettings, Processors, follow, group};
 use crate::admission::Admission;
 use crate::ports::{Clock, CounterStore, ErrorKind, EventLog, PortError};
 
@@ -50,10 +50,7 @@ impl SteppedGroup {
     /// The log's and the store's; it can be tried again after `Unavailable`.
     pub fn assigned(&mut self, id: PartitionId) -> Result<(), PortError> {
         if !self.mine.contains_key(&id) {
-            let Ports { log, store, settings, .. } = &*self.ports;
-            tell_settings(&**log, &**store, [id], settings.dedup_minutes, self.retention)?;
-            let claim = store.claim(id)?;
-            let partition = Partition::open(&self.ports, claim, &*store.snapshot()?, id)?;
+            let partition = group::begin(&self.ports, id, self.retention, || false)?;
             let counting = partition.recover()?;
             self.mine.insert(id, Mine { partition, counting });
         }

@@ -23,9 +23,18 @@ struct Counter {
     ids: Mutex<HashMap<(String, String), std::collections::HashSet<String>>>,
     /// One event in so many is forgotten; 0: none.
     forget: usize,
+    /// Of each `Idempotency-Key` the body that it came with.
+    keys: Mutex<HashMap<String, String>>,
 }
 
-async fn take(State(counter): State<Arc<Counter>>, body: String) -> Response {
+async fn take(
+    State(counter): State<Arc<Counter>>,
+    headers: axum::http::HeaderMap,
+    body: String,
+) -> Response {
+    let key = headers["idempotency-key"].to_str().expect("text").to_owned();
+    let named = counter.keys.lock().entry(key).or_insert_with(|| body.clone()).clone();
+    assert_eq!(named, body, "a key is of one body");
     let request = counter.requests.fetch_add(1, Ordering::Relaxed);
     if request % 5 == 1 {
         tokio::time::sleep(BUSY_FOR).await;
@@ -73,7 +82,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
     let router = Router::new()
         .route("/v1/events", post(take))
         .route("/v1/counts", get(counts))
-        .with_state(counter);
+        .with_state(counter.clone());
     let listener =
         runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -92,7 +101,7 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
     let options = LoadOptions {
         client: Client::new(&url).expect("a URL"),
         path: path.into(),
-        has_keys: false,
+        has_keys: true,
         generator,
         batch: 100,
         connections: 4,
@@ -107,7 +116,9 @@ fn load(forget: usize, rate: Option<f64>, path: &str) -> LoadReport {
         retry_for: Duration::from_secs(10),
         patience: if forget == 0 { Duration::from_secs(10) } else { Duration::ZERO },
     };
-    run(options, |_| {}).expect("the peer is there")
+    let report = run(options, |_| {}).expect("the peer is there");
+    assert!(counter.keys.lock().len() as u64 >= report.requests, "each body has a key of its own");
+    report
 }
 
 #[test]
