@@ -3,13 +3,13 @@
 
 mod file;
 pub(super) mod manifest;
+mod merged;
 mod published;
 mod reader;
 mod schema;
 mod writer;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use parquet::errors::ParquetError;
 
 use self::file::{Chunks, OpenFile};
 use self::manifest::{Entry, Manifest, date};
+use self::merged::Merged;
 use self::published::{Published, Writers};
 use self::reader::Rows;
 use self::writer::{ColdWriter, DayRow, FORMAT};
@@ -372,49 +373,6 @@ fn scan_file(
         }
     }
     Ok(())
-}
-
-/// The rows of several files, in the order of one.
-struct Merged<'a> {
-    cold: &'a ColdFiles,
-    files: Vec<(&'a str, Rows<'a>)>,
-    /// The next row of each: type, item, day, which file.
-    next: BinaryHeap<Reverse<(String, String, Day, usize)>>,
-    /// The numbers of each file's next row.
-    summaries: Vec<Summary>,
-}
-
-impl<'a> Merged<'a> {
-    fn new(cold: &'a ColdFiles, opened: &'a [Arc<Opened>]) -> Result<Self, PortError> {
-        use parquet::file::reader::FileReader;
-        let rows = |open: &'a Arc<Opened>| {
-            (&*open.name, Rows::of(&open.file, 0..open.file.num_row_groups()))
-        };
-        let files = opened.iter().map(rows).collect();
-        let summaries = vec![Summary::EMPTY; opened.len()];
-        let mut merged = Self { cold, files, next: BinaryHeap::new(), summaries };
-        for at in 0..opened.len() {
-            merged.advance(at)?;
-        }
-        Ok(merged)
-    }
-
-    fn advance(&mut self, at: usize) -> Result<(), PortError> {
-        let (name, rows) = &mut self.files[at];
-        let row = rows.next_row().map_err(|error| self.cold.unreadable(name, error))?;
-        if let Some(DayRow { event_type, item, day, summary }) = row {
-            self.summaries[at] = summary;
-            self.next.push(Reverse((event_type, item, day, at)));
-        }
-        Ok(())
-    }
-
-    fn next_row(&mut self) -> Result<Option<DayRow>, PortError> {
-        let Some(Reverse((event_type, item, day, at))) = self.next.pop() else { return Ok(None) };
-        let summary = self.summaries[at];
-        self.advance(at)?;
-        Ok(Some(DayRow { event_type, item, day, summary }))
-    }
 }
 
 #[cfg(test)]

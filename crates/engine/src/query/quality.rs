@@ -91,7 +91,7 @@ impl Query {
             let until = partition.corrections()?;
             // A partition that was added and never corrected changes nothing.
             if until > 0 {
-                all = all.wrapping_add(scattered(at << 48 ^ until));
+                all = all.wrapping_add(scattered((at << 48) ^ until));
             }
         }
         Some(all)

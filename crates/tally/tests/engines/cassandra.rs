@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +25,12 @@ pub(super) fn named(variable: &str) -> String {
 pub(super) fn signal(variable: &str, signal: Signal) {
     let pid = named(variable).parse().ok().and_then(Pid::from_raw).expect("a process");
     kill_process(pid, signal).expect("it can be signalled");
+}
+
+/// Held by a test that stops engines, which others would miss.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A keyspace with tables, as `--store` names it.
@@ -145,6 +152,7 @@ fn all_counted(server: &Server) {
 
 #[test]
 fn counters_in_a_cluster_are_exact_whatever_dies() {
+    let _alone = alone();
     let scratch = tempfile::tempdir().expect("a folder");
     let (store, cache) = (store("exact"), named("TALLY_TEST_REDIS"));
     let flags = [
