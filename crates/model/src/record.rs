@@ -27,7 +27,7 @@ use crate::limits::{RECORD_BYTES_MAX, TYPE_DEFAULT};
 use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
-pub use foreign::{Unreadable, item_of};
+pub use foreign::{Unreadable, item_of, message_of};
 pub use glimpse::Glimpse;
 
 use foreign::UNREADABLE_BRANCH;

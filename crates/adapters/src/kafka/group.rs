@@ -166,7 +166,15 @@ impl ConsumerContext for Changes {
         if let Err(error) = consumer.pause(list) {
             tracing::warn!(error = &error as &dyn std::error::Error, "partitions are not paused");
         }
-        let partitions = partitions_of(list);
+        let (partitions, added): (Vec<_>, Vec<_>) =
+            partitions_of(list).into_iter().partition(|id| id.0 < self.log.ends.count());
+        if !added.is_empty() {
+            tracing::error!(
+                ?added,
+                "the topic was given partitions while this process runs: they are counted once all \
+                 processes were started again"
+            );
+        }
         tracing::info!(?partitions, "partitions are ours to count");
         // Whoever had them may have counted further than this process knows the log to go.
         for &partition in &partitions {

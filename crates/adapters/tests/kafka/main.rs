@@ -1,7 +1,9 @@
 //! The log in Kafka, on a real broker: `make test-kafka` starts one and says where it is.
 
 mod bench;
+mod details;
 mod group;
+mod letters;
 mod others;
 mod routing;
 mod topics;

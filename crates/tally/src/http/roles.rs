@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::ProblemCode;
+use api::{Durability, ProblemCode};
 use axum::Router;
 use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
+use engine::dead_letters::DeadLetters;
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore};
@@ -26,8 +27,8 @@ use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
-    Front, Live, Routes, Tls, admin, beacon, counters, counts, details, explain, items, live,
-    openapi, reports, routing, schemas, top, trending,
+    Front, Live, Routes, Tls, admin, beacon, counters, counts, dead_letters, details, explain,
+    items, live, openapi, reports, routing, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -70,10 +71,10 @@ pub(crate) struct QueryParts {
     pub(crate) answers: Arc<Answers>,
     pub(crate) live: Arc<Live>,
     pub(crate) recounts: Arc<Recounts>,
-    /// This process's own.
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
     pub(crate) routing: Arc<Routing>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
 }
 
 /// The paths of a gateway.
@@ -126,8 +127,8 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts { role, query, answers, live, recounts, details, processors, routing } = parts;
-    let store = details;
+    let QueryParts { role, query, answers, live, recounts, processors, routing, .. } = parts;
+    let (store, dead_letters) = (parts.details, parts.dead_letters);
     let budget = BodyBudget::new();
     let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
     let asking = query.clone();
@@ -142,12 +143,19 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
         live_listeners: listened.listeners(),
         ..seen()
     }));
+    let letters = dead_letters::Letters {
+        dead_letters,
+        budget: budget.clone(),
+        metrics: metrics.clone(),
+        durability: Durability::REPLICATED,
+    };
     let asked = items::Asked { query: query.clone(), answers: answers.clone(), recounts };
     let asked = Arc::new(asked);
     let routes = explain::routes(items::routes(Routes::default(), &asked), &asked);
     let routes = counters::routes(counts::routes(routes, &query), &query);
     let routes = live::routes(routes, &live);
-    let routes = details::routes(routes, &Arc::new(details::Details::new(store.clone(), budget)));
+    let known = details::Details::new(store.clone(), budget, Durability::REPLICATED);
+    let routes = details::routes(routes, &Arc::new(known));
     let routes = details::list::routes(routes, &store);
     let routes =
         reports::routes(routes, &Arc::new(reports::Reports::new(answers.clone(), store.clone())));
@@ -155,6 +163,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = schemas::routes(openapi::routes(routes));
     let routes = routing::routes(routes, &Arc::new(changing));
+    let routes = dead_letters::routes(routes, &Arc::new(letters));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || processors.status());
     let routes = metrics::routes(routes, &metrics);

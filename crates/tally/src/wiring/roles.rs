@@ -10,6 +10,7 @@ use anyhow::bail;
 use api::Durability;
 use engine::admission::Admission;
 use engine::answers::Answers;
+use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, ColdCounters, EventLog, Membership};
 use engine::processor::{Group, Processors};
@@ -89,7 +90,8 @@ impl Processor {
         }
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
         let processor_settings = processor_settings(settings);
-        let (counted, retention) = (counters.port, settings.counter_retention);
+        let counted = kafka::tell_letters(&kafka_settings, counters.port)?;
+        let retention = settings.counter_retention;
         let group = Group::new(
             log,
             counted,
@@ -157,12 +159,25 @@ impl Questions {
         let query = Arc::new(query.reading_afar(embedded.is_none()));
         let cache = engines::open_cache(settings, &clock, &kafka::identity(&kafka_settings, &log))?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
-        let recounts = Recounts::new(log, store, None, Arc::new(Audits::open(dir)));
+        let recounts = Recounts::new(log.clone(), store.clone(), None, Arc::new(Audits::open(dir)));
         let live = Live::new(query.clone());
-        let details = open_details(dir)?;
+        let details = kafka::open_details(&kafka_settings, &log, &open_details(dir)?)?;
+        // Replays go to the log as events do.
+        let gateway = Gateway::new(log.clone(), clock.clone(), processors.admission(), age);
+        let gateway = Arc::new(gateway.with_routing(routing.clone(), None));
+        let dead_letters = Arc::new(DeadLetters::new(gateway, log, store, clock.clone()));
         let role = role(settings, processors.admission(), door, clock)?;
-        let parts =
-            QueryParts { role, query, answers, live, recounts, details, processors, routing };
+        let parts = QueryParts {
+            role,
+            query,
+            answers,
+            live,
+            recounts,
+            details,
+            processors,
+            routing,
+            dead_letters,
+        };
         Ok(Self { parts, _lock: lock })
     }
 

@@ -3,6 +3,8 @@
 
 mod outage;
 mod roles;
+mod routing;
+mod shared;
 
 #[path = "../real/server.rs"]
 #[expect(dead_code, reason = "these tests need less of a server than others do")]

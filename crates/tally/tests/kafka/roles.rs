@@ -11,13 +11,13 @@ use super::server::{Server, TALLY, wait_for};
 use super::{events_file, place, send, wait_for_count};
 
 /// A role's process; killed when dropped.
-struct Role {
+pub(super) struct Role {
     child: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Role {
-    fn start(role: &str, port: u16, data_dir: &Path, flags: &[&str]) -> Self {
+    pub(super) fn start(role: &str, port: u16, data_dir: &Path, flags: &[&str]) -> Self {
         let mut child = Command::new(TALLY)
             .args([role, "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(data_dir)
@@ -35,7 +35,7 @@ impl Role {
         role
     }
 
-    fn get(&self, path: &str) -> Option<String> {
+    pub(super) fn get(&self, path: &str) -> Option<String> {
         let output =
             Command::new("curl").args(["-sf", "-m", "10", &format!("{}{path}", self.url)]).output();
         let output = output.expect("curl runs");
@@ -43,25 +43,25 @@ impl Role {
     }
 
     /// How far the partitions of a processor are.
-    fn partitions(&self) -> Vec<Value> {
+    pub(super) fn partitions(&self) -> Vec<Value> {
         let text = self.get("/v1/admin/partitions").unwrap_or_default();
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         answer["partitions"].as_array().cloned().unwrap_or_default()
     }
 
-    fn counted(&self) -> u64 {
+    pub(super) fn counted(&self) -> u64 {
         self.partitions().iter().map(|partition| partition["counted"].as_u64().unwrap_or(0)).sum()
     }
 
     /// Ends it as SIGTERM does; whether its exit status is 0.
-    fn stop(mut self) -> bool {
+    pub(super) fn stop(mut self) -> bool {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
         self.child.wait().expect("it ends").success()
     }
 
     /// Ends it as `kill -9` does.
-    fn kill(&mut self) -> u16 {
+    pub(super) fn kill(&mut self) -> u16 {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
         self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
