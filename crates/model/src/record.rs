@@ -29,7 +29,7 @@ use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
 pub use attributes::Attributes;
-pub use foreign::{Unreadable, item_of};
+pub use foreign::{Unreadable, item_of, message_of};
 pub use glimpse::Glimpse;
 
 use foreign::UNREADABLE_BRANCH;

@@ -33,7 +33,9 @@ use engine::archiver::{Archiver, ArchiverSettings};
 use engine::cold::ColdDays;
 use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
-use engine::ports::{Clock, ColdCounters, CounterStore, ErrorKind, EventLog, PortError};
+use engine::ports::{
+    Clock, ColdCounters, CounterStore, ErrorKind, EventLog, ItemDetailsStore, PortError,
+};
 use engine::processor::{ProcessorSettings, Processors};
 use engine::query::Query;
 use engine::routing::Routing;
@@ -97,8 +99,8 @@ impl Tally {
         let door = open_door(settings, &clock)?;
         let counters = engines::open_store(settings)?;
         let details = open_details(dir)?;
-        let OpenLog { log, name, routing, backups, durability, close } = match &settings.log {
-            Some(place) => open_log_elsewhere(place, settings, &clock, &counters)?,
+        let opened = match &settings.log {
+            Some(place) => open_log_elsewhere(place, settings, &clock, &counters, &details)?,
             None => {
                 let name = archive_owner(dir)?;
                 counters.bind_log(&name)?;
@@ -107,10 +109,12 @@ impl Tally {
                 let backups = backup::source(embedded, &log, &details, dir, &clock);
                 let durability = Durability::FSYNC;
                 let routing = open_routing(settings, &(log.clone() as Arc<dyn EventLog>))?;
-                OpenLog { log, name, routing, backups, durability, close: None }
+                let store = counters.port.clone();
+                OpenLog { log, name, routing, details, store, backups, durability, close: None }
             }
         };
-        let engines::Store { port: store, embedded, .. } = counters;
+        let OpenLog { log, name, routing, details, store, backups, durability, close } = opened;
+        let engines::Store { embedded, .. } = counters;
         let backups = Arc::new(Backups::new(backups, clock.clone()));
         let audits = Arc::new(Audits::open(dir));
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
@@ -220,6 +224,10 @@ struct OpenLog {
     name: String,
     /// Which of its partitions events go to.
     routing: Arc<Routing>,
+    /// What is known of its items.
+    details: Arc<dyn ItemDetailsStore>,
+    /// What it is counted into.
+    store: Arc<dyn CounterStore>,
     backups: Box<dyn BackupSource>,
     /// What an acknowledged event is.
     durability: &'static str,
@@ -236,13 +244,17 @@ fn open_log_elsewhere(
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     counters: &engines::Store,
+    details: &Arc<EmbeddedDetails>,
 ) -> anyhow::Result<OpenLog> {
-    let (log, name, routing) = kafka::open(place, settings, clock, counters)?;
+    let kafka::Open { log, name, routing, details, store } =
+        kafka::open(place, settings, clock, counters, details)?;
     let closed = log.clone();
     Ok(OpenLog {
         log,
         name,
         routing,
+        details,
+        store,
         backups: Box::new(backup::Elsewhere::Log),
         durability: Durability::REPLICATED,
         close: Some(Box::new(move || closed.close())),
@@ -255,6 +267,7 @@ fn open_log_elsewhere(
     _: &Resolved,
     _: &Arc<dyn Clock>,
     _: &engines::Store,
+    _: &Arc<EmbeddedDetails>,
 ) -> anyhow::Result<OpenLog> {
     bail!("this build of tally knows no log in Kafka; build it with --features kafka")
 }

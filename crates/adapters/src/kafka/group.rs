@@ -35,6 +35,7 @@ struct Joined {
 /// Hears of changes, and passes them on.
 struct Changes {
     owner: Arc<dyn Owner>,
+    log: Arc<KafkaLog>,
 }
 
 impl KafkaGroup {
@@ -81,7 +82,8 @@ impl Membership for KafkaGroup {
         if joined.is_some() {
             return Err(PortError::new(ErrorKind::Conflict, "the group was joined before"));
         }
-        let (is_ending, changes) = (self.is_ending.clone(), Changes { owner });
+        let (is_ending, changes) =
+            (self.is_ending.clone(), Changes { owner, log: self.log.clone() });
         let consumer: BaseConsumer<Changes> =
             self.config.create_with_context(changes).map_err(super::bad_client)?;
         consumer.subscribe(&[&self.topic]).map_err(super::bad_client)?;
@@ -161,7 +163,15 @@ impl ConsumerContext for Changes {
         if let Err(error) = consumer.pause(list) {
             tracing::warn!(error = &error as &dyn std::error::Error, "partitions are not paused");
         }
-        let partitions = partitions_of(list);
+        let (partitions, added): (Vec<_>, Vec<_>) =
+            partitions_of(list).into_iter().partition(|id| id.0 < self.log.ends.count());
+        if !added.is_empty() {
+            tracing::error!(
+                ?added,
+                "the topic was given partitions while this process runs: they are counted once all \
+                 processes were started again"
+            );
+        }
         tracing::info!(?partitions, "partitions are ours to count");
         // Whoever had them may have counted further than this process knows the log to go: the owner waits
         // for that, for each on its own.

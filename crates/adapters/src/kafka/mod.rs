@@ -5,12 +5,16 @@
 //! partitions end is asked again and again (`ends`). The topic is made or checked at start (`topic`);
 //! what messages look like is in `message`, how the setting names all this in `place`; processors that
 //! share the topic meet in `group`. What everybody must know beside the log is in compacted topics next
-//! to it (`state_topic`, `follow`): which partition events go to in `routing`.
+//! to it (`state_topic`, `follow`): which partition events go to (`routing`), and what is known of items
+//! beside their counts (`details`); what could not be counted is told there (`letters`).
 
+mod confirmed;
+mod details;
 mod ends;
 mod follow;
 mod gather;
 mod group;
+mod letters;
 mod message;
 mod place;
 mod pump;
@@ -39,7 +43,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
+pub use self::details::KafkaDetails;
 pub use self::group::KafkaGroup;
+pub use self::letters::ToldLetters;
 pub use self::message::ForeignMessage;
 pub use self::place::{KafkaPlace, KafkaPlaceError};
 pub use self::routing::KafkaRouting;

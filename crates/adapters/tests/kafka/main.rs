@@ -2,7 +2,9 @@
 
 mod archive;
 mod bench;
+mod details;
 mod group;
+mod letters;
 mod others;
 mod routing;
 mod secure;

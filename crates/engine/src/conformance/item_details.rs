@@ -16,6 +16,16 @@ use crate::ports::{DetailsChange, ItemDetailsStore};
 /// # Panics
 /// When the store does not behave.
 pub fn all(mut fresh: impl FnMut() -> Arc<dyn ItemDetailsStore>) {
+    shared(&mut fresh);
+    batches_are_seen_whole(fresh());
+}
+
+/// Runs the behaviours of a store that several processes share, where one may see a part of what
+/// another one writes.
+///
+/// # Panics
+/// When the store does not behave.
+pub fn shared(mut fresh: impl FnMut() -> Arc<dyn ItemDetailsStore>) {
     an_empty_store_knows_nothing(&*fresh());
     details_come_back_as_written(&*fresh());
     a_write_replaces_wholly(&*fresh());
@@ -23,7 +33,6 @@ pub fn all(mut fresh: impl FnMut() -> Arc<dyn ItemDetailsStore>) {
     channels_are_paged(&*fresh());
     scans_are_in_item_order(&*fresh());
     a_scan_is_of_one_moment(&*fresh());
-    batches_are_seen_whole(fresh());
 }
 
 /// A store knows after reopening what it knew before.

@@ -83,7 +83,13 @@ pub trait EventLog: Send + Sync {
     fn grow(&self, partitions: u16) -> Result<(), PortError> {
         match partitions <= self.partitions() {
             true => Ok(()),
-            false => Err(PortError::new(ErrorKind::Invalid, "this log has the partitions it has")),
+            false => {
+                let context = format!(
+                    "this log keeps the {} partitions that it has: name some of those",
+                    self.partitions()
+                );
+                Err(PortError::new(ErrorKind::Invalid, context))
+            }
         }
     }
 

@@ -21,10 +21,11 @@ pub type EachItem<'a> = dyn FnMut(&str, ItemDetails) -> ControlFlow<()> + 'a;
 /// Keeps the newest details of each item.
 ///
 /// - **Atomicity and durability.** `put` writes all changes or none, and the channels with them,
-///   durable when it returns.
+///   durable when it returns. A store that several processes share does so for each item by itself:
+///   others may see a part of a batch for a moment, and after `Unavailable` a part may have been written.
 /// - **Ordering.** What comes later replaces what was there wholly, within a batch too.
 /// - **Repeats.** A batch written again changes nothing.
-/// - **Failure.** After `Unavailable` nothing was written, and it may be tried again. After `Corrupt`
+/// - **Failure.** After `Unavailable` nothing was written, as far as said above, and it may be tried again. After `Corrupt`
 ///   all of it or nothing may have been written; nothing more is until a restart.
 /// - **Consistency.** A read sees whole batches only, and those whose `put` has returned. A scan sees
 ///   one moment however long it takes, and holds up no write. Pages of a channel are read one by one:

@@ -75,6 +75,14 @@ impl Unreadable {
     }
 }
 
+/// The message of others that a record keeps, as far as it does; none where the record is of ours.
+pub fn message_of(record: &[u8]) -> Option<&[u8]> {
+    match record {
+        [1, _, message @ ..] => Some(message),
+        _ => None,
+    }
+}
+
 /// The item of a record, without a look at what stands behind it.
 ///
 /// # Errors
@@ -106,6 +114,7 @@ mod tests {
             assert_eq!(record[..2], [1, at as u8]);
             assert_eq!(Record::read(&record), Err(RecordError::Foreign(reason)));
             assert_eq!(Glimpse::of(&record), Glimpse::default());
+            assert_eq!(message_of(&record), Some(&b"{oops"[..]));
         }
         assert_eq!(Record::read(&[1]), Err(RecordError::Length));
         assert_eq!(Record::read(&[1, 200]), Err(RecordError::Branch));

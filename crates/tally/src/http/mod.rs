@@ -173,7 +173,7 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
 /// The paths that show item details, alone or beside counts.
 fn details_routes(routes: Routes, parts: &Parts, budget: &BodyBudget) -> Routes {
     let (answers, store) = (&parts.answers, &parts.details);
-    let details = details::Details::new(store.clone(), budget.clone());
+    let details = details::Details::new(store.clone(), budget.clone(), parts.durability);
     let routes = details::routes(routes, &Arc::new(details));
     let routes = details::list::routes(routes, store);
     let reports = reports::Reports::new(answers.clone(), store.clone());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::ProblemCode;
+use api::{Durability, ProblemCode};
 use axum::Router;
 use axum::extract::RawQuery;
 use axum::http::StatusCode;
@@ -13,6 +13,7 @@ use axum::routing::get;
 use engine::admission::Admission;
 use engine::answers::Answers;
 use engine::archiver::{ArchiveStatus, Archiver};
+use engine::dead_letters::DeadLetters;
 use engine::durations::DurationFigures;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, ItemDetailsStore, QueryCache};
@@ -29,8 +30,8 @@ use super::metrics::{self, Disk, Metrics, Vitals};
 use super::params::Params;
 use super::problem::{Failure, json};
 use super::{
-    Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, details, explain, items,
-    live, openapi, recounts, reports, routing, schemas, top, trending,
+    Front, Live, Routes, Tls, admin, beacon, counters, counts, dashboard, dead_letters, details,
+    explain, items, live, openapi, recounts, reports, routing, schemas, top, trending,
 };
 use crate::recount::Recounts;
 
@@ -75,12 +76,12 @@ pub(crate) struct QueryParts {
     pub(crate) answers: Arc<Answers>,
     pub(crate) live: Arc<Live>,
     pub(crate) recounts: Arc<Recounts>,
-    /// This process's own.
     pub(crate) details: Arc<dyn ItemDetailsStore>,
     pub(crate) processors: Arc<Processors>,
     /// What it has answered, in its memory.
     pub(crate) last_known: Arc<dyn QueryCache>,
     pub(crate) routing: Arc<Routing>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
 }
 
 /// The paths of a gateway.
@@ -138,19 +139,9 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
 
 /// The paths of a process that answers questions.
 pub(crate) fn query_router(parts: QueryParts) -> Router {
-    let QueryParts {
-        role,
-        query,
-        answers,
-        live,
-        recounts,
-        details,
-        processors,
-        routing,
-        last_known,
-    } = parts;
-    let store = details;
-    let last_known = Arc::new(LastKnown::new(query.clone(), last_known));
+    let QueryParts { role, query, answers, live, recounts, processors, routing, .. } = parts;
+    let (store, dead_letters) = (parts.details, parts.dead_letters);
+    let last_known = Arc::new(LastKnown::new(query.clone(), parts.last_known));
     let stale = last_known.clone();
     let budget = BodyBudget::new();
     let (followed, figures, listened) = (processors.clone(), answers.clone(), live.clone());
@@ -172,13 +163,20 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
         query: query.clone(),
         budget: budget.clone(),
     };
+    let letters = dead_letters::Letters {
+        dead_letters,
+        budget: budget.clone(),
+        metrics: metrics.clone(),
+        durability: Durability::REPLICATED,
+    };
     let asked = items::Asked { query: query.clone(), answers: answers.clone(), recounts };
     let asked = Arc::new(asked);
     let routes = explain::routes(items::routes(Routes::default(), &asked), &asked);
     let routes = counters::routes(counts::routes(routes, &query), &query);
     let routes = live::routes(routes, &live);
     let routes = recounts::routes(routes, &Arc::new(repairs));
-    let routes = details::routes(routes, &Arc::new(details::Details::new(store.clone(), budget)));
+    let known = details::Details::new(store.clone(), budget, Durability::REPLICATED);
+    let routes = details::routes(routes, &Arc::new(known));
     let routes = details::list::routes(routes, &store);
     let routes =
         reports::routes(routes, &Arc::new(reports::Reports::new(answers.clone(), store.clone())));
@@ -186,6 +184,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes = trending::routes(top::routes(routes, &ranked), &ranked);
     let routes = dashboard::routes(schemas::routes(openapi::routes(routes)));
     let routes = routing::routes(routes, &Arc::new(changing));
+    let routes = dead_letters::routes(routes, &Arc::new(letters));
     let routes = health(routes, &role, is_ready);
     let routes = partitions(routes, move || (processors.status(), Vec::new()));
     let routes =

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::archive::Objects;
+use adapters::embedded::details::EmbeddedDetails;
 use adapters::kafka::{
-    Away, Foreign, ForeignMessage, KafkaLog, KafkaPlace, KafkaRouting, KafkaSettings,
+    Away, Foreign, ForeignMessage, KafkaDetails, KafkaLog, KafkaPlace, KafkaRouting, KafkaSettings,
+    ToldLetters,
 };
 use anyhow::{Context, ensure};
-use engine::ports::{Clock, EventLog};
+use engine::ports::{Clock, CounterStore, EventLog};
 use engine::processor::tell_settings;
 use engine::routing::Routing;
 use model::PartitionId;
@@ -28,14 +30,25 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// from an outage.
 const KEPT_BEYOND_MS: i64 = 2 * HOUR_MS;
 
-/// Opens the topic, and says in it how its events are judged from now on; with what tells it from
-/// all other logs, and where its events go.
+/// A log, and what everybody shares who has it.
+pub(super) struct Open {
+    pub(super) log: Arc<KafkaLog>,
+    /// Tells it from all others.
+    pub(super) name: String,
+    pub(super) routing: Arc<Routing>,
+    pub(super) details: Arc<KafkaDetails>,
+    /// The counters, with dead letters that are told to others.
+    pub(super) store: Arc<dyn CounterStore>,
+}
+
+/// Opens the topic, and says in it how its events are judged from now on.
 pub(super) fn open(
     place: &str,
     settings: &Resolved,
     clock: &Arc<dyn Clock>,
     counters: &Store,
-) -> anyhow::Result<(Arc<KafkaLog>, String, Arc<Routing>)> {
+    details: &Arc<EmbeddedDetails>,
+) -> anyhow::Result<Open> {
     let kafka_settings = self::settings(place, settings)?;
     let log = open_log(&kafka_settings, settings, clock)?;
     check_source(&settings.data_dir, &kafka_settings, &log, counters)?;
@@ -44,7 +57,28 @@ pub(super) fn open(
     tell_settings(&*log, store, all, settings.dedup_minutes, settings.counter_retention)?;
     let name = identity(&kafka_settings, &log);
     let routing = open_routing(&kafka_settings, &log, clock, TakesEvents::Yes)?;
-    Ok((log, name, routing))
+    let details = open_details(&kafka_settings, &log, details)?;
+    let store = tell_letters(&kafka_settings, counters.port.clone())?;
+    Ok(Open { log, name, routing, details, store })
+}
+
+/// Has the dead letters of a store told in a topic beside the log.
+pub(super) fn tell_letters(
+    kafka_settings: &KafkaSettings,
+    store: Arc<dyn CounterStore>,
+) -> anyhow::Result<Arc<dyn CounterStore>> {
+    Ok(Arc::new(ToldLetters::open(kafka_settings, store)?))
+}
+
+/// Opens the item details that everybody shares who has this log; `view` is what this process keeps
+/// of them.
+pub(super) fn open_details(
+    kafka_settings: &KafkaSettings,
+    log: &KafkaLog,
+    view: &Arc<EmbeddedDetails>,
+) -> anyhow::Result<Arc<KafkaDetails>> {
+    let details = KafkaDetails::open(kafka_settings, log.cluster_id(), view.clone())?;
+    Ok(Arc::new(details))
 }
 
 /// Whether a process routes events, and so must be sure of the time of its table.

@@ -11,6 +11,7 @@ use api::Durability;
 use batch::Archive;
 use engine::admission::Admission;
 use engine::answers::Answers;
+use engine::dead_letters::DeadLetters;
 use engine::gateway::Gateway;
 use engine::ports::{Clock, EventLog, Membership};
 use engine::processor::{Group, Processors};
@@ -95,7 +96,8 @@ impl Processor {
         let processor_settings = processor_settings(settings);
         let is_alone = counters.embedded.is_some();
         let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
-        let (store, retention) = (counters.port, settings.counter_retention);
+        let store = kafka::tell_letters(&kafka_settings, counters.port)?;
+        let retention = settings.counter_retention;
         let identity = kafka::identity(&kafka_settings, &log);
         let archived: Arc<dyn EventLog> = log.clone();
         let group = Group::new(
@@ -170,9 +172,13 @@ impl Questions {
         let query = Arc::new(query.reading_afar(embedded.is_none()));
         let cache = engines::open_cache(settings, &clock, &kafka::identity(&kafka_settings, &log))?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
-        let recounts = Recounts::new(log, store, raw, Arc::new(Audits::open(dir)));
+        let recounts = Recounts::new(log.clone(), store.clone(), raw, Arc::new(Audits::open(dir)));
         let live = Live::new(query.clone());
-        let details = open_details(dir)?;
+        let details = kafka::open_details(&kafka_settings, &log, &open_details(dir)?)?;
+        // Replays go to the log as events do.
+        let gateway = Gateway::new(log.clone(), clock.clone(), processors.admission(), age);
+        let gateway = Arc::new(gateway.with_routing(routing.clone(), None));
+        let dead_letters = Arc::new(DeadLetters::new(gateway, log, store, clock.clone()));
         let role = role(settings, processors.admission(), door, clock)?;
         let last_known = Arc::new(MemoryCache::new(LAST_KNOWN_BYTES, role.clock.clone()));
         let parts = QueryParts {
@@ -185,6 +191,7 @@ impl Questions {
             processors,
             routing,
             last_known,
+            dead_letters,
         };
         Ok(Self { parts, _lock: lock })
     }

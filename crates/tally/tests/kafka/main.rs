@@ -3,6 +3,8 @@
 
 mod outage;
 mod roles;
+mod routing;
+mod shared;
 
 #[path = "../role/mod.rs"]
 mod role;

@@ -4,6 +4,7 @@
 //! format    46 'F'                            → u32 big-endian, 1
 //! details   49 'I' | item                     → head | text* | created? | count | attribute*
 //! channel   43 'C' | channel | 00 | item      → nothing
+//! followed  50 'P'                            → next offset u64 | source, where they follow a topic
 //!
 //! head      = one byte; bit 0 title, 1 channel, 2 channel_name, 3 created: whether it is there
 //! text      = length u16 | bytes; title, channel and channel_name in this order
@@ -21,6 +22,9 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 /// The key of the format record.
 pub(super) const FORMAT: [u8; 1] = [b'F'];
 
+/// The key of what says how far a topic was followed.
+pub(super) const FOLLOWED: [u8; 1] = [b'P'];
+
 const ITEM: u8 = b'I';
 const CHANNEL: u8 = b'C';
 
@@ -31,7 +35,7 @@ const CREATED: u8 = 8;
 
 /// Why bytes are not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     #[error("the bytes end too early or too late")]
     Length,
     #[error("unknown marks")]
@@ -55,7 +59,7 @@ pub(super) fn channel_key(channel: &str, item: &str) -> Vec<u8> {
 }
 
 /// The value of details that keep the rules.
-pub(super) fn write(details: &ItemDetails) -> Vec<u8> {
+pub(crate) fn write(details: &ItemDetails) -> Vec<u8> {
     debug_assert_eq!(details.check(), Ok(()), "checked before it is written");
     let ItemDetails { title, channel, channel_name, created, attributes } = details;
     let mark = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
@@ -80,8 +84,20 @@ fn push(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// How far a topic was followed, as a value.
+pub(super) fn write_followed(next_offset: u64, source: &str) -> Vec<u8> {
+    [&next_offset.to_be_bytes(), source.as_bytes()].concat()
+}
+
+/// Reads what [`write_followed`] wrote.
+pub(super) fn read_followed(bytes: &[u8]) -> Result<(u64, String), Damage> {
+    let (next_offset, source) = bytes.split_first_chunk().ok_or(Damage::Length)?;
+    let source = std::str::from_utf8(source).map_err(|_| Damage::Text)?;
+    Ok((u64::from_be_bytes(*next_offset), source.to_owned()))
+}
+
 /// Reads a value.
-pub(super) fn read(bytes: &[u8]) -> Result<ItemDetails, Damage> {
+pub(crate) fn read(bytes: &[u8]) -> Result<ItemDetails, Damage> {
     let mut reader = Reader(bytes);
     let [head] = reader.chunk()?;
     if head & !(TITLE | IN_CHANNEL | CHANNEL_NAME | CREATED) != 0 {
@@ -153,6 +169,10 @@ mod tests {
         assert_eq!(write(&details), bytes);
         assert_eq!(read(bytes), Ok(details));
         assert_eq!(write(&ItemDetails::default()), b"\0\0");
+        assert_eq!(write_followed(258, "k t"), b"\0\0\0\0\0\0\x01\x02k t");
+        assert_eq!(read_followed(b"\0\0\0\0\0\0\x01\x02k t"), Ok((258, "k t".into())));
+        assert_eq!(read_followed(b"\0\0\0\0\0\0\x01"), Err(Damage::Length));
+        assert_eq!(read_followed(b"\0\0\0\0\0\0\x01\x02\xff"), Err(Damage::Text));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Knows what the bytes are ([`bytes`]); knows nothing of reports. As in the counter store, reads go
 //! by a snapshot that is taken at the end of each write, so that they see whole batches only.
 
-mod bytes;
+pub(crate) mod bytes;
 #[cfg(feature = "fuzz")]
 pub(super) mod fuzz;
 #[cfg(test)]
@@ -91,6 +91,45 @@ impl EmbeddedDetails {
         self.db.disk_space().map_err(|error| failure("measure the item details", error))
     }
 
+    /// How far a topic was followed that these details are of, and which; none where they are of none.
+    ///
+    /// # Errors
+    /// `Corrupt` where stored bytes are wrong, `Unavailable` where the disk refuses.
+    pub fn followed(&self) -> Result<Option<(u64, String)>, PortError> {
+        let stored = self.entries.get(bytes::FOLLOWED).map_err(read_failure)?;
+        let read = |bytes: fjall::Slice| {
+            bytes::read_followed(&bytes).map_err(|damage| damaged(&bytes::FOLLOWED, damage))
+        };
+        stored.map(read).transpose()
+    }
+
+    /// Writes changes that a topic holds below an offset, and that it was followed so far, in one go.
+    ///
+    /// # Errors
+    /// As of [`ItemDetailsStore::put`].
+    pub fn put_followed(
+        &self,
+        changes: &[DetailsChange],
+        next_offset: u64,
+        source: &str,
+    ) -> Result<(), PortError> {
+        let followed = bytes::write_followed(next_offset, source);
+        self.write(changes, Some(followed)).map(drop)
+    }
+
+    /// Whether nothing is known of any item.
+    ///
+    /// # Errors
+    /// `Corrupt` where stored bytes are wrong, `Unavailable` where the disk refuses.
+    pub fn is_empty(&self) -> Result<bool, PortError> {
+        let mut is_empty = true;
+        self.scan(None, None, &mut |_, _| {
+            is_empty = false;
+            ControlFlow::Break(())
+        })?;
+        Ok(is_empty)
+    }
+
     fn check_room(&self) -> Result<(), PortError> {
         let context = || format!("the item details in {:?}", self.folder);
         let free = RealDisk
@@ -158,11 +197,12 @@ impl EmbeddedDetails {
     }
 }
 
-impl ItemDetailsStore for EmbeddedDetails {
-    fn put(&self, changes: &[DetailsChange]) -> Result<Vec<bool>, PortError> {
-        if changes.is_empty() {
-            return Ok(Vec::new());
-        }
+impl EmbeddedDetails {
+    fn write(
+        &self,
+        changes: &[DetailsChange],
+        followed: Option<Vec<u8>>,
+    ) -> Result<Vec<bool>, PortError> {
         self.check_room()?;
         let _alone = self.writing.lock();
         let pinned = self.pinned.read().clone();
@@ -203,6 +243,9 @@ impl ItemDetailsStore for EmbeddedDetails {
                 batch.insert(&self.entries, bytes::channel_key(channel, item), b"");
             }
         }
+        if let Some(followed) = followed {
+            batch.insert(&self.entries, bytes::FOLLOWED, followed);
+        }
         batch.commit().map_err(|error| {
             let context = format!(
                 "write item details in {:?}: they take no more writes until the process is restarted",
@@ -212,6 +255,15 @@ impl ItemDetailsStore for EmbeddedDetails {
         })?;
         *self.pinned.write() = Arc::new(self.db.snapshot());
         Ok(were_known)
+    }
+}
+
+impl ItemDetailsStore for EmbeddedDetails {
+    fn put(&self, changes: &[DetailsChange]) -> Result<Vec<bool>, PortError> {
+        match changes {
+            [] => Ok(Vec::new()),
+            changes => self.write(changes, None),
+        }
     }
 
     fn get(&self, items: &[&str]) -> Result<Vec<Option<ItemDetails>>, PortError> {

@@ -6,7 +6,9 @@
 //! broker stamps what they append.
 
 mod course;
+mod progress;
 mod record;
+mod sending;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +17,16 @@ use std::time::{Duration, Instant};
 use engine::ports::{Clock, ErrorKind, PortError, RoutingStore, next_table};
 use model::{RoutingChange, RoutingTable, RoutingVersion, TimestampMs};
 use parking_lot::{Condvar, Mutex};
-use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::ThreadedProducer;
 
 use super::KafkaSettings;
-use super::follow::{Follower, Following, TopicRecord};
+use super::follow::Follower;
 use super::state_topic::StateTopic;
 use course::Course;
-use record::{Key, VersionKey, Written, write_floor};
+use progress::{Beat, Progress, Shared, version};
+use record::{Key, VersionKey, Written};
+use sending::{Fate, Fates, send};
 
 /// What the topic's name ends with.
 const WHAT: &str = "routing";
@@ -38,8 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_MS: &str = "5000";
 /// What was not confirmed shows itself within so long, or later.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
-/// Between two looks where the topic ends.
-const LOOK: Duration = Duration::from_millis(250);
 /// How often a version is written that lost against a record that changes nothing.
 const ATTEMPTS: u32 = 10;
 /// Longest value of a record: brokers take no message above a mebibyte, if they are not told to.
@@ -54,203 +54,6 @@ pub struct KafkaRouting {
     attempts: AtomicU64,
     /// Versions of this process are written one after the other.
     publishing: Mutex<()>,
-}
-
-/// What the thread that follows shares with who asks.
-struct Shared {
-    topic: String,
-    course: Mutex<Progress>,
-    moved: Condvar,
-    clock: Arc<dyn Clock>,
-    /// None where this process does not move the clock.
-    beat: Option<Beat>,
-}
-
-#[derive(Default)]
-struct Progress {
-    course: Course,
-    /// Whether all was read that there was at start.
-    is_caught_up: bool,
-    beat_seen: Option<Instant>,
-    beat_sent: Option<Instant>,
-    look: Look,
-}
-
-/// How this process moves the clock.
-struct Beat {
-    producer: Arc<ThreadedProducer<Fates>>,
-    pause: Duration,
-}
-
-/// What is known of the time up to which every version was read.
-#[derive(Default)]
-struct Look {
-    known_until: TimestampMs,
-    /// The topic ended here at a time; that is known once all before was read.
-    pending: Option<(u64, TimestampMs)>,
-    looked: Option<Instant>,
-}
-
-/// What became of a record.
-#[derive(Default)]
-struct Fate {
-    result: Mutex<Option<Result<u64, KafkaError>>>,
-    known: Condvar,
-}
-
-/// Tells who waits.
-struct Fates;
-
-impl ClientContext for Fates {}
-
-impl ProducerContext for Fates {
-    type DeliveryOpaque = Arc<Fate>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, fate: Arc<Fate>) {
-        let result = match result {
-            Ok(message) => Ok(u64::try_from(message.offset()).unwrap_or(0)),
-            Err((error, _)) => Err(error.clone()),
-        };
-        *fate.result.lock() = Some(result);
-        fate.known.notify_all();
-    }
-}
-
-impl Fate {
-    fn wait(&self) -> Result<u64, KafkaError> {
-        let mut result = self.result.lock();
-        loop {
-            match result.take() {
-                Some(result) => return result,
-                // The client answers for each record it took.
-                None => self.known.wait(&mut result),
-            }
-        }
-    }
-}
-
-impl Following for Shared {
-    fn take(&self, record: &TopicRecord<'_>) {
-        let mut progress = self.course.lock();
-        let (beats, known) = (progress.course.beats(), version(&progress.course));
-        let was_good = progress.course.check(&self.topic).is_ok();
-        progress.course.take(record);
-        if progress.course.beats() > beats {
-            progress.beat_seen = Some(Instant::now());
-        }
-        // Who opens the table hears of what was there before from that.
-        if progress.is_caught_up {
-            let version = version(&progress.course);
-            if version > known {
-                tracing::info!(version, "another version of the routing table has come");
-            }
-            match progress.course.check(&self.topic) {
-                Err(error) if was_good => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "no events are taken")
-                }
-                Ok(()) if !was_good => tracing::info!("the routing table can be read again"),
-                _ => {}
-            }
-        }
-        self.moved.notify_all();
-    }
-
-    fn reached_end(&self) {
-        self.course.lock().is_caught_up = true;
-        self.moved.notify_all();
-    }
-
-    fn broke(&self, error: KafkaError) {
-        self.course.lock().course.break_off(error.to_string());
-        self.moved.notify_all();
-    }
-
-    fn tick(&self, end: &dyn Fn() -> Result<u64, PortError>) {
-        self.look(end);
-        let Some(beat) = &self.beat else { return };
-        let mut progress = self.course.lock();
-        let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= beat.pause);
-        if progress.is_caught_up && is_due(progress.beat_seen) && is_due(progress.beat_sent) {
-            self.send_beat(&mut progress, &beat.producer);
-        }
-    }
-}
-
-impl Shared {
-    /// Finds out up to when all versions were read, by the clock of this process.
-    fn look(&self, end: &dyn Fn() -> Result<u64, PortError>) {
-        let is_due = |look: &Look| {
-            look.pending.is_none() && look.looked.is_none_or(|at| at.elapsed() >= LOOK)
-        };
-        let is_due = is_due(&self.course.lock().look);
-        if is_due {
-            let before = self.clock.now().wall;
-            // Asked without the lock: nobody else waits for the broker.
-            let pending = end().ok().map(|end| (end, before));
-            let look = &mut self.course.lock().look;
-            (look.looked, look.pending) = (Some(Instant::now()), pending);
-        }
-        let mut progress = self.course.lock();
-        let next_offset = progress.course.next_offset();
-        if let Some((end, before)) = progress.look.pending
-            && progress.is_caught_up
-            && end <= next_offset
-        {
-            progress.look.known_until = progress.look.known_until.max(before);
-            progress.look.pending = None;
-        }
-    }
-
-    /// Moves the clock on. Where that fails it stands still, and another try is made later.
-    fn send_beat(&self, progress: &mut Progress, producer: &ThreadedProducer<Fates>) {
-        progress.beat_sent = Some(Instant::now());
-        let (key, value) = (Key::Clock.write(), write_floor(progress.course.clock()));
-        if let Err(error) = send(producer, &self.topic, &key, &value, &Arc::default()) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the clock of the routing table cannot be moved on"
-            );
-        }
-    }
-
-    /// Waits until something is so.
-    fn wait<T>(
-        &self,
-        within: Duration,
-        what: &str,
-        is_so: impl Fn(&Progress) -> Option<T>,
-    ) -> Result<T, PortError> {
-        let deadline = Instant::now() + within;
-        let mut progress = self.course.lock();
-        loop {
-            if let Some(found) = is_so(&progress) {
-                return Ok(found);
-            }
-            progress.course.check(&self.topic)?;
-            if self.moved.wait_until(&mut progress, deadline).timed_out() {
-                let context =
-                    format!("the topic {} {what} within {} s", self.topic, within.as_secs());
-                return Err(PortError::new(ErrorKind::Unavailable, context));
-            }
-        }
-    }
-}
-
-fn version(course: &Course) -> u32 {
-    course.table().map_or(0, |table| table.version())
-}
-
-/// Hands a record to the client.
-fn send(
-    producer: &ThreadedProducer<Fates>,
-    topic: &str,
-    key: &[u8],
-    value: &[u8],
-    fate: &Arc<Fate>,
-) -> Result<(), KafkaError> {
-    let record =
-        BaseRecord::with_opaque_to(topic, fate.clone()).partition(0).key(key).payload(value);
-    producer.send(record).map_err(|(error, _)| error)
 }
 
 impl KafkaRouting {
@@ -281,8 +84,8 @@ impl KafkaRouting {
         let producer = Arc::new(producer);
         let pause = BEAT + Duration::from_millis(writer % BEAT_SPREAD_MS);
         let beat = moves_clock.then(|| Beat { producer: producer.clone(), pause });
-        let (course, moved) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { topic: topic.clone(), course, moved, clock, beat });
+        let (progress, moved) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { topic: topic.clone(), progress, moved, clock, beat });
         let follower = Follower::start(&config, &topic, None, shared.clone())?;
         let (attempts, publishing) = (AtomicU64::new(0), Mutex::new(()));
         let routing = Self { follower, producer, shared, writer, attempts, publishing };
@@ -294,7 +97,7 @@ impl KafkaRouting {
     /// [`RoutingStore::table`]: on the clock that the log's bounds go by. While the topic cannot be
     /// read, it stands still.
     pub fn known_until(&self) -> TimestampMs {
-        self.shared.course.lock().look.known_until
+        self.shared.progress.lock().look.known_until
     }
 
     /// Reads what there is, begins the table where nobody has, and makes sure of the time.
@@ -303,10 +106,14 @@ impl KafkaRouting {
         let end = self.follower.end()?;
         let is_read = |progress: &Progress| progress.is_caught_up.then_some(());
         self.shared.wait(PATIENCE, "could not be read", is_read)?;
-        self.shared.course.lock().course.pass(end);
+        {
+            let mut progress = self.shared.progress.lock();
+            progress.course.pass(end);
+            progress.course.share();
+        }
         let first = RoutingTable::first(partitions).newest().clone();
         self.append(|course| Ok(course.table().is_none().then(|| first.clone())))?;
-        self.shared.course.lock().course.check(&self.shared.topic)?;
+        self.shared.progress.lock().course.check(&self.shared.topic)?;
         match self.shared.beat {
             Some(_) => self.move_clock(),
             None => Ok(()),
@@ -318,7 +125,7 @@ impl KafkaRouting {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let before = {
-                let mut progress = self.shared.course.lock();
+                let mut progress = self.shared.progress.lock();
                 self.shared.send_beat(&mut progress, &self.producer);
                 progress.course.beats()
             };
@@ -346,14 +153,14 @@ impl KafkaRouting {
         for _ in 0..ATTEMPTS {
             self.read_up()?;
             let (key, written) = {
-                let progress = self.shared.course.lock();
+                let progress = self.shared.progress.lock();
                 let course = &progress.course;
                 course.check(&self.shared.topic)?;
-                let Some(version) = next(course)? else { return self.known(course) };
-                let number = self::version(course) + 1;
+                let Some(next) = next(course)? else { return self.known(course) };
+                let number = version(course) + 1;
                 let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
                 let key = VersionKey { number, writer: self.writer, attempt };
-                (key, Written { place: course.next_offset(), version })
+                (key, Written { place: course.next_offset(), version: next })
             };
             if let Some(table) = self.write(key, &written)? {
                 return Ok(table);
@@ -439,11 +246,11 @@ fn not_confirmed(topic: &str, error: KafkaError) -> PortError {
 
 impl RoutingStore for KafkaRouting {
     fn table(&self) -> Result<Arc<RoutingTable>, PortError> {
-        self.known(&self.shared.course.lock().course)
+        self.known(&self.shared.progress.lock().course)
     }
 
     fn confirmed_at(&self) -> Result<TimestampMs, PortError> {
-        let progress = self.shared.course.lock();
+        let progress = self.shared.progress.lock();
         progress.course.check(&self.shared.topic)?;
         Ok(progress.course.clock())
     }

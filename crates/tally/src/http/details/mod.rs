@@ -32,11 +32,26 @@ pub(super) struct Details {
     store: Arc<dyn ItemDetailsStore>,
     budget: BodyBudget,
     lists: Arc<Semaphore>,
+    /// What a written change is.
+    durability: &'static str,
 }
 
 impl Details {
-    pub(super) fn new(store: Arc<dyn ItemDetailsStore>, budget: BodyBudget) -> Self {
-        Self { store, budget, lists: Arc::new(Semaphore::new(LISTS_AT_A_TIME)) }
+    pub(super) fn new(
+        store: Arc<dyn ItemDetailsStore>,
+        budget: BodyBudget,
+        durability: &'static str,
+    ) -> Self {
+        Self { store, budget, lists: Arc::new(Semaphore::new(LISTS_AT_A_TIME)), durability }
+    }
+
+    /// Says what durable means here.
+    fn durable(&self, mut response: Response) -> Response {
+        response.headers_mut().insert(
+            HeaderName::from_static(Durability::HEADER),
+            HeaderValue::from_static(self.durability),
+        );
+        response
     }
 }
 
@@ -71,7 +86,7 @@ async fn replace(
     })
     .await?;
     let status = if was_known { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(durable(json(status, &answer)))
+    Ok(details.durable(json(status, &answer)))
 }
 
 async fn show(
@@ -101,7 +116,7 @@ async fn remove(
     if was_known != [true] {
         return Err(unknown(&item));
     }
-    Ok(durable(StatusCode::NO_CONTENT.into_response()))
+    Ok(details.durable(StatusCode::NO_CONTENT.into_response()))
 }
 
 async fn import(
@@ -125,7 +140,7 @@ async fn import(
         Ok::<_, Failure>(list)
     })
     .await?;
-    answer(list)
+    answer(list).map(|answer| details.durable(answer))
 }
 
 /// The verdicts on a list whose good lines are written.
@@ -147,7 +162,7 @@ fn answer(list: read::List) -> Result<Response, Failure> {
             let detail = format!("none of {} items; the first: {}", rejected.len(), first.detail);
             Err(Failure::new(ProblemCode::AllRejected, detail).with_rejected(rejected))
         }
-        _ => Ok(durable(json(StatusCode::OK, &AcceptedAnswer { accepted, rejected }))),
+        _ => Ok(json(StatusCode::OK, &AcceptedAnswer { accepted, rejected })),
     }
 }
 
@@ -195,15 +210,6 @@ pub(super) fn unreadable(error: PortError) -> Failure {
 fn unknown(item: &str) -> Failure {
     let detail = format!("nothing is known of the item `{item}`; PUT its details here");
     Failure::new(ProblemCode::UnknownItem, detail)
-}
-
-/// Says what durable means here.
-fn durable(mut response: Response) -> Response {
-    response.headers_mut().insert(
-        HeaderName::from_static(Durability::HEADER),
-        HeaderValue::from_static(Durability::FSYNC),
-    );
-    response
 }
 
 /// Runs what waits for the disk off the async threads.
