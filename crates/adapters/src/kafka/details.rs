@@ -117,6 +117,10 @@ impl Following for Shared {
         self.moved.notify_all();
     }
 
+    fn rests(&self) {
+        self.keep();
+    }
+
     fn broke(&self, error: KafkaError) {
         self.progress.lock().broken.get_or_insert(error.to_string());
         self.moved.notify_all();
@@ -130,6 +134,9 @@ impl Shared {
     fn keep(&self) {
         let (changes, next_offset) = {
             let mut progress = self.progress.lock();
+            if progress.kept_offset == progress.next_offset {
+                return;
+            }
             (std::mem::take(&mut progress.pending), progress.next_offset)
         };
         let mut was_refused = false;

@@ -38,6 +38,9 @@ pub(super) trait Following: Send + Sync + 'static {
     /// Every record that the topic had a moment ago was given out.
     fn reached_end(&self);
 
+    /// Nothing more is here now; what comes next may take a while.
+    fn rests(&self);
+
     /// The topic cannot be followed any further.
     fn broke(&self, error: KafkaError);
 
@@ -88,7 +91,11 @@ impl Follower {
         let (polled, ending, name) = (consumer.clone(), is_ending.clone(), topic.to_owned());
         let run = move || {
             while !ending.load(Ordering::Relaxed) {
-                match polled.poll(TICK) {
+                let next = polled.poll(Duration::ZERO).or_else(|| {
+                    following.rests();
+                    polled.poll(TICK)
+                });
+                match next {
                     None => {}
                     Some(Ok(message)) => give(&message, &*following),
                     Some(Err(KafkaError::PartitionEOF(_))) => following.reached_end(),

@@ -84,6 +84,8 @@ impl Following for Shared {
         self.moved.notify_all();
     }
 
+    fn rests(&self) {}
+
     fn broke(&self, error: KafkaError) {
         self.progress.lock().course.break_off(error.to_string());
         self.moved.notify_all();
