@@ -32,6 +32,16 @@ struct Trouble {
     said: String,
 }
 
+impl Trouble {
+    /// What says more has the higher one.
+    fn rank(&self) -> u8 {
+        match self {
+            Self { stays: true, .. } => 2,
+            Self { hint, .. } => u8::from(hint.contains("security.protocol")),
+        }
+    }
+}
+
 /// The trouble that was heard, and when first.
 #[derive(Clone, Default)]
 struct Hearing(Arc<Mutex<Option<(Trouble, Instant)>>>);
@@ -40,7 +50,8 @@ impl Hearing {
     fn note(&self, trouble: Trouble) {
         let mut heard = self.0.lock();
         // "All brokers are down" follows on every cause, and says less.
-        let is_better = heard.as_ref().is_none_or(|(before, _)| trouble.stays || !before.stays);
+        // So does a port that is not there, or breaks off again, beside one that named an option.
+        let is_better = heard.as_ref().is_none_or(|(before, _)| trouble.rank() >= before.rank());
         if is_better {
             let since = heard.as_ref().filter(|(before, _)| before.stays == trouble.stays);
             let since = since.map_or_else(Instant::now, |(_, since)| *since);
@@ -50,9 +61,11 @@ impl Hearing {
 }
 
 impl ClientContext for Hearing {
-    /// The same comes as an error.
-    fn log(&self, _: RDKafkaLogLevel, fac: &str, message: &str) {
-        tracing::debug!(fac, message, "kafka");
+    /// A broker that breaks off while the client greets it is no error to the client: it says so here.
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        if let Some(trouble) = judge(None, message) {
+            self.note(trouble);
+        }
     }
 
     fn error(&self, error: KafkaError, said: &str) {
@@ -68,28 +81,30 @@ impl ProducerContext for Hearing {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// What an error of the client means for whoever set the options; none for what says nothing of a cause.
+/// What an error of the client, or a line without a code, means for whoever set the options; none for
+/// what says nothing of a cause.
 fn judge(code: Option<RDKafkaErrorCode>, said: &str) -> Option<Trouble> {
     let (hint, stays) = match code {
         Some(RDKafkaErrorCode::AllBrokersDown) => return None,
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
             ("it refuses the user: see sasl.username, sasl.password and sasl.mechanism", true)
         }
-        Some(RDKafkaErrorCode::SSL) if said.contains("PLAINTEXT") => {
-            ("the port does not speak TLS: name another, or see security.protocol", true)
+        // A broker that stops breaks off in these ways too.
+        _ if said.contains("PLAINTEXT broker listener") => {
+            ("the port may not speak TLS: name another, or see security.protocol", false)
         }
-        Some(RDKafkaErrorCode::SSL) => (
-            "TLS is refused: see ssl.ca.location, which names who signed the broker's certificate, and \
-             whether that is for the host's name",
-            true,
-        ),
-        // Broken off by a broker that stops, too.
         _ if said.contains("security.protocol") => (
             "the port may want TLS, or a user: see security.protocol, which is PLAINTEXT, SSL, SASL_SSL or \
              SASL_PLAINTEXT",
             false,
         ),
-        _ => ("is Kafka running there?", false),
+        Some(RDKafkaErrorCode::SSL) => (
+            "TLS is refused: see ssl.ca.location, which names who signed the broker's certificate, and \
+             whether that is for the host's name",
+            true,
+        ),
+        Some(_) => ("is Kafka running there?", false),
+        None => return None,
     };
     Some(Trouble { hint, stays, said: said.to_owned() })
 }
@@ -100,7 +115,9 @@ fn judge(code: Option<RDKafkaErrorCode>, said: &str) -> Option<Trouble> {
 /// `Invalid` where brokers refuse the user or TLS fails, `Unavailable` where none answers.
 pub(super) fn reach(settings: &KafkaSettings) -> Result<(), PortError> {
     let hearing = Hearing::default();
-    let client = settings.client()?;
+    let mut client = settings.client()?;
+    // What it logs is heard here, whatever this process logs.
+    client.set_log_level(RDKafkaLogLevel::Info);
     let probe: BaseProducer<Hearing> =
         client.create_with_context(hearing.clone()).map_err(bad_client)?;
     let begun = Instant::now();
@@ -136,7 +153,8 @@ fn unreachable(settings: &KafkaSettings, heard: Option<Trouble>, error: KafkaErr
         None => {
             let seconds = ANSWER.as_secs();
             let context = format!(
-                "no broker of {place} answers within {seconds} s; is Kafka running, and are the options right?"
+                "no broker of {place} answers within {seconds} s; is Kafka running there, and does the port want \
+                 TLS or a user, which security.protocol says?"
             );
             PortError::caused(ErrorKind::Unavailable, context, error)
         }
