@@ -98,12 +98,12 @@ fn is_final(answer: &[u8]) -> bool {
 /// Whether a path is a question whose answer has `as_of`.
 fn is_question(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match parts[..] {
-        ["v1", "counts" | "top" | "trending"] => true,
-        ["v1", "items", _, "count" | "stats" | "report"] => true,
-        ["v1", "channels", _, "report"] => true,
-        _ => false,
-    }
+    matches!(
+        parts[..],
+        ["v1", "counts" | "top" | "trending"]
+            | ["v1", "items", _, "count" | "stats" | "report"]
+            | ["v1", "channels", _, "report"]
+    )
 }
 
 /// What every request passes, behind the door.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::roles::Role;
+use super::role::Role;
 use super::server::{Server, TALLY, wait_for};
 use super::{count, place, wait_for_count};
 
@@ -55,8 +55,9 @@ fn all_gateways_route_by_what_one_has_published() {
     assert_eq!(version(one.get("/v1/admin/routing")), 1);
     let published_at = now_ms();
     let command = |url: &str, arguments: &[&str]| {
-        let output = Command::new(TALLY).args(["routing"]).args(arguments).env("TALLY_URL", url);
-        output.output().expect("it runs")
+        let mut command = Command::new(TALLY);
+        command.args(["routing"]).args(arguments).env("TALLY_URL", url);
+        command.output().expect("it runs")
     };
     let output = command(&one.url, &["spread", "hot", "--over", "4"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

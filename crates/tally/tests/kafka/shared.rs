@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::roles::Role;
+use super::role::Role;
 use super::server::{Server, wait_for};
 use super::{place, produce};
 

@@ -7,7 +7,10 @@ use super::*;
 
 /// A topic in memory, as a broker keeps it.
 #[derive(Default)]
-struct Topic(Vec<(u64, TimestampMs, Vec<u8>, Option<Vec<u8>>)>, u64);
+struct Topic(Vec<Kept>, u64);
+
+/// Offset, append time, key and value.
+type Kept = (u64, TimestampMs, Vec<u8>, Option<Vec<u8>>);
 
 impl Topic {
     fn append(&mut self, time: i64, key: Vec<u8>, value: Option<Vec<u8>>) -> u64 {
@@ -19,7 +22,7 @@ impl Topic {
     /// Keeps the last record of each key below an offset.
     fn compact(&mut self, below: u64) {
         let all = self.0.clone();
-        let is_last = |(offset, _, key, _): &(u64, TimestampMs, Vec<u8>, Option<Vec<u8>>)| {
+        let is_last = |(offset, _, key, _): &Kept| {
             let behind = all.iter().filter(|other| (*offset + 1..below).contains(&other.0));
             *offset >= below || behind.into_iter().all(|other| other.2 != *key)
         };
