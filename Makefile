@@ -54,8 +54,8 @@ test-otel: ## traces, as a collector gets them
 test-alerts: ## alerts, by promtool, which this installs; metrics of a running server
 	@scripts/test-alerts
 
-check: ## format, lints, licences of dependencies, tests
-	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && scripts/deny && cargo test -q --locked --workspace
+check: ## format, lints, licences of dependencies, tests, instructions that each stage takes
+	@scripts/toolchain && cargo fmt --all --check && cargo clippy -q --locked --workspace --all-targets -- -D warnings && scripts/deny && cargo test -q --locked --workspace && scripts/instructions
 
 bench: ## ratios and figures into bench/runs/
 	@scripts/toolchain && cargo run --release --locked -q -p tally-bench
