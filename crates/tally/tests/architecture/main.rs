@@ -45,6 +45,7 @@ fn imports_run_one_way() {
         ("tally-bench", &["tally"]),
         ("tally-fuzz", &["tally", "tally-adapters", "tally-model"]),
         ("tally-sim", &["tally-adapters", "tally-engine", "tally-model"]),
+        ("tally-stages", &["tally-adapters", "tally-api", "tally-engine", "tally-model"]),
     ];
     for (name, dependencies) in &dependencies {
         let ours: Vec<&str> =

@@ -19,6 +19,11 @@ const EACH: u64 = 40;
 /// Longer ago than hours are kept.
 const OLD_DAYS: i64 = 200;
 
+/// Starts a process of the cluster on any free port and waits until it is ready.
+fn start_role(role: &str, data_dir: &Path, flags: &[&str]) -> Server {
+    Server::start_part(Command::new(TALLY), role, 0, data_dir, flags)
+}
+
 /// Where the processes meet.
 struct Cluster {
     scratch: tempfile::TempDir,
@@ -50,7 +55,7 @@ impl Cluster {
 
     fn gateway(&self) -> Server {
         let flags = ["--log", &self.log, "--partitions", "3", "--max-event-age", "3y"];
-        Server::start_role("gateway", &self.dir().join("gateway"), &flags)
+        start_role("gateway", &self.dir().join("gateway"), &flags)
     }
 
     fn processor(&self, name: &str, retention_hour: &str) -> Server {
@@ -68,7 +73,7 @@ impl Cluster {
             "--retention-hour",
             retention_hour,
         ];
-        Server::start_role("processor", &self.dir().join(name), &flags)
+        start_role("processor", &self.dir().join(name), &flags)
     }
 
     fn query(&self, name: &str) -> Server {
@@ -84,7 +89,7 @@ impl Cluster {
             "--cache",
             &self.cache,
         ];
-        Server::start_role("query", &self.dir().join(name), &flags)
+        start_role("query", &self.dir().join(name), &flags)
     }
 
     /// Sends events of each item, at a time or of now.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Tally};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/install.md",
     "docs/first-hour.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 9] = [
     "docs/guarantees.md",
     "docs/comparison.md",
     "docs/faq.md",
+    "docs/capacity.md",
     "examples/README.md",
 ];
 

@@ -55,12 +55,8 @@ impl Server {
         Self::start_part(program, "serve", port, data_dir, flags)
     }
 
-    /// Starts a process of a cluster on any free port and waits until it is ready.
-    pub(crate) fn start_role(role: &str, data_dir: &Path, flags: &[&str]) -> Self {
-        Self::start_part(Command::new(TALLY), role, 0, data_dir, flags)
-    }
-
-    fn start_part(
+    /// Starts what one of the program's commands serves.
+    pub(crate) fn start_part(
         mut program: Command,
         command: &str,
         port: u16,
