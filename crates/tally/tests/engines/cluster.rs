@@ -211,7 +211,7 @@ fn recounted(query: &Server, now: TimestampMs) {
     let cold = TimestampMs(now.floor(DAY_MS).0 - OLD_DAYS * DAY_MS);
     let (start, end) = (cold.to_string(), TimestampMs(cold.0 + HOUR_MS).to_string());
     let refused = query.tally(&["recount", "--start", &start, "--end", &end], &[]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(!refused.status.success() && said.contains("ask for a later start"), "{said}");
 }
 
