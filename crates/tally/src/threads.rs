@@ -138,7 +138,8 @@ mod tests {
             let behind_name = stat.rsplit_once(") ").unwrap().1;
             behind_name.split(' ').nth(38).unwrap().parse().unwrap()
         }
-        assert_eq!(policy(), 0);
+        // Who runs the tests may have chosen another than the usual.
+        assert_eq!(Duty::Answer.call(policy), policy());
         let of_child = || std::thread::scope(|s| s.spawn(policy).join().unwrap());
         assert_eq!(
             Duty::Spare.call(|| (policy(), of_child())),
