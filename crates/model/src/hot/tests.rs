@@ -123,11 +123,7 @@ fn one_of_several_leaves_to_others_what_it_cannot_tell() {
     let table = publish(&RoutingTable::first(16), vec![spread("hot", 16)]);
     // Nothing comes here, or too little to tell, or less of the item than would ever spread it: others
     // have more of it.
-    for round in [
-        round(0, &[]),
-        round(4_999, &[("other", 4_999)]),
-        round(6_000, &[("hot", 400)]),
-    ] {
+    for round in [round(0, &[]), round(4_999, &[("other", 4_999)]), round(6_000, &[("hot", 400)])] {
         for _ in 0..3 * COOL_ROUNDS {
             assert_eq!(hot.judge(&round, &table), [], "{round:?}");
         }
