@@ -71,6 +71,10 @@ pub(super) fn look(server: &Server, every: Duration, is_over: &AtomicBool) -> Re
         let due = begun + every * n;
         let mut took = Vec::new();
         while Instant::now() < due && !is_over.load(Ordering::Relaxed) {
+            // Asked at once: the server closes a connection that asks nothing for long.
+            if items.is_empty() {
+                items = most_counted(&mut asker)?;
+            }
             for item in items.iter().cycle().skip(took.len()).take(1) {
                 took.push(asker.get(&format!("/v1/items/{item}/count"))?.1);
             }
@@ -78,9 +82,6 @@ pub(super) fn look(server: &Server, every: Duration, is_over: &AtomicBool) -> Re
         }
         if is_over.load(Ordering::Relaxed) {
             break;
-        }
-        if items.is_empty() {
-            items = most_counted(&mut asker)?;
         }
         let (now, (counted, lag_events)) = (Instant::now(), progress(&mut asker)?);
         let seconds = (now - before).as_secs_f64();
