@@ -92,12 +92,17 @@ pub fn settle(
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<(), PortError> {
     let partitions: Vec<_> = (0..partitions).map(PartitionId).collect();
-    let snapshot = store.snapshot()?;
-    let is_due = hour_horizon(&*snapshot, &partitions)? > snapshot.cold_until()?;
+    let look = || -> Result<_, PortError> {
+        let snapshot = store.snapshot()?;
+        let bounds = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
+        Ok((snapshot, bounds))
+    };
+    let (mut snapshot, (mut from, mut until)) = look()?;
     // Where nothing is to be written nobody needs to be asked.
-    let is_shared = is_due && cold.refresh()?;
-    let snapshot = store.snapshot()?;
-    let (mut from, until) = (snapshot.cold_until()?, hour_horizon(&*snapshot, &partitions)?);
+    let is_shared = until > from && cold.refresh()?;
+    if is_shared {
+        (snapshot, (from, until)) = look()?;
+    }
     if cold.until()? < from && !(cold.refresh()? && cold.until()? >= from) {
         let context = format!(
             "the archive has the days before {} and should have those before {}: was it emptied?",

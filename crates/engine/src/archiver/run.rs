@@ -122,7 +122,6 @@ impl Shared {
             let course = Course::resume(&*self.log, &*self.archive, id, newest, &self.settings);
             match course {
                 Ok(course) => {
-                    self.progress(id).is_mine.store(true, Ordering::Relaxed);
                     self.progress(id).archived.store(course.next().0, Ordering::Relaxed);
                     courses.push(course);
                 }

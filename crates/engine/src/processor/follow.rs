@@ -47,19 +47,17 @@ impl Processors {
         let is_store_away = Arc::new(AtomicBool::new(false));
         let away = is_store_away.clone();
         let run = move || {
-            let mut is_away = false;
             let mut seen = vec![None; followed.len()];
             while !ending.load(Ordering::Relaxed) {
                 std::thread::park_timeout(PAUSE);
                 let looked = look(&followed, &mut seen, &*store);
-                away.store(looked.is_err(), Ordering::Relaxed);
-                if let (Err(error), false) = (&looked, is_away) {
+                let was_away = away.swap(looked.is_err(), Ordering::Relaxed);
+                if let (Err(error), false) = (&looked, was_away) {
                     tracing::warn!(
                         error = error as &dyn std::error::Error,
                         "the store does not say how far it is; trying on"
                     );
                 }
-                is_away = looked.is_err();
             }
         };
         let thread = std::thread::Builder::new().name("follow".into()).spawn(run);
@@ -69,6 +67,18 @@ impl Processors {
         })?;
         let following = Following { is_ending, is_store_away };
         Ok(Arc::new(Self::of(ports, partitions, vec![thread], Some(following))))
+    }
+
+    /// Whether others count, and this process answers from what they have flushed.
+    pub fn follows(&self) -> bool {
+        self.following.is_some()
+    }
+
+    /// Whether the store did not answer when it was last asked, a moment ago, how far others are. Of a process
+    /// that counts itself nothing is said.
+    pub fn is_store_away(&self) -> bool {
+        let is_away = |following: &Following| following.is_store_away.load(Ordering::Relaxed);
+        self.following.as_ref().is_some_and(is_away)
     }
 }
 
@@ -87,20 +97,6 @@ pub(super) fn open(
         .map(|id| Partition::following(&ports, &*snapshot, id).map(Arc::new))
         .collect::<Result<Vec<_>, _>>()?;
     Ok((ports, partitions))
-}
-
-impl Processors {
-    /// Whether others count, and this process answers from what they have flushed.
-    pub fn follows(&self) -> bool {
-        self.following.is_some()
-    }
-
-    /// Whether the store did not answer when it was last asked, a moment ago, how far others are. Of a process
-    /// that counts itself nothing is said.
-    pub fn is_store_away(&self) -> bool {
-        let is_away = |following: &Following| following.is_store_away.load(Ordering::Relaxed);
-        self.following.as_ref().is_some_and(is_away)
-    }
 }
 
 /// Looks how far partitions are; `seen` has where each was when its corrections were read last.

@@ -59,25 +59,17 @@ impl Cluster {
     }
 
     fn processor(&self, name: &str, retention_hour: &str) -> Server {
-        let flags = [
-            "--log",
-            &self.log,
-            "--partitions",
-            "3",
-            "--store",
-            &self.store,
-            "--archive",
-            &self.archive,
-            "--flush-interval",
-            "500ms",
-            "--retention-hour",
-            retention_hour,
-        ];
-        start_role("processor", &self.dir().join(name), &flags)
+        let own = ["--flush-interval", "500ms", "--retention-hour", retention_hour];
+        self.start("processor", name, &own)
     }
 
     fn query(&self, name: &str) -> Server {
-        let flags = [
+        self.start("query", name, &["--cache", &self.cache])
+    }
+
+    /// Starts one that reads or writes what is counted.
+    fn start(&self, role: &str, name: &str, own: &[&str]) -> Server {
+        let shared = [
             "--log",
             &self.log,
             "--partitions",
@@ -86,10 +78,8 @@ impl Cluster {
             &self.store,
             "--archive",
             &self.archive,
-            "--cache",
-            &self.cache,
         ];
-        start_role("query", &self.dir().join(name), &flags)
+        start_role(role, &self.dir().join(name), &[&shared[..], own].concat())
     }
 
     /// Sends events of each item, at a time or of now.
