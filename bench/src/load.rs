@@ -1,18 +1,45 @@
 //! One run of the load generator against a server under test.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Runs `tally load` with these flags; its report.
 pub(crate) fn run(program: &Path, url: &str, flags: &[String]) -> Result<Value> {
-    let output = Command::new(program)
-        .args(["load", "--json", "--url", url])
-        .args(flags)
-        .output()
-        .context("the load generator cannot be started")?;
+    let output = generator(program, url, flags).output().context(NOT_STARTED)?;
+    report(flags, &output)
+}
+
+/// As [`run`], and ends when it is told to.
+pub(crate) fn run_while(
+    program: &Path,
+    url: &str,
+    flags: &[String],
+    goes_on: impl Fn() -> bool,
+) -> Result<Value> {
+    let mut generator = generator(program, url, flags);
+    let mut child = generator.stdout(Stdio::piped()).spawn().context(NOT_STARTED)?;
+    while child.try_wait()?.is_none() {
+        if !goes_on() {
+            child.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    report(flags, &child.wait_with_output()?)
+}
+
+const NOT_STARTED: &str = "the load generator cannot be started";
+
+fn generator(program: &Path, url: &str, flags: &[String]) -> Command {
+    let mut generator = Command::new(program);
+    generator.args(["load", "--json", "--url", url]).args(flags);
+    generator
+}
+
+fn report(flags: &[String], output: &Output) -> Result<Value> {
     ensure!(
         output.status.success(),
         "tally load {flags:?} failed: {}",

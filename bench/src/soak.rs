@@ -6,13 +6,14 @@ mod look;
 mod plot;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::Bench;
-use crate::load::{flags, number, run as load};
+use crate::load::{flags, number, run as load, run_while};
 use crate::scenarios::{BATCHES, Findings};
 use crate::server::Server;
 use judge::{Verdict, flat, median};
@@ -67,15 +68,19 @@ pub(crate) fn run(bench: &Bench, soak: Soak, folder: &Path) -> Result<Findings> 
     let seconds = soak.minutes * 60.0;
     let load_flags = flags(&format!("{BATCHES} --rate {rate} --duration {seconds:.0}s --verify"));
     eprintln!("{rate} events/s for {} minutes …", soak.minutes);
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    // Questions are answered from now on.
+    server.wait_until_counted()?;
+    let is_over = AtomicBool::new(false);
     let (report, looks) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| look(&server, soak.every(), &is_over));
-        let report = load(&bench.program, &server.url, &load_flags);
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let is_looked_at = || !looking.is_finished();
+        let report = run_while(&bench.program, &server.url, &load_flags, is_looked_at);
+        is_over.store(true, Ordering::Relaxed);
         (report, looking.join())
     });
-    let report = report?;
+    // Where looking failed the load was ended.
     let looks = looks.map_err(|_| anyhow::anyhow!("looking panicked"))??;
+    let report = report?;
     server.stop()?;
     ensure!(report["rejected"] == 0, "events were refused: {report}");
     // What is counted after the last event was sent is no load any more.

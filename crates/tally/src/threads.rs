@@ -35,6 +35,17 @@ impl Duty {
         }
     }
 
+    /// How the kernel schedules it; none is as the thread that started it.
+    #[cfg(target_os = "linux")]
+    fn policy(self) -> Option<i32> {
+        match self {
+            Self::Answer => None,
+            // It does not push aside who runs when it wakes up: whoever woke it may be answering.
+            Self::Count | Self::Merge => Some(libc::SCHED_BATCH),
+            Self::Spare => Some(libc::SCHED_IDLE),
+        }
+    }
+
     /// Takes this duty for the thread that calls.
     ///
     /// Best effort: a sandbox may forbid it, and Linux before 6.12 knows no slices.
@@ -42,7 +53,7 @@ impl Duty {
         let inherited = rustix::process::getpriority_process(None).unwrap_or(0);
         let nice = self.nice().max(inherited);
         #[cfg(target_os = "linux")]
-        let done = linux::set(nice, self.slice_ns(), self == Self::Spare);
+        let done = linux::set(nice, self.slice_ns(), self.policy());
         #[cfg(not(target_os = "linux"))]
         let done = false;
         if !done {
@@ -64,12 +75,11 @@ impl Duty {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    /// Sets nice value and slice of the calling thread, and whether it runs only where a core
-    /// would idle; whether the kernel took them.
-    pub(super) fn set(nice: i32, slice_ns: u64, is_spare: bool) -> bool {
-        let (policy, flags) = match is_spare {
-            true => (libc::SCHED_IDLE, 0),
-            false => (0, libc::SCHED_FLAG_KEEP_POLICY),
+    /// Sets nice value, slice and policy of the calling thread; whether the kernel took them.
+    pub(super) fn set(nice: i32, slice_ns: u64, policy: Option<i32>) -> bool {
+        let (policy, flags) = match policy {
+            Some(policy) => (policy, 0),
+            None => (0, libc::SCHED_FLAG_KEEP_POLICY),
         };
         let attributes = libc::sched_attr {
             size: size_of::<libc::sched_attr>() as u32,

@@ -5,15 +5,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use model::aggregate::CountedEvent;
 use model::bucket::{HOUR_MS, MINUTE_MS};
 use model::control::Control;
 use model::dedup::DedupWindow;
 use model::record::{Record, RecordError, split};
 use model::source::Stamped;
-use model::{
-    Batch, BulkEntry, Checkpoint, DeadLetter, Horizons, Minute, Offset, Retention, TimestampMs,
-    Value,
-};
+use model::{Batch, BulkEntry, Checkpoint, DeadLetter, Horizons, Offset, Retention, TimestampMs};
 
 use super::memory::{Beside, Memory};
 use crate::sources::SourceBook;
@@ -72,19 +70,14 @@ pub enum CountingError {
     },
 }
 
-/// An event that is to be counted unless it is a duplicate.
-struct Candidate<'a> {
-    item: &'a str,
-    event_type: &'a str,
-    minute: Minute,
-    value: Option<Value>,
-}
-
 /// Records that were read and wait to be judged together.
 struct Chunk<'a> {
     append_time: TimestampMs,
-    /// Each with the hash of its id.
-    records: Vec<(Candidate<'a>, u128)>,
+    horizons: Horizons,
+    /// To be counted unless they are duplicates.
+    records: Vec<CountedEvent<'a>>,
+    /// The hash of each one's id.
+    hashes: Vec<u128>,
     /// Those that carry a source, each with its place among the records.
     stamped: Vec<Stamped<'a>>,
     stamped_at: Vec<usize>,
@@ -92,10 +85,12 @@ struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    fn new(append_time: TimestampMs) -> Self {
+    fn new(append_time: TimestampMs, horizons: Horizons) -> Self {
         Self {
             append_time,
+            horizons,
             records: Vec::with_capacity(CHUNK_RECORDS),
+            hashes: Vec::with_capacity(CHUNK_RECORDS),
             stamped: Vec::new(),
             stamped_at: Vec::new(),
             beside: Beside::default(),
@@ -105,14 +100,14 @@ impl<'a> Chunk<'a> {
     fn read(&mut self, offset: Offset, bytes: Result<&'a [u8], RecordError>, dedup: &DedupWindow) {
         match bytes.and_then(Record::read) {
             Ok(record) => {
-                let hash = dedup.hash(&record);
+                self.hashes.push(dedup.hash(&record));
                 let Record { item, event_type, time, value, source, .. } = record;
                 if let Some((source, sequence)) = source {
                     self.stamped.push(Stamped { source, sequence, offset });
                     self.stamped_at.push(self.records.len());
                 }
-                self.records
-                    .push((Candidate { item, event_type, minute: time.minute(), value }, hash));
+                let slot = self.horizons.slot(time.minute());
+                self.records.push(CountedEvent { item, event_type, slot, value });
             }
             Err(reason) => {
                 let record = bytes.unwrap_or_default().to_vec();
@@ -206,9 +201,9 @@ impl Counting {
         self.log_epoch = batch.log_epoch;
         self.append_time = self.append_time.max(batch.append_time);
         self.enter_minute(self.append_time, self.next_offset);
-        let mut chunk = Chunk::new(self.append_time);
-        self.sweep_sources(&mut chunk.beside);
         self.horizons.advance(self.append_time, self.retention);
+        let mut chunk = Chunk::new(self.append_time, self.horizons);
+        self.sweep_sources(&mut chunk.beside);
         if batch.is_control {
             self.control(batch, &mut chunk.beside)?;
             self.commit(batch.next_offset(), &mut chunk, memory);
@@ -300,15 +295,15 @@ impl Counting {
     /// Judges records of which some carry a source: each is seen by the dedup window and by its
     /// source, and counts if it is new to both.
     fn judge_stamped(&mut self, chunk: &mut Chunk<'_>) {
-        let Chunk { records, stamped, stamped_at, beside, .. } = chunk;
+        let Chunk { records, hashes, stamped, stamped_at, beside, .. } = chunk;
         let repeats = self.sources.observe(stamped, self.append_time, &mut beside.sources);
         let mut repeats = stamped_at.drain(..).zip(repeats).peekable();
-        let (mut at, dedup) = (0, &mut self.dedup);
-        records.retain(|(_, hash)| {
+        let dedup = &mut self.dedup;
+        let mut is_new = hashes.drain(..).enumerate().map(|(at, hash)| {
             let by_source = repeats.next_if(|(place, _)| *place == at);
-            at += 1;
-            !dedup.observe(*hash) && !by_source.is_some_and(|(_, is_repeat)| is_repeat)
+            !dedup.observe(hash) && !by_source.is_some_and(|(_, is_repeat)| is_repeat)
         });
+        records.retain(|_| is_new.next().is_some_and(|is_new| is_new));
         stamped.clear();
     }
 
@@ -318,7 +313,8 @@ impl Counting {
         if chunk.stamped.is_empty() {
             let dedup = &mut self.dedup;
             // In a loop of its own, so that the processor waits for many cache lines at once.
-            chunk.records.retain(|(_, hash)| !dedup.observe(*hash));
+            let mut is_new = chunk.hashes.drain(..).map(|hash| !dedup.observe(hash));
+            chunk.records.retain(|_| is_new.next().is_some_and(|is_new| is_new));
         } else {
             self.judge_stamped(chunk);
         }
@@ -326,13 +322,8 @@ impl Counting {
         self.tally.duplicates += (read - chunk.records.len()) as u64;
         self.tally.dead_letters += chunk.beside.dead_letters.len() as u64;
         self.next_offset = next;
-        let horizons = self.horizons;
-        memory.commit(&self.checkpoint(), &mut chunk.beside, |table| {
-            for (event, _) in chunk.records.drain(..) {
-                let slot = horizons.slot(event.minute);
-                table.add(event.item, event.event_type, slot, event.value);
-            }
-        });
+        memory.commit(&self.checkpoint(), &mut chunk.beside, &chunk.records);
+        chunk.records.clear();
         self.dedup.sweep_a_shard();
     }
 

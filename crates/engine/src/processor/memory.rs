@@ -1,13 +1,17 @@
 //! The memory of one partition: a table that counts and a frozen one that is being flushed.
-//! Written by the processor, read by questions; each holds the lock for microseconds.
+//!
+//! Everything is there twice. A change is made to the copy that is not shown, which is shown from then on, and
+//! then to the other one. So a question never waits for a processor that was put off its core in the middle of
+//! a change, and sees each change as a whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use model::aggregate::MemoryTable;
+use model::aggregate::{CountedEvent, MemoryTable};
 use model::control::Control;
 use model::{BulkEntry, Checkpoint, DeadLetter, Horizons, Offset, SourceMark, Summary, TimeRange};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 /// A table that counts no more, with all that is flushed together with it.
 pub struct Frozen {
@@ -43,22 +47,33 @@ pub struct Beside {
 
 /// The tables of one partition.
 pub struct Memory {
-    tables: Mutex<Tables>,
+    /// Held by whoever changes the tables.
+    state: Mutex<State>,
     /// Signalled when a table was frozen, when one was flushed, and when the partition stops.
     changed: Condvar,
+    copies: [RwLock<Tables>; 2],
+    /// Which of the copies questions look at: the other one is changed next.
+    shown: AtomicUsize,
 }
 
-/// What the lock guards.
+/// What no question asks for.
+#[derive(Default)]
+struct State {
+    beside: Beside,
+    /// Where the first table ends, whatever else would end it: a flush of it was begun before.
+    ends_at: Option<Offset>,
+    is_closed: bool,
+}
+
+/// What a question sees.
 pub struct Tables {
     /// What counts now.
     pub active: MemoryTable,
     /// What is on its way to the store.
     pub frozen: Option<Arc<Frozen>>,
     checkpoint: Checkpoint,
-    beside: Beside,
-    /// Where the first table ends, whatever else would end it: a flush of it was begun before.
-    ends_at: Option<Offset>,
-    is_closed: bool,
+    /// Files that were named since the last time.
+    bulk: Vec<BulkEntry>,
     /// Whether somebody else counts: then the store has all there is to know here.
     is_following: bool,
 }
@@ -66,48 +81,81 @@ pub struct Tables {
 impl Memory {
     /// Empty tables that count from a checkpoint on.
     pub fn new(checkpoint: Checkpoint, seed: u64) -> Self {
-        let tables = Tables {
+        Self::showing(checkpoint, seed, false)
+    }
+
+    fn showing(checkpoint: Checkpoint, seed: u64, is_following: bool) -> Self {
+        let tables = || Tables {
             active: MemoryTable::new(checkpoint.next_offset, seed),
             frozen: None,
-            ends_at: None,
             checkpoint,
-            beside: Beside::default(),
-            is_closed: false,
-            is_following: false,
+            bulk: Vec::new(),
+            is_following,
         };
-        Self { tables: Mutex::new(tables), changed: Condvar::new() }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            copies: [RwLock::new(tables()), RwLock::new(tables())],
+            shown: AtomicUsize::new(0),
+        }
     }
 
     /// With a first table that is frozen exactly at an offset: rows of such a flush are in the store.
     #[must_use]
     pub fn ending_at(self, begun: Option<Offset>) -> Self {
-        let is_ahead = |tables: &Tables, begun: Offset| begun > tables.active.next_offset();
-        let ends_at = begun.filter(|begun| is_ahead(&self.tables.lock(), *begun));
-        self.tables.lock().ends_at = ends_at;
+        let next = self.look(|tables| tables.active.next_offset());
+        self.state.lock().ends_at = begun.filter(|begun| *begun > next);
         self
     }
 
     /// Where the table that counts now is to end exactly; a chunk must end there too.
     pub fn ends_at(&self) -> Option<Offset> {
-        self.tables.lock().ends_at
+        self.state.lock().ends_at
     }
 
     /// Tables that stay empty, of a partition that somebody else counts.
     pub fn following(checkpoint: Checkpoint, seed: u64) -> Self {
-        let memory = Self::new(checkpoint, seed);
-        memory.tables.lock().is_following = true;
-        memory
+        Self::showing(checkpoint, seed, true)
     }
 
     /// Notes how far the store is, where somebody else counts; whether that is further than known.
     pub fn follow(&self, stored: &Checkpoint) -> bool {
-        let mut tables = self.tables.lock();
-        let is_further = tables.is_following && stored.next_offset > tables.checkpoint.next_offset;
+        let is_further = |tables: &Tables| {
+            tables.is_following && stored.next_offset > tables.checkpoint.next_offset
+        };
+        if !self.look(is_further) {
+            return false;
+        }
+        let state = self.state.lock();
+        let is_further = self.look(is_further);
         if is_further {
-            tables.active = tables.active.successor(stored.next_offset);
-            tables.checkpoint = *stored;
+            self.change(&state, |tables| {
+                tables.active = tables.active.successor(stored.next_offset);
+                tables.checkpoint = *stored;
+            });
         }
         is_further
+    }
+
+    /// Looks at the tables as they are between two changes.
+    pub fn look<R>(&self, look: impl FnOnce(&Tables) -> R) -> R {
+        loop {
+            // What is shown is written to only once the other copy is shown.
+            let shown = self.shown.load(Ordering::Acquire);
+            if let Some(tables) = self.copies[shown].try_read() {
+                return look(&tables);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Makes the same change to both copies.
+    fn change(&self, _state: &State, mut change: impl FnMut(&mut Tables)) {
+        let shown = self.shown.load(Ordering::Relaxed);
+        let hidden = 1 - shown;
+        change(&mut self.copies[hidden].write());
+        self.shown.store(hidden, Ordering::Release);
+        change(&mut self.copies[shown].write());
     }
 
     /// Counts a chunk and moves on to the checkpoint that holds after it.
@@ -115,76 +163,102 @@ impl Memory {
         &self,
         checkpoint: &Checkpoint,
         beside: &mut Beside,
-        count: impl FnOnce(&mut MemoryTable),
+        events: &[CountedEvent<'_>],
     ) {
-        let mut tables = self.tables.lock();
-        count(&mut tables.active);
-        tables.active.advance(checkpoint.next_offset);
-        tables.checkpoint = *checkpoint;
-        tables.beside.dead_letters.append(&mut beside.dead_letters);
-        tables.beside.controls.append(&mut beside.controls);
-        tables.beside.sources.extend(std::mem::take(&mut beside.sources));
-        tables.beside.bulk.append(&mut beside.bulk);
-        debug_assert!(tables.ends_at.is_none_or(|end| checkpoint.next_offset <= end));
-        if tables.ends_at == Some(checkpoint.next_offset) {
+        let mut state = self.state.lock();
+        let places = self.look(|tables| tables.active.find_all(events));
+        self.change(&state, |tables| {
+            tables.active.count_all(events, &places);
+            tables.active.advance(checkpoint.next_offset);
+            tables.checkpoint = *checkpoint;
+            tables.bulk.extend_from_slice(&beside.bulk);
+        });
+        state.beside.dead_letters.append(&mut beside.dead_letters);
+        state.beside.controls.append(&mut beside.controls);
+        state.beside.sources.extend(std::mem::take(&mut beside.sources));
+        beside.bulk.clear();
+        debug_assert!(state.ends_at.is_none_or(|end| checkpoint.next_offset <= end));
+        if state.ends_at == Some(checkpoint.next_offset) {
             // The first table of all: none is frozen.
-            tables.ends_at = None;
-            self.freeze(&mut tables);
+            state.ends_at = None;
+            self.freeze(&mut state);
         }
-        // A question that waits gets its turn before the next chunk.
-        MutexGuard::unlock_fair(tables);
     }
 
-    /// Looks at the tables; nothing is counted meanwhile.
-    pub fn look<R>(&self, look: impl FnOnce(&Tables) -> R) -> R {
-        look(&self.tables.lock())
+    fn freeze(&self, state: &mut State) {
+        let Beside { dead_letters, controls, sources, .. } = std::mem::take(&mut state.beside);
+        let mut beside = Some((dead_letters, controls, sources.into_values().collect()));
+        let successor = |tables: &Tables| tables.active.successor(tables.checkpoint.next_offset);
+        let mut empty = self.look(|tables| [successor(tables), successor(tables)]).into_iter();
+        let (mut frozen, mut left) = (None, None);
+        self.change(state, |tables| {
+            let Some(next) = empty.next() else { return };
+            let table = std::mem::replace(&mut tables.active, next);
+            let bulk = std::mem::take(&mut tables.bulk);
+            match beside.take() {
+                Some((dead_letters, controls, sources)) => {
+                    let checkpoint = tables.checkpoint;
+                    let all = Frozen { table, checkpoint, dead_letters, controls, sources, bulk };
+                    frozen = Some(Arc::new(all));
+                }
+                // Freed once no question waits for it.
+                None => left = Some(table),
+            }
+            tables.frozen.clone_from(&frozen);
+        });
+        drop(left);
+        self.changed.notify_all();
     }
 
     /// Freezes the active table once it has `cells_max` cells, or ends in control records; waits while the one before it is
     /// still being flushed, so that memory stays bounded.
     pub fn freeze_when_full(&self, cells_max: usize) {
-        let mut tables = self.tables.lock();
-        if !tables.is_due(cells_max) {
+        let mut state = self.state.lock();
+        if !self.is_full(&state, cells_max) {
             return;
         }
-        while tables.frozen.is_some() && !tables.is_closed {
-            self.changed.wait(&mut tables);
+        while self.frozen().is_some() && !state.is_closed {
+            self.changed.wait(&mut state);
         }
-        if !tables.is_closed {
-            self.freeze(&mut tables);
+        if !state.is_closed {
+            self.freeze(&mut state);
         }
     }
 
-    fn freeze(&self, tables: &mut Tables) {
-        let checkpoint = tables.checkpoint;
-        let next = tables.active.successor(checkpoint.next_offset);
-        let table = std::mem::replace(&mut tables.active, next);
-        let Beside { dead_letters, controls, sources, bulk } = std::mem::take(&mut tables.beside);
-        let sources = sources.into_values().collect();
-        let frozen = Frozen { table, checkpoint, dead_letters, controls, sources, bulk };
-        tables.frozen = Some(Arc::new(frozen));
-        self.changed.notify_all();
+    /// Whether the active table is to be frozen before anything else is counted.
+    pub fn is_due(&self, cells_max: usize) -> bool {
+        self.is_full(&self.state.lock(), cells_max)
+    }
+
+    fn is_full(&self, state: &State, cells_max: usize) -> bool {
+        let cells = self.look(|tables| tables.active.cells());
+        state.ends_at.is_none() && (cells >= cells_max || !state.beside.controls.is_empty())
+    }
+
+    fn frozen(&self) -> Option<Arc<Frozen>> {
+        self.look(|tables| tables.frozen.clone())
     }
 
     /// Freezes whatever has been counted or judged since the last time, unless a table is frozen
     /// already; the frozen table, if there is one now.
     pub fn freeze_now(&self) -> Option<Arc<Frozen>> {
-        let mut tables = self.tables.lock();
-        let may_end = tables.frozen.is_none() && tables.ends_at.is_none();
-        if may_end && tables.active.next_offset() > tables.active.from() {
-            self.freeze(&mut tables);
+        let mut state = self.state.lock();
+        let has_moved = |tables: &Tables| tables.active.next_offset() > tables.active.from();
+        let may_end = self.frozen().is_none() && state.ends_at.is_none();
+        if may_end && self.look(has_moved) {
+            self.freeze(&mut state);
         }
-        tables.frozen.clone()
+        self.frozen()
     }
 
     /// Waits until a table is frozen, the time has passed or the memory is closed; the frozen table
     /// if there is one, and whether the memory is closed.
     pub fn wait_frozen(&self, timeout: std::time::Duration) -> (Option<Arc<Frozen>>, bool) {
-        let mut tables = self.tables.lock();
-        if tables.frozen.is_none() && !tables.is_closed {
-            self.changed.wait_for(&mut tables, timeout);
+        let mut state = self.state.lock();
+        if self.frozen().is_none() && !state.is_closed {
+            self.changed.wait_for(&mut state, timeout);
         }
-        (tables.frozen.clone(), tables.is_closed)
+        (self.frozen(), state.is_closed)
     }
 
     /// Waits for the time to pass, or until a table is frozen or the memory is closed; whether
@@ -196,29 +270,32 @@ impl Memory {
 
     /// Waits for the time to pass, or until the memory is closed; whether it is.
     pub fn wait_closed(&self, timeout: std::time::Duration) -> bool {
-        let mut tables = self.tables.lock();
-        if !tables.is_closed {
-            self.changed.wait_for(&mut tables, timeout);
+        let mut state = self.state.lock();
+        if !state.is_closed {
+            self.changed.wait_for(&mut state, timeout);
         }
-        tables.is_closed
+        state.is_closed
     }
 
     /// Lets go of the frozen table, which is in the store now.
     pub fn flushed(&self) {
-        let frozen = self.tables.lock().frozen.take();
+        let state = self.state.lock();
+        // A large table is freed here and not while a copy is kept from questions.
+        let frozen = self.frozen();
+        self.change(&state, |tables| tables.frozen = None);
         self.changed.notify_all();
-        // A large table is freed here and not while the lock is held.
+        drop(state);
         drop(frozen);
     }
 
     /// Whether nobody flushes any more.
     pub fn is_closed(&self) -> bool {
-        self.tables.lock().is_closed
+        self.state.lock().is_closed
     }
 
     /// Nobody waits for a flush any more.
     pub fn close(&self) {
-        self.tables.lock().is_closed = true;
+        self.state.lock().is_closed = true;
         self.changed.notify_all();
     }
 }
@@ -248,13 +325,7 @@ impl Tables {
 
     /// Files that were named and are not known to be in the store.
     pub fn bulk(&self) -> impl Iterator<Item = &BulkEntry> {
-        self.frozen.iter().flat_map(|frozen| &frozen.bulk).chain(&self.beside.bulk)
-    }
-
-    /// Whether the active table is to be frozen before anything else is counted.
-    pub fn is_due(&self, cells_max: usize) -> bool {
-        self.ends_at.is_none()
-            && (self.active.cells() >= cells_max || !self.beside.controls.is_empty())
+        self.frozen.iter().flat_map(|frozen| &frozen.bulk).chain(&self.bulk)
     }
 
     /// The horizons by which the newest event was judged.
@@ -276,5 +347,37 @@ impl Tables {
             .filter(|table| table.from() >= checkpoint)
             .collect();
         (tables.first().map(|table| table.from()) == Some(checkpoint)).then_some(tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A processor may be put off its core in the middle of a change: that is as long as its closure waits here.
+    #[test]
+    fn a_question_sees_every_change_as_a_whole_and_waits_for_none() {
+        let memory = Memory::new(Checkpoint::default(), 7);
+        let mut seen = Vec::new();
+        let to = |offset| Checkpoint { next_offset: Offset(offset), ..Checkpoint::default() };
+        for offset in 1..4 {
+            let state = memory.state.lock();
+            memory.change(&state, |tables| {
+                tables.checkpoint = to(offset);
+                std::thread::scope(|scope| {
+                    let (answer, answered) = channel();
+                    let memory = &memory;
+                    scope.spawn(move || {
+                        let _ = answer.send(memory.look(|tables| tables.checkpoint.next_offset.0));
+                    });
+                    seen.push(answered.recv_timeout(Duration::from_secs(60)).ok());
+                });
+                tables.active.advance(Offset(offset));
+            });
+        }
+        assert_eq!(seen, [0, 1, 1, 2, 2, 3].map(Some));
     }
 }

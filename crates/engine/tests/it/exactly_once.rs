@@ -303,11 +303,9 @@ impl World {
             let (counting, memory) = &mut self.running;
             counting.apply(&batch, memory).expect("batches follow each other");
             let corrects = |frozen: &Arc<Frozen>| !frozen.controls.is_empty();
-            let is_due = memory.look(|tables| {
-                // One that ends where a flush was begun is frozen already.
-                tables.is_due(usize::MAX) || tables.frozen.as_ref().is_some_and(corrects)
-            });
-            if is_due {
+            // One that ends where a flush was begun is frozen already.
+            let has_ended = memory.look(|tables| tables.frozen.as_ref().is_some_and(corrects));
+            if has_ended || memory.is_due(usize::MAX) {
                 if let Some(which) = failing.take() {
                     if memory.look(|tables| tables.frozen.is_some()) {
                         self.flush(None);

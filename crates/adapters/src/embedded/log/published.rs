@@ -21,6 +21,9 @@ pub(super) struct Published {
     disk: Arc<dyn Disk>,
     tail_bytes_max: usize,
     state: Mutex<State>,
+    /// As the state has them. Questions ask for them, and shall not wait for a reader that was put off its core
+    /// with the state in its hands.
+    bounds: Mutex<LogBounds>,
 }
 
 struct State {
@@ -58,16 +61,11 @@ impl Published {
             wakers: Vec::new(),
             is_closing: false,
         };
-        Self { disk, tail_bytes_max, state: Mutex::new(state) }
+        Self { disk, tail_bytes_max, state: Mutex::new(state), bounds: Mutex::new(bounds) }
     }
 
     pub(super) fn bounds(&self) -> LogBounds {
-        let state = self.state.lock();
-        LogBounds {
-            log_epoch: state.log_epoch,
-            start_offset: state.start_offset(),
-            durable_offset: state.durable_offset,
-        }
+        *self.bounds.lock()
     }
 
     /// A new segment grows from here on.
@@ -84,6 +82,7 @@ impl Published {
             state.tail_bytes += batch.payload.len();
             state.tail.push_back(batch);
         }
+        *self.bounds.lock() = state.bounds();
         while state.tail_bytes > self.tail_bytes_max {
             let Some(oldest) = state.tail.pop_front() else { break };
             state.tail_bytes -= oldest.payload.len();
@@ -167,12 +166,7 @@ impl Published {
     /// All segments, oldest first, and what is durable of them, of one moment.
     pub(super) fn all(&self) -> (Vec<Arc<Segment>>, LogBounds) {
         let state = self.state.lock();
-        let bounds = LogBounds {
-            log_epoch: state.log_epoch,
-            start_offset: state.start_offset(),
-            durable_offset: state.durable_offset,
-        };
-        (state.segments.clone(), bounds)
+        (state.segments.clone(), state.bounds())
     }
 
     /// Forgets the oldest segment; gives its file, which no new reader will open.
@@ -180,6 +174,7 @@ impl Published {
         let mut state = self.state.lock();
         assert!(state.segments.len() > 1, "the segment that grows stays");
         let oldest = state.segments.remove(0);
+        *self.bounds.lock() = state.bounds();
         let start = state.start_offset();
         while state.tail.front().is_some_and(|batch| batch.base_offset < start) {
             let batch = state.tail.pop_front().expect("there is a front");
@@ -190,6 +185,14 @@ impl Published {
 }
 
 impl State {
+    fn bounds(&self) -> LogBounds {
+        LogBounds {
+            log_epoch: self.log_epoch,
+            start_offset: self.start_offset(),
+            durable_offset: self.durable_offset,
+        }
+    }
+
     fn start_offset(&self) -> Offset {
         self.segments[0].header.base_offset
     }
