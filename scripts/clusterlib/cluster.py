@@ -12,8 +12,10 @@ STOP_ORDER = ("proxy", "gateway", "processor", "query", "redis", "s3", "kafka", 
 class Cluster:
     """Everything that runs, by name."""
 
-    def __init__(self, folder, program, sizes):
+    def __init__(self, folder, program, sizes, copies=3):
         self.folder, self.program, self.sizes = folder, program, sizes
+        #: Of everything, each on a broker or node of its own.
+        self.copies = copies
         self.all, self.urls = {}, {}
 
     def add(self, name, command, is_up, env=None, wait=True, tries=1):
@@ -49,7 +51,7 @@ class Cluster:
     def settings(self, *names):
         """Flags that place what a role uses."""
         places = {
-            "log": f"kafka://{self.brokers}/events?replication-factor=3",
+            "log": f"kafka://{self.brokers}/events?replication-factor={self.copies}",
             "store": f"cassandra://{self.nodes}/tally",
             "cache": self.redis,
             "archive": "s3://tally/archive",
@@ -60,14 +62,15 @@ class Cluster:
         say("the schema of the counters")
         store = self.settings("store")[1]
         with open(self.folder / "store-init.log", "ab") as output:
-            subprocess.run([self.program, "store", "init", "--store", store, "--replication", "3"],
+            subprocess.run([self.program, "store", "init", "--store", store, "--replication",
+                            str(self.copies)],
                            check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
-    def add_role(self, kind, number, *names, wait=True):
-        """Starts a role."""
+    def add_role(self, kind, number, *names, wait=True, before=()):
+        """Starts a role; the words `before` its command may place it."""
         port, name = free_port(), f"{kind}-{number}"
         url = f"http://127.0.0.1:{port}"
-        command = [self.program, kind, "--listen", f"127.0.0.1:{port}", "--data-dir", self.folder / name,
+        command = [*before, self.program, kind, "--listen", f"127.0.0.1:{port}", "--data-dir", self.folder / name,
                    "--partitions", self.sizes.partitions, "--flush-interval", self.sizes.flush_interval,
                    "--drain-delay", "1s", *self.settings(*names)]
         env = {**self.s3, "TALLY_LOG_LEVEL": "info"}

@@ -23,9 +23,9 @@ log.dirs={folder}/data
 num.network.threads=2
 num.io.threads=4
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=3
+offsets.topic.replication.factor={copies}
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=3
+transaction.state.log.replication.factor={copies}
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 broker.session.timeout.ms=6000
@@ -34,12 +34,12 @@ unclean.leader.election.enable=false
 
 
 def start_kafka(cluster):
-    """Three brokers; their addresses."""
-    say("three Kafka brokers")
+    """As many brokers as there are copies; their addresses."""
+    say(f"Kafka brokers: {cluster.copies}")
     jars = outside("kafka")
     # The first byte keeps it from beginning with a dash, which the tool would take for an option.
     name = base64.urlsafe_b64encode(b"t" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-    ports = [(free_port(), free_port()) for _ in range(3)]
+    ports = [(free_port(), free_port()) for _ in range(cluster.copies)]
     voters = ",".join(f"{node}@127.0.0.1:{controller}" for node, (_, controller) in enumerate(ports, 1))
     java = [*JAVA, f"-Xmx{cluster.sizes.kafka_heap}", "-cp", f"{jars}/*"]
     for node, (port, controller) in enumerate(ports, 1):
@@ -47,21 +47,22 @@ def start_kafka(cluster):
         folder.mkdir()
         settings = folder / "server.properties"
         settings.write_text(
-            BROKER.format(node=node, voters=voters, port=port, controller=controller, folder=folder))
+            BROKER.format(node=node, voters=voters, port=port, controller=controller, folder=folder,
+                          copies=cluster.copies))
         with open(folder / "format.log", "wb") as output:
             subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", name, "--config", settings],
                            check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         cluster.add(f"kafka-{node}", [*java, "kafka.Kafka", settings],
                     lambda port=port: answers("127.0.0.1", port), wait=False)
-    for node in (1, 2, 3):
+    for node, _ in enumerate(ports, 1):
         cluster[f"kafka-{node}"].wait()
     return ",".join(f"127.0.0.1:{port}" for port, _ in ports)
 
 
 def start_cassandra(cluster):
-    """Three nodes; their addresses."""
-    say("three Cassandra nodes, one after the other: a minute or two")
-    addresses = [f"127.0.0.{node}" for node in (1, 2, 3)]
+    """As many nodes as there are copies; their addresses."""
+    say(f"Cassandra nodes, one after the other, some 30 seconds each: {cluster.copies}")
+    addresses = [f"127.0.0.{node}" for node in range(1, cluster.copies + 1)]
     native, storage = free_port(addresses), free_port(addresses)
     for node, address in enumerate(addresses, 1):
         cluster.add(f"cassandra-{node}", [ROOT / "scripts/cassandra-node", cluster.folder / f"cassandra-{node}", native],

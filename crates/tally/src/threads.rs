@@ -35,14 +35,15 @@ impl Duty {
         }
     }
 
-    /// How the kernel schedules it; none is as the thread that started it.
+    /// How the kernel schedules it. Whoever has chosen another policy than the usual for this process keeps it,
+    /// unless that would give a thread more than this.
     #[cfg(target_os = "linux")]
-    fn policy(self) -> Option<i32> {
+    fn policy(self) -> i32 {
         match self {
-            Self::Answer => None,
+            Self::Answer => libc::SCHED_OTHER,
             // It does not push aside who runs when it wakes up: whoever woke it may be answering.
-            Self::Count | Self::Merge => Some(libc::SCHED_BATCH),
-            Self::Spare => Some(libc::SCHED_IDLE),
+            Self::Count | Self::Merge => libc::SCHED_BATCH,
+            Self::Spare => libc::SCHED_IDLE,
         }
     }
 
@@ -76,10 +77,13 @@ impl Duty {
 #[cfg(target_os = "linux")]
 mod linux {
     /// Sets nice value, slice and policy of the calling thread; whether the kernel took them.
-    pub(super) fn set(nice: i32, slice_ns: u64, policy: Option<i32>) -> bool {
-        let (policy, flags) = match policy {
-            Some(policy) => (policy, 0),
-            None => (0, libc::SCHED_FLAG_KEEP_POLICY),
+    pub(super) fn set(nice: i32, slice_ns: u64, policy: i32) -> bool {
+        // SAFETY: it takes and gives numbers.
+        #[allow(unsafe_code)] // no safe wrapper has this call
+        let is_usual = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
+        let flags = match is_usual || policy == libc::SCHED_IDLE {
+            true => 0,
+            false => libc::SCHED_FLAG_KEEP_POLICY,
         };
         let attributes = libc::sched_attr {
             size: size_of::<libc::sched_attr>() as u32,
@@ -142,15 +146,18 @@ mod tests {
     /// The kernel's number of a policy stands in the 41st field of `stat`.
     #[cfg(target_os = "linux")]
     #[test]
-    fn spare_threads_and_those_they_start_run_where_a_core_would_idle() {
+    fn work_wakes_up_without_pushing_aside_and_spare_threads_run_where_a_core_would_idle() {
         fn policy() -> i32 {
             let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
             let behind_name = stat.rsplit_once(") ").unwrap().1;
             behind_name.split(' ').nth(38).unwrap().parse().unwrap()
         }
         // Who runs the tests may have chosen another than the usual.
-        assert_eq!(Duty::Answer.call(policy), policy());
+        let chosen = |usual| if policy() == libc::SCHED_OTHER { usual } else { policy() };
         let of_child = || std::thread::scope(|s| s.spawn(policy).join().unwrap());
+        assert_eq!(Duty::Answer.call(of_child), policy());
+        assert_eq!(Duty::Count.call(of_child), chosen(libc::SCHED_BATCH));
+        assert_eq!(Duty::Merge.call(of_child), chosen(libc::SCHED_BATCH));
         assert_eq!(
             Duty::Spare.call(|| (policy(), of_child())),
             (libc::SCHED_IDLE, libc::SCHED_IDLE)
