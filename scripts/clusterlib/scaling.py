@@ -86,6 +86,8 @@ def rate(cluster, cores, share):
         is_moving = has_each_some and len(now) == int(cluster.sizes.partitions) and all(
             counted > seen.get(number, (counted, 0))[0] for number, (counted, _) in now.items())
         seen.update(now)
+        if has_each_some and all(lag == 0 for _, lag in now.values()):
+            raise Failed("all was counted before the rate was taken; try again with more --events")
         return is_moving
 
     try:
