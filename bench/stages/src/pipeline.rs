@@ -182,7 +182,7 @@ impl Pipeline {
             to: last.next_offset(),
             hour: NOW.minute().hour(),
         };
-        let write = self.archive.write_raw(file, &mut |sink| {
+        let write = self.archive.write_raw(file, &|| (), &mut |sink| {
             let mut head = RawHead::default();
             for batch in batches {
                 for (offset, record) in (batch.base_offset.0..).zip(split(&batch.payload)) {

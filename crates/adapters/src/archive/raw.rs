@@ -65,14 +65,19 @@ impl RawFiles {
 }
 
 impl RawArchive for RawFiles {
-    fn write_raw(&self, file: RawFile, fill: &mut RawFill<'_>) -> Result<(), PortError> {
+    fn write_raw(
+        &self,
+        file: RawFile,
+        pause: &dyn Fn(),
+        fill: &mut RawFill<'_>,
+    ) -> Result<(), PortError> {
         self.claim()?;
         self.objects.check_room(self.reserve_bytes)?;
         let name = name::object(file);
         let failed =
             |error| port_error(error, || format!("cannot write {}/{name}", self.objects.place()));
         let upload = self.objects.upload(&name)?;
-        let mut writer = RawWriter::new(file, upload).map_err(failed)?;
+        let mut writer = RawWriter::new(file, upload, pause).map_err(failed)?;
         let head = fill(&mut |event| writer.push(&event).map_err(failed))?;
         writer.finish(&head).map_err(failed)?.finish()
     }

@@ -61,7 +61,7 @@ fn archive() -> Read {
             source: Some(("s", sequence)),
         };
         files
-            .write_raw(file, &mut |sink| {
+            .write_raw(file, &|| (), &mut |sink| {
                 sink(event(from, sequences[0]))?;
                 sink(event(from.plus(2), sequences[1]))?;
                 let controls = vec![(from.plus(1), append_time, refused(never))];

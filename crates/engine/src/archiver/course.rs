@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use model::{Hour, Offset, PartitionId};
 
 use super::ArchiverSettings;
-use super::cut::{hour_at, next_cut};
+use super::cut::{FILE_OFFSETS, hour_at, next_cut};
 use super::fill::fill;
 use super::run::Backoff;
 use super::scan::Scan;
-use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
+use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile, RawSink};
 
 /// Where a partition goes on, and what is in force there.
 pub(super) struct Course {
@@ -100,11 +100,19 @@ impl Course {
         let Some(file) = self.next_file(log, is_stopping)? else { return Ok(None) };
         self.pending = Some(file);
         let mut next_window_minutes = self.window_minutes;
-        archive.write_raw(file, &mut |sink| {
-            let head = fill(log, file, self.window_minutes, is_stopping, sink)?;
+        // Who answers may wait for this core, and the kernel looks only every few milliseconds. But
+        // nobody gets the archive so far behind that another whole file waits.
+        let pause = || {
+            if log.bounds(self.id).durable_offset.0 < file.to.0 + FILE_OFFSETS {
+                std::thread::yield_now();
+            }
+        };
+        let mut fill = |sink: &mut RawSink<'_>| {
+            let head = fill(log, file, self.window_minutes, is_stopping, &pause, sink)?;
             next_window_minutes = head.next_window_minutes;
             Ok(head)
-        })?;
+        };
+        archive.write_raw(file, &pause, &mut fill)?;
         self.window_minutes = next_window_minutes;
         self.next = file.to;
         self.hour = None;

@@ -20,6 +20,8 @@ struct Texts {
 
 /// Payload read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
+/// Events between two pauses.
+const STRETCH_EVENTS: u64 = 256;
 
 /// Gives all events of a file into the sink.
 pub(super) fn fill(
@@ -27,6 +29,7 @@ pub(super) fn fill(
     file: RawFile,
     window_minutes: u32,
     is_stopping: &AtomicBool,
+    pause: &dyn Fn(),
     sink: &mut RawSink<'_>,
 ) -> Result<RawHead, PortError> {
     let mut head =
@@ -50,7 +53,7 @@ pub(super) fn fill(
             if batch.is_control {
                 take_controls(&batch, at, until, &mut head);
             } else {
-                take_events(&batch, at, until, &mut head, &mut texts, sink)?;
+                take_events(&batch, at, until, &mut head, &mut texts, pause, sink)?;
             }
             at = until;
         }
@@ -90,11 +93,15 @@ fn take_events(
     until: Offset,
     head: &mut RawHead,
     texts: &mut Texts,
+    pause: &dyn Fn(),
     sink: &mut RawSink<'_>,
 ) -> Result<(), PortError> {
     for (offset, bytes) in records(batch, until) {
         if offset < from {
             continue;
+        }
+        if offset.0.is_multiple_of(STRETCH_EVENTS) {
+            pause();
         }
         // What counting refuses, and nothing else, is a dead letter here too.
         let Some(record) = bytes.and_then(|bytes| Record::read(bytes).ok()) else {

@@ -167,7 +167,12 @@ impl FakeArchive {
 }
 
 impl RawArchive for FakeArchive {
-    fn write_raw(&self, file: RawFile, fill: &mut RawFill<'_>) -> Result<(), PortError> {
+    fn write_raw(
+        &self,
+        file: RawFile,
+        _: &dyn Fn(),
+        fill: &mut RawFill<'_>,
+    ) -> Result<(), PortError> {
         self.act()?;
         let mut rows = Vec::new();
         let head = fill(&mut |event: RawEvent<'_>| {

@@ -74,8 +74,14 @@ pub type RawFill<'a> = dyn FnMut(&mut RawSink<'_>) -> Result<RawHead, PortError>
 /// - **Reading** is not for the engine: who counts again does so by code of its own.
 pub trait RawArchive: Send + Sync {
     /// Writes a file of what `fill` gives into the sink; with the head that it returns, those are as
-    /// many as the file has offsets. Where `fill` fails nothing is written.
-    fn write_raw(&self, file: RawFile, fill: &mut RawFill<'_>) -> Result<(), PortError>;
+    /// many as the file has offsets. Where `fill` fails nothing is written. `pause` is called
+    /// between pieces of some tens of microseconds' work.
+    fn write_raw(
+        &self,
+        file: RawFile,
+        pause: &dyn Fn(),
+        fill: &mut RawFill<'_>,
+    ) -> Result<(), PortError>;
 
     /// Shows all files of these hours of append time, hour by hour, until `visit` fails.
     fn list_raw(

@@ -195,6 +195,8 @@ impl<'a> Iterator for AbsoluteRows<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.len() == 0 {
+            // An answer may wait for this core, and the kernel looks only every few milliseconds.
+            std::thread::yield_now();
             let more = match (self.totals.len(), self.hours.len()) {
                 (0, 0) => self.next_days(),
                 (0, _) => self.next_hours(),

@@ -91,14 +91,15 @@ impl Rows {
     }
 
     /// Writes all rows as a row group, in the order of the schema's columns. Then there are none; the
-    /// memory is kept for the next.
+    /// memory is kept for the next. Pauses between chunks.
     pub(super) fn write<W: std::io::Write + Send>(
         &mut self,
         partition: i32,
         group: &mut SerializedRowGroupWriter<'_, W>,
+        pause: &dyn Fn(),
     ) -> Result<()> {
         let partitions = vec![partition; self.len()];
-        let mut columns = Columns { group };
+        let mut columns = Columns { group, pause };
         columns.write::<Int32Type>(&partitions, None)?;
         columns.write::<Int64Type>(&self.offsets, None)?;
         columns.write::<Int64Type>(&self.append_times, None)?;
@@ -126,6 +127,7 @@ impl Rows {
 
 struct Columns<'g, 'w, W: std::io::Write + Send> {
     group: &'g mut SerializedRowGroupWriter<'w, W>,
+    pause: &'g dyn Fn(),
 }
 
 impl<W: std::io::Write + Send> Columns<'_, '_, W> {
@@ -135,8 +137,11 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
     }
 
     fn write<T: DataType>(&mut self, values: &[T::T], levels: Option<&[i16]>) -> Result<()> {
+        let pause = self.pause;
         let mut column = self.next()?;
-        column.typed::<T>().write_batch(values, levels, None)?;
+        in_chunks(values.len(), levels, &mut values.iter().cloned(), pause, |values, levels| {
+            column.typed::<T>().write_batch(values, levels, None).map(drop)
+        })?;
         column.close()
     }
 
@@ -146,8 +151,9 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
         let starts = std::iter::once(0).chain(texts.ends.iter().copied());
         let mut slices =
             starts.zip(&texts.ends).map(|(start, end)| ByteArray::from(bytes.slice(start..*end)));
+        let pause = self.pause;
         let mut column = self.next()?;
-        in_chunks(texts.ends.len(), levels, &mut slices, |values, levels| {
+        in_chunks(texts.ends.len(), levels, &mut slices, pause, |values, levels| {
             column.typed::<ByteArrayType>().write_batch(values, levels, None).map(drop)
         })?;
         column.close()?;
@@ -170,8 +176,9 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
             let decimal = bytes.slice(n * VALUE_BYTES..(n + 1) * VALUE_BYTES);
             FixedLenByteArray::from(ByteArray::from(decimal))
         });
+        let pause = self.pause;
         let mut column = self.next()?;
-        in_chunks(values.len(), Some(levels), &mut decimals, |values, levels| {
+        in_chunks(values.len(), Some(levels), &mut decimals, pause, |values, levels| {
             column.typed::<FixedLenByteArrayType>().write_batch(values, levels, None).map(drop)
         })?;
         column.close()
@@ -179,11 +186,12 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
 }
 
 /// Hands values to Parquet a chunk of rows at a time, each with the levels that belong to it, so
-/// that there are never many values as Parquet wants them.
+/// that there are never many values as Parquet wants them. Pauses after each.
 fn in_chunks<T>(
     values: usize,
     levels: Option<&[i16]>,
     all: &mut impl Iterator<Item = T>,
+    pause: &dyn Fn(),
     mut write: impl FnMut(&[T], Option<&[i16]>) -> Result<()>,
 ) -> Result<()> {
     let mut chunk = Vec::with_capacity(CHUNK.min(values));
@@ -194,6 +202,7 @@ fn in_chunks<T>(
                 chunk.clear();
                 chunk.extend(all.by_ref().take(there));
                 write(&chunk, Some(levels))?;
+                pause();
             }
         }
         None => {
@@ -201,6 +210,7 @@ fn in_chunks<T>(
                 chunk.clear();
                 chunk.extend(all.by_ref().take(CHUNK.min(values - from)));
                 write(&chunk, None)?;
+                pause();
             }
         }
     }

@@ -72,7 +72,7 @@ fn every_field_is_there_as_it_was() {
     };
     let file = file(7, 14);
     archive
-        .write_raw(file, &mut |sink| {
+        .write_raw(file, &|| (), &mut |sink| {
             events.iter().try_for_each(|event| sink(*event))?;
             Ok(head.clone())
         })
@@ -112,8 +112,10 @@ fn the_same_events_give_the_same_bytes_in_several_row_groups() {
     let archive = archive();
     let count = 300_000;
     let file = file(0, count);
+    let pauses = std::cell::Cell::new(0);
     let write = || {
-        archive.write_raw(file, &mut |sink| {
+        let pause = || pauses.set(pauses.get() + 1);
+        archive.write_raw(file, &pause, &mut |sink| {
             for offset in 0..count {
                 let id = format!("id-{offset}");
                 let attributes = format!(r#"{{"n":"{offset}"}}"#);
@@ -126,6 +128,8 @@ fn the_same_events_give_the_same_bytes_in_several_row_groups() {
         })
     };
     write().unwrap();
+    // Eleven columns, about a thousand rows at a time.
+    assert!(pauses.get() >= 11 * count / 1_024, "{}", pauses.get());
     let first = archive.objects.get(&name::object(file)).unwrap().unwrap();
     write().unwrap();
     assert!(archive.objects.get(&name::object(file)).unwrap().unwrap() == first);
@@ -161,7 +165,7 @@ fn nothing_is_there_unless_all_is() {
         },
     ];
     for fill in failing {
-        assert!(archive.write_raw(file(0, 2), fill).is_err());
+        assert!(archive.write_raw(file(0, 2), &|| (), fill).is_err());
         assert_eq!(archive.objects.list("raw").unwrap(), []);
     }
 }
@@ -180,7 +184,7 @@ fn files_are_listed_by_hour_and_removed() {
             sink(event(file.from.0, "id"))?;
             Ok(head())
         };
-        archive.write_raw(*file, &mut fill).unwrap();
+        archive.write_raw(*file, &|| (), &mut fill).unwrap();
     }
     for other in ["raw/readme", "raw/date=x/hour=00/p0", "raw/date=2026-01-01/x/p"] {
         archive.objects.put(other, "not ours").unwrap();
@@ -213,7 +217,7 @@ fn an_archive_has_one_owner() {
     let other = RawFiles::new(objects.clone(), "other", 0);
     for error in [
         other.claim().unwrap_err(),
-        other.write_raw(file(0, 1), &mut |_| Ok(head())).unwrap_err(),
+        other.write_raw(file(0, 1), &|| (), &mut |_| Ok(head())).unwrap_err(),
         other.remove_raw(file(0, 1)).unwrap_err(),
     ] {
         assert_eq!(error.kind, ErrorKind::Conflict);
@@ -227,7 +231,7 @@ fn a_full_folder_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let objects = Objects::open(&dir.path().into()).unwrap();
     let archive = RawFiles::new(objects, "me", u64::MAX);
-    let error = archive.write_raw(file(0, 1), &mut |_| unreachable!()).unwrap_err();
+    let error = archive.write_raw(file(0, 1), &|| (), &mut |_| unreachable!()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.to_string().contains("make room"), "{error}");
 }
@@ -240,7 +244,7 @@ fn damaged_files_are_corrupt_and_nothing_worse() {
         sink(event(0, "id"))?;
         Ok(head())
     };
-    archive.write_raw(file, &mut { fill }).unwrap();
+    archive.write_raw(file, &|| (), &mut { fill }).unwrap();
     let name = name::object(file);
     let whole = archive.objects.get(&name).unwrap().unwrap();
     for kept in [0, 4, 8, 100] {

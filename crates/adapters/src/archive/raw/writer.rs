@@ -18,17 +18,19 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const NEXT_WINDOW_MINUTES: &str = "tally.next_window_minutes";
 
 /// A raw file that is being written. The same events give the same bytes.
-pub(super) struct RawWriter<W: Write + Send> {
+pub(super) struct RawWriter<'a, W: Write + Send> {
     parquet: SerializedFileWriter<W>,
     rows: Rows,
     file: RawFile,
     written: u64,
+    /// Called between pieces of work.
+    pause: &'a dyn Fn(),
 }
 
-impl<W: Write + Send> RawWriter<W> {
-    pub(super) fn new(file: RawFile, out: W) -> Result<Self> {
+impl<'a, W: Write + Send> RawWriter<'a, W> {
+    pub(super) fn new(file: RawFile, out: W, pause: &'a dyn Fn()) -> Result<Self> {
         let parquet = SerializedFileWriter::new(out, schema()?, properties()?)?;
-        Ok(Self { parquet, rows: Rows::default(), file, written: 0 })
+        Ok(Self { parquet, rows: Rows::default(), file, written: 0, pause })
     }
 
     pub(super) fn push(&mut self, event: &RawEvent<'_>) -> Result<()> {
@@ -42,7 +44,7 @@ impl<W: Write + Send> RawWriter<W> {
 
     fn write_rows(&mut self) -> Result<()> {
         let mut group = self.parquet.next_row_group()?;
-        self.rows.write(self.file.partition.0.into(), &mut group)?;
+        self.rows.write(self.file.partition.0.into(), &mut group, self.pause)?;
         group.close().map(drop)
     }
 

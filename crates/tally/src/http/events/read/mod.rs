@@ -24,6 +24,9 @@ pub(crate) use ids::{IdSource, cloud_event_id};
 /// Largest zstd window, as a power of two: no back reference can reach further than a whole body.
 pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX >= model::limits::BODY_BYTES_MAX);
+/// Events between two offers of the core to whoever waits for it, some tens of microseconds: the
+/// kernel looks only every few milliseconds, and an answer may wait for that.
+const STRETCH_EVENTS: u32 = 128;
 
 /// What takes events: the gateway's batch, or a stand-in.
 pub(crate) trait EventSink {
@@ -137,6 +140,9 @@ impl<'s, S: EventSink> Intake<'s, S> {
             return Err(too_many_events());
         }
         self.offered += 1;
+        if self.offered.is_multiple_of(STRETCH_EVENTS) {
+            std::thread::yield_now();
+        }
         if let Err(fault) = draft.and_then(|draft| self.offer(index, draft)) {
             self.rejections.push(Rejection { index, fault });
         }
