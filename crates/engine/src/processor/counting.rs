@@ -175,6 +175,7 @@ impl Counting {
 
     /// In a loop of its own, so that the processor waits for many cache lines at once.
     fn observe_all(&mut self, hashes: &mut Vec<u128>) {
+        self.dedup.fetch(hashes);
         for hash in hashes.drain(..) {
             self.dedup.observe(hash);
         }
@@ -310,6 +311,7 @@ impl Counting {
     /// Judges a chunk and counts what is no duplicate.
     fn commit(&mut self, next: Offset, chunk: &mut Chunk<'_>, memory: &Memory) {
         let read = chunk.records.len();
+        self.dedup.fetch(&chunk.hashes);
         if chunk.stamped.is_empty() {
             let dedup = &mut self.dedup;
             // In a loop of its own, so that the processor waits for many cache lines at once.
