@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How long a server may take to count what it has accepted.
-const COUNTED_WITHIN: Duration = Duration::from_secs(600);
+/// How long a server may take to count or archive what it has accepted.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(360);
 
 /// A running server; ends with its owner.
 pub(crate) struct Server {
@@ -120,40 +120,36 @@ impl Server {
 
     /// Waits until everything that was accepted is counted.
     pub(crate) fn wait_until_counted(&self) -> Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < COUNTED_WITHIN {
-            let path = format!("{}/v1/admin/partitions", self.url);
-            let output = Command::new("curl").args(["-sf", "-m", "10", &path]).output()?;
-            let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-            let partitions = answer["partitions"].as_array().context("a list of partitions")?;
-            if partitions.iter().all(|partition| partition["lag_events"] == 0) {
-                return Ok(());
-            }
-            // A hundredth of what was waited is precise enough, and asking takes a core from the server.
-            let pause = (begun.elapsed() / 100).max(Duration::from_millis(5));
-            std::thread::sleep(pause);
-        }
-        bail!("the server does not catch up");
+        let is_counted = |partition: &serde_json::Value| partition["lag_events"] == 0;
+        self.wait_for_partitions(is_counted).context("counting does not catch up")
     }
 
     /// Waits until every raw file that is full is in the archive.
     pub(crate) fn wait_until_archived(&self) -> Result<()> {
         const FILE_OFFSETS: u64 = 1 << 20;
-        for _ in 0..1_200 {
-            let path = format!("{}/v1/admin/partitions", self.url);
+        let is_archived = |partition: &serde_json::Value| {
+            let of = |name: &str| partition[name].as_u64().unwrap_or(0);
+            of("archived_offset") >= of("durable_offset") / FILE_OFFSETS * FILE_OFFSETS
+        };
+        self.wait_for_partitions(is_archived).context("the archive does not catch up")
+    }
+
+    /// Waits until this is true of every partition.
+    fn wait_for_partitions(&self, is_done: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+        let path = format!("{}/v1/admin/partitions", self.url);
+        let begun = Instant::now();
+        while begun.elapsed() < CAUGHT_UP_WITHIN {
             let output = Command::new("curl").args(["-sf", "-m", "10", &path]).output()?;
             let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
             let partitions = answer["partitions"].as_array().context("a list of partitions")?;
-            let is_done = |partition: &serde_json::Value| {
-                let of = |name: &str| partition[name].as_u64().unwrap_or(0);
-                of("archived_offset") >= of("durable_offset") / FILE_OFFSETS * FILE_OFFSETS
-            };
-            if partitions.iter().all(is_done) {
+            if partitions.iter().all(&is_done) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            // A hundredth of what was waited is precise enough, and asking takes half a core.
+            let pause = (begun.elapsed() / 100).max(Duration::from_millis(5));
+            std::thread::sleep(pause);
         }
-        bail!("the archive does not catch up");
+        bail!("not within {} s", CAUGHT_UP_WITHIN.as_secs())
     }
 
     /// Where its data lies.

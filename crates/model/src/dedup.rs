@@ -278,7 +278,7 @@ mod tests {
             window.observe(spread(id));
         }
         let full = window.bytes();
-        assert!(full >= 60_000 * 16 && window.ids() == 60_000);
+        assert!(full >= 60_000 * 17 && window.ids() == 60_000);
         for minute in 2..6 {
             window.advance(minute);
             while window.sweep_a_shard() {}

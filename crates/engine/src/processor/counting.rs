@@ -173,7 +173,7 @@ impl Counting {
         self.observe_all(&mut hashes);
     }
 
-    /// In a loop of its own, so that the processor waits for many cache lines at once.
+    /// Notes ids of records that are counted already.
     fn observe_all(&mut self, hashes: &mut Vec<u128>) {
         self.dedup.fetch(hashes);
         for hash in hashes.drain(..) {
@@ -314,7 +314,6 @@ impl Counting {
         self.dedup.fetch(&chunk.hashes);
         if chunk.stamped.is_empty() {
             let dedup = &mut self.dedup;
-            // In a loop of its own, so that the processor waits for many cache lines at once.
             let mut is_new = chunk.hashes.drain(..).map(|hash| !dedup.observe(hash));
             chunk.records.retain(|_| is_new.next().is_some_and(|is_new| is_new));
         } else {

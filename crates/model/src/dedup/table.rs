@@ -46,9 +46,8 @@ impl OrderedTable {
     pub(super) fn replace(&mut self, entry: u128) -> Option<u128> {
         let key = entry | 0xff;
         let from = home(entry, self.homes);
-        let behind = self.slots[from.min(self.slots.len())..]
-            .iter()
-            .position(|there| *there == 0 || (there | 0xff) >= key);
+        let behind =
+            self.slots[from..].iter().position(|there| *there == 0 || (there | 0xff) >= key);
         let at = behind.map_or(self.slots.len(), |behind| from + behind);
         match self.slots.get_mut(at) {
             Some(there) if (*there | 0xff) == key && *there != 0 => {

@@ -12,7 +12,6 @@ mod role;
 #[expect(dead_code, reason = "these tests need less of a server than others do")]
 mod server;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -183,25 +182,30 @@ fn killed_under_load_counts_every_event_once() {
     check(&Server::start_on(port, &data_dir, &flags));
 }
 
+/// An event of one of so many items, as a line.
+fn event_line(prefix: &str, number: u64, items: u64) -> String {
+    format!("{{\"item\":\"item-{}\",\"id\":\"{prefix}-{number}\"}}\n", number % items)
+}
+
 /// NDJSON with so many events over so many items, whose ids begin so.
 fn events_file(dir: &Path, prefix: &str, events: u64, items: u64) -> std::path::PathBuf {
-    let mut text = String::new();
-    for n in 0..events {
-        writeln!(text, r#"{{"item":"item-{}","id":"{prefix}-{n}"}}"#, n % items).expect("a string");
-    }
+    let text: String = (0..events).map(|number| event_line(prefix, number, items)).collect();
     let file = dir.join(format!("{prefix}.ndjson"));
     std::fs::write(&file, text).expect("written");
     file
 }
 
-fn send(file: &Path, url: &str, state: &Path) -> std::process::Child {
-    Command::new(TALLY)
+/// The client that retries, yet to be told what to send.
+fn client(url: &str) -> Command {
+    let mut client = Command::new(TALLY);
+    client
         .args(["send", "--retry-for", "120", "--batch", "100", "--in-flight", "2"])
-        .arg(file)
         .env("TALLY_URL", url)
-        .env("XDG_STATE_HOME", state)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the client starts")
+        .stderr(Stdio::piped());
+    client
+}
+
+fn send(file: &Path, url: &str, state: &Path) -> std::process::Child {
+    client(url).arg(file).env("XDG_STATE_HOME", state).spawn().expect("the client starts")
 }

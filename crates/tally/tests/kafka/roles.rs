@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::role::Role;
 use super::server::{Server, TALLY, wait_for};
-use super::{events_file, place, send, wait_for_count};
+use super::{event_line, events_file, place, send, wait_for_count};
 
 /// A client that has something to send until it is told to end, however fast the machine is.
 struct Endless {
@@ -23,13 +23,9 @@ struct Endless {
 
 impl Endless {
     fn start(prefix: &'static str, items: u64, url: &str) -> Self {
-        let mut client = Command::new(TALLY)
-            .args(["send", "--retry-for", "120", "--batch", "100", "--in-flight", "2"])
+        let mut client = super::client(url)
             .args(["--format", "ndjson", "-"])
-            .env("TALLY_URL", url)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
             .spawn()
             .expect("the client starts");
         let mut input = client.stdin.take().expect("piped");
@@ -38,9 +34,8 @@ impl Endless {
         let writer = std::thread::spawn(move || {
             let mut written = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let item = written % items;
-                writeln!(input, r#"{{"item":"item-{item}","id":"{prefix}-{written}"}}"#)
-                    .expect("the client reads until its input ends");
+                let line = event_line(prefix, written, items);
+                input.write_all(line.as_bytes()).expect("the client reads until its input ends");
                 written += 1;
             }
             written

@@ -137,12 +137,7 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
     }
 
     fn write<T: DataType>(&mut self, values: &[T::T], levels: Option<&[i16]>) -> Result<()> {
-        let pause = self.pause;
-        let mut column = self.next()?;
-        in_chunks(values.len(), levels, &mut values.iter().cloned(), pause, |values, levels| {
-            column.typed::<T>().write_batch(values, levels, None).map(drop)
-        })?;
-        column.close()
+        self.write_all::<T>(values.len(), levels, &mut values.iter().cloned())
     }
 
     /// Writes the texts, of which there are none afterwards.
@@ -151,12 +146,7 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
         let starts = std::iter::once(0).chain(texts.ends.iter().copied());
         let mut slices =
             starts.zip(&texts.ends).map(|(start, end)| ByteArray::from(bytes.slice(start..*end)));
-        let pause = self.pause;
-        let mut column = self.next()?;
-        in_chunks(texts.ends.len(), levels, &mut slices, pause, |values, levels| {
-            column.typed::<ByteArrayType>().write_batch(values, levels, None).map(drop)
-        })?;
-        column.close()?;
+        self.write_all::<ByteArrayType>(texts.ends.len(), levels, &mut slices)?;
         texts.ends.clear();
         // Nobody else has it any more, so that nothing is copied.
         texts.bytes = bytes.into();
@@ -176,43 +166,40 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
             let decimal = bytes.slice(n * VALUE_BYTES..(n + 1) * VALUE_BYTES);
             FixedLenByteArray::from(ByteArray::from(decimal))
         });
+        self.write_all::<FixedLenByteArrayType>(values.len(), Some(levels), &mut decimals)
+    }
+
+    /// Writes the next column a chunk of rows at a time, each with the levels that belong to it, so
+    /// that there are never many values as Parquet wants them. Pauses after each.
+    fn write_all<T: DataType>(
+        &mut self,
+        values: usize,
+        levels: Option<&[i16]>,
+        all: &mut impl Iterator<Item = T::T>,
+    ) -> Result<()> {
         let pause = self.pause;
         let mut column = self.next()?;
-        in_chunks(values.len(), Some(levels), &mut decimals, pause, |values, levels| {
-            column.typed::<FixedLenByteArrayType>().write_batch(values, levels, None).map(drop)
-        })?;
+        let mut chunk = Vec::with_capacity(CHUNK.min(values));
+        let mut write = |there: usize, levels: Option<&[i16]>| {
+            chunk.clear();
+            chunk.extend(all.by_ref().take(there));
+            column.typed::<T>().write_batch(&chunk, levels, None)?;
+            pause();
+            Ok::<(), ParquetError>(())
+        };
+        match levels {
+            Some(levels) => {
+                for levels in levels.chunks(CHUNK) {
+                    let there = levels.iter().filter(|level| **level == 1).count();
+                    write(there, Some(levels))?;
+                }
+            }
+            None => {
+                for from in (0..values).step_by(CHUNK) {
+                    write(CHUNK.min(values - from), None)?;
+                }
+            }
+        }
         column.close()
     }
-}
-
-/// Hands values to Parquet a chunk of rows at a time, each with the levels that belong to it, so
-/// that there are never many values as Parquet wants them. Pauses after each.
-fn in_chunks<T>(
-    values: usize,
-    levels: Option<&[i16]>,
-    all: &mut impl Iterator<Item = T>,
-    pause: &dyn Fn(),
-    mut write: impl FnMut(&[T], Option<&[i16]>) -> Result<()>,
-) -> Result<()> {
-    let mut chunk = Vec::with_capacity(CHUNK.min(values));
-    match levels {
-        Some(levels) => {
-            for levels in levels.chunks(CHUNK) {
-                let there = levels.iter().filter(|level| **level == 1).count();
-                chunk.clear();
-                chunk.extend(all.by_ref().take(there));
-                write(&chunk, Some(levels))?;
-                pause();
-            }
-        }
-        None => {
-            for from in (0..values).step_by(CHUNK) {
-                chunk.clear();
-                chunk.extend(all.by_ref().take(CHUNK.min(values - from)));
-                write(&chunk, None)?;
-                pause();
-            }
-        }
-    }
-    Ok(())
 }
