@@ -66,12 +66,13 @@ class Cluster:
                             str(self.copies)],
                            check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
-    def add_role(self, kind, number, *names, wait=True, before=()):
+    def add_role(self, kind, number, *names, wait=True, before=(), flush_interval=None):
         """Starts a role; the words `before` its command may place it."""
         port, name = free_port(), f"{kind}-{number}"
         url = f"http://127.0.0.1:{port}"
         command = [*before, self.program, kind, "--listen", f"127.0.0.1:{port}", "--data-dir", self.folder / name,
-                   "--partitions", self.sizes.partitions, "--flush-interval", self.sizes.flush_interval,
+                   "--partitions", self.sizes.partitions, "--flush-interval",
+                   flush_interval or self.sizes.flush_interval,
                    "--drain-delay", "1s", *self.settings(*names)]
         env = {**self.s3, "TALLY_LOG_LEVEL": "info"}
         process = self.add(name, command, lambda: ask(url + "/readyz")[0] == 200, env, wait, tries=30)

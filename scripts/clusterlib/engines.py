@@ -41,7 +41,7 @@ def start_kafka(cluster):
     name = base64.urlsafe_b64encode(b"t" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     ports = [(free_port(), free_port()) for _ in range(cluster.copies)]
     voters = ",".join(f"{node}@127.0.0.1:{controller}" for node, (_, controller) in enumerate(ports, 1))
-    java = [*JAVA, f"-Xmx{cluster.sizes.kafka_heap}", "-cp", f"{jars}/*"]
+    java = [*(JAVA if cluster.copies > 1 else ["java"]), f"-Xmx{cluster.sizes.kafka_heap}", "-cp", f"{jars}/*"]
     for node, (port, controller) in enumerate(ports, 1):
         folder = cluster.folder / f"kafka-{node}"
         folder.mkdir()

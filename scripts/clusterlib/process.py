@@ -126,6 +126,12 @@ class Process:
 
         return wait_until(f"{self.name} starts", self.is_up, seconds, ended)
 
+    def cpu_seconds(self):
+        """CPU time that it has taken so far."""
+        # The name, which may hold anything, ends with the last bracket.
+        fields = pathlib.Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def has_ended(self):
         return self.child is None or self.child.poll() is not None
 
