@@ -33,7 +33,7 @@ impl Asker {
 
     /// The answer to a GET, and the milliseconds until all of it was there.
     pub(crate) fn get(&mut self, path: &str) -> Result<(Value, f64)> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), path)
+        self.ask(&request(path), path)
     }
 
     /// The answer to a POST without a body, and the milliseconds until all of it was there.
@@ -44,6 +44,24 @@ impl Asker {
 
     fn ask(&mut self, request: &str, path: &str) -> Result<(Value, f64)> {
         let begun = Instant::now();
+        let body = self.exchange(request, path)?;
+        let took = begun.elapsed().as_secs_f64() * 1e3;
+        Ok((serde_json::from_slice(&body)?, took))
+    }
+
+    /// Asks the same as often as answers come, for so long; how often that was.
+    pub(crate) fn ask_for(&mut self, path: &str, time: Duration) -> Result<u64> {
+        let (begun, mut questions) = (Instant::now(), 0);
+        let request = request(path);
+        while begun.elapsed() < time {
+            self.exchange(&request, path)?;
+            questions += 1;
+        }
+        Ok(questions)
+    }
+
+    /// Sends a request; the body of the answer.
+    fn exchange(&mut self, request: &str, path: &str) -> Result<Vec<u8>> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
@@ -58,11 +76,14 @@ impl Asker {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        let took = begun.elapsed().as_secs_f64() * 1e3;
         let is_good = status.contains(" 200 ") || status.contains(" 202 ");
         ensure!(is_good, "{path}: {status} {}", String::from_utf8_lossy(&body));
-        Ok((serde_json::from_slice(&body)?, took))
+        Ok(body)
     }
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n")
 }
 
 impl Findings {

@@ -18,7 +18,7 @@ pub(crate) fn run_while(
     program: &Path,
     url: &str,
     flags: &[String],
-    goes_on: impl Fn() -> bool,
+    mut goes_on: impl FnMut() -> bool,
 ) -> Result<Value> {
     let mut generator = generator(program, url, flags);
     let mut child = generator.stdout(Stdio::piped()).spawn().context(NOT_STARTED)?;

@@ -3,12 +3,15 @@
 //! `make bench` builds the program, runs every scenario several times, prints medians beside the
 //! targets and writes the raw figures to `bench/runs/<date>-<host>/`.
 
+mod answers;
 mod archive_lag;
 mod asker;
 mod beside;
+mod cores;
 mod crowd;
 mod empty;
 mod hot;
+mod killed;
 mod load;
 mod peers;
 mod reports;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::load::{flags, median, number, run};
 use crate::server::{Server, machine_cpu_s};
-use crate::{Bench, archive_lag, beside, crowd, hot, peers, reports, years};
+use crate::{
+    Bench, answers, archive_lag, beside, cores, crowd, hot, killed, peers, reports, years,
+};
 
 /// What a scenario found.
 pub(crate) struct Findings {
@@ -26,6 +28,9 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("long-tail", long_tail),
     ("single", single),
     ("queries", queries),
+    ("answers", answers::run),
+    ("killed", killed::run),
+    ("cores", cores::run),
     ("window", window),
     ("recount", recount),
     ("archive-lag", archive_lag::run),

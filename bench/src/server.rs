@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to count or archive what it has accepted.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(360);
@@ -40,23 +41,32 @@ impl Server {
     /// Starts `tally serve` on a new data folder below `scratch`.
     pub(crate) fn tally(program: &Path, scratch: &Path, flags: &[&str]) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("tally-bench").tempdir_in(scratch)?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("d"));
-        command.args(flags);
-        Self::start(command, Some(data))
+        Self::on(Some(data), program, flags)
     }
 
     /// Stops the server and starts it again on its data, with other flags.
     pub(crate) fn restart(mut self, program: &Path, flags: &[&str]) -> Result<Self> {
-        let data = self.data.take().context("the server has a data folder")?;
+        let data = self.data.take();
         self.stop()?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("d"));
-        command.args(flags);
-        let server = Self::start(command, Some(data))?;
+        let server = Self::on(data, program, flags)?;
         // It answers when its log is replayed.
         server.wait_until_counted()?;
         Ok(server)
+    }
+
+    /// Starts the server again on the data of one that was killed; returns when it listens.
+    pub(crate) fn restart_killed(mut self, program: &Path) -> Result<Self> {
+        let data = self.data.take();
+        self.child.wait()?;
+        Self::on(data, program, &[])
+    }
+
+    fn on(data: Option<tempfile::TempDir>, program: &Path, flags: &[&str]) -> Result<Self> {
+        let folder = data.as_ref().context("the server has a data folder")?.path().join("d");
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        command.args(flags);
+        Self::start(command, data)
     }
 
     /// Starts the empty handler, which is this program again, beside so many cores' worth of work.
@@ -96,21 +106,13 @@ impl Server {
     /// What the process has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         let pid = self.child.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').context("a line of /proc")?.1.split_whitespace().collect();
-        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let [user, system, _, _] = cpu_s(&format!("/proc/{pid}/stat"))?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let kib = |name: &str| -> u64 {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap_or("");
             line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
         };
-        let per_second = rustix::param::clock_ticks_per_second() as f64;
-        Ok(Usage {
-            cpu_s: ticks as f64 / per_second,
-            rss: kib("VmRSS:") << 10,
-            rss_peak: kib("VmHWM:") << 10,
-        })
+        Ok(Usage { cpu_s: user + system, rss: kib("VmRSS:") << 10, rss_peak: kib("VmHWM:") << 10 })
     }
 
     /// Files and sockets that the process has open.
@@ -166,10 +168,15 @@ impl Server {
         Ok(DiskUse { hot: written_bytes(data.path())? - archive, archive })
     }
 
+    /// Ends the server as a machine that fails would.
+    pub(crate) fn kill(&self) {
+        // It may have ended by itself, which shows elsewhere.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
+    }
+
     /// Asks the server to stop and waits until it has.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         self.child.wait()?;
         Ok(())
     }
@@ -181,6 +188,24 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Seconds that processes which this one started, and which have ended, have worked.
+pub(crate) fn children_cpu_s() -> Result<f64> {
+    let [_, _, user, system] = cpu_s("/proc/self/stat")?;
+    Ok(user + system)
+}
+
+/// Seconds that a process has worked in user and system mode, and those of its children that ended.
+fn cpu_s(stat: &str) -> Result<[f64; 4]> {
+    let stat = std::fs::read_to_string(stat)?;
+    // The name, which may hold anything, ends with the last bracket.
+    let (_, fields) = stat.rsplit_once(')').context("a line of /proc")?;
+    let ticks: Vec<u64> =
+        fields.split_whitespace().skip(11).take(4).map(str::parse).collect::<Result<_, _>>()?;
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    let seconds: Vec<f64> = ticks.into_iter().map(|ticks| ticks as f64 / per_second).collect();
+    seconds.try_into().ok().context("a line of /proc has four times of work")
 }
 
 /// Seconds that all cores together have worked since the machine started.

@@ -7,6 +7,7 @@ mod flush;
 mod folding;
 mod follow;
 mod group;
+mod leaders;
 mod memory;
 mod partition;
 #[cfg(feature = "conformance")]
@@ -25,6 +26,8 @@ use parking_lot::Mutex;
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
 pub use group::Group;
+pub(crate) use leaders::LEADERS;
+pub use leaders::Leaders;
 pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]

@@ -3,6 +3,7 @@
 mod ahead;
 mod cover;
 mod explain;
+mod leading;
 mod quality;
 mod report;
 mod scan;
@@ -369,6 +370,3 @@ fn total(checkpoint: &Checkpoint, row: Option<&StoredRow>, memory: &InTables) ->
     lacked.for_each(|(_, summary)| total.add(summary));
     total
 }
-
-#[cfg(test)]
-mod tests;

@@ -293,6 +293,37 @@ impl MemoryTable {
         }
     }
 
+    /// The items of a type with the most events, whatever their slots: so many, and no others that have as many as
+    /// the least of them.
+    pub fn largest(&self, event_type: &str, limit: usize) -> Vec<&str> {
+        let mut counts: Vec<(u64, u32)> = Vec::with_capacity(self.entries.len());
+        for (at, entry) in (0u32..).zip(&self.entries) {
+            if self.names(entry).1 == event_type {
+                counts.push((entry.slots.count(), at));
+            }
+        }
+        if counts.len() > limit && limit > 0 {
+            counts.select_nth_unstable_by(limit - 1, |a, b| b.cmp(a));
+        }
+        counts.truncate(limit);
+        counts.iter().map(|(_, at)| self.names(&self.entries[*at as usize]).0).collect()
+    }
+
+    /// The most events that an item of a type has, whatever their slots, but for items that are excepted.
+    pub fn most(&self, event_type: &str, is_excepted: impl Fn(&str) -> bool) -> u64 {
+        let mut most = 0;
+        for entry in &self.entries {
+            let count = entry.slots.count();
+            if count > most {
+                let (item, its_type) = self.names(entry);
+                if its_type == event_type && !is_excepted(item) {
+                    most = count;
+                }
+            }
+        }
+        most
+    }
+
     /// Calls `each` with every type and slot of the items that `pick` picks, in no order, and with what
     /// it picked them as.
     pub fn for_each_of<K: Copy>(
@@ -431,6 +462,15 @@ impl Slots {
                 tree.entry(slot).or_default().add(summary);
                 tree.len() - before
             }
+        }
+    }
+
+    /// Events of all slots.
+    fn count(&self) -> u64 {
+        match self {
+            Self::One((_, summary)) => summary.count,
+            Self::List(list) => list.iter().map(|(_, summary)| summary.count).sum(),
+            Self::Tree(tree) => tree.values().map(|summary| summary.count).sum(),
         }
     }
 

@@ -55,6 +55,17 @@ impl Value {
         Ok(Self(if negative { -micros } else { micros }))
     }
 
+    /// The shortest decimal that reads back as this number, as [`Value::parse`] takes it.
+    pub fn from_f64(number: f64) -> Result<Self, ValueError> {
+        /// Decimals below this, in micro-units, have at most 15 digits: no two are the same number.
+        const TOLD_APART: f64 = 1e15;
+        let micros = (number * MICROS as f64).round();
+        if micros.abs() < TOLD_APART && micros / MICROS as f64 == number {
+            return Ok(Self(micros as i64));
+        }
+        Self::parse(&number.to_string())
+    }
+
     /// `unscaled / 10^scale`, as Avro's and others' decimals are stored, rounded half to even.
     pub fn from_scaled(unscaled: i128, scale: u32) -> Result<Self, ValueError> {
         let magnitude = unscaled.unsigned_abs();
@@ -266,6 +277,17 @@ mod tests {
         fn both_parsers_agree(units in 0u64..999_999_999_999, fraction in "[0-9]{1,6}") {
             let text = format!("{units}.{fraction}");
             prop_assert_eq!(small_decimal(text.as_bytes()), any_decimal(text.as_bytes()).ok());
+        }
+
+        #[test]
+        fn a_number_is_its_shortest_text(
+            any in any::<f64>(),
+            micros in -9_200_000_000_000_000_000i64..9_200_000_000_000_000_000,
+            scale in 0i32..18,
+        ) {
+            for number in [any, micros as f64 / 1e6, micros as f64 / 10f64.powi(scale)] {
+                prop_assert_eq!(Value::from_f64(number), Value::parse(&number.to_string()));
+            }
         }
 
         #[test]

@@ -123,7 +123,7 @@ impl CounterStore for SimStore {
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         if let Some((partition, frozen)) = self.intruder.lock().take() {
             // Whether it is refused is for the store to say; what is stored is checked afterwards.
-            let _ = flush(&self.inner, partition, &frozen);
+            let _ = flush(&self.inner, partition, &frozen, None);
         }
         let failure = self.next_failure.lock().take();
         match (failure, self.bug) {

@@ -188,7 +188,7 @@ impl World {
         if let Some(failure) = failure {
             self.store.fail_flush(0, failure);
         }
-        match flush(&self.store, PartitionId(partition), &frozen) {
+        match flush(&self.store, PartitionId(partition), &frozen, None) {
             Ok(()) => {
                 memory.flushed();
                 let needed = frozen.checkpoint.window_start_offset;

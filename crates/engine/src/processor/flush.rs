@@ -7,6 +7,7 @@ use model::{Checkpoint, Hour, PartitionId};
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
 use super::correct::{Corrected, Merged, corrected};
+use super::leaders::Leaders;
 use super::memory::Frozen;
 
 /// Rows read from the store at a time.
@@ -16,10 +17,13 @@ const ROWS_AT_A_TIME: usize = 128;
 ///
 /// A repeat after a failure that had in fact succeeded changes nothing: the store refuses a
 /// checkpoint that is not above its own, and this sees that it is the same one.
+///
+/// Rows are noted in `leaders`, where there are some.
 pub fn flush(
     store: &dyn CounterStore,
     partition: PartitionId,
     frozen: &Frozen,
+    leaders: Option<&Leaders>,
 ) -> Result<(), PortError> {
     let checkpoint = frozen.checkpoint;
     let stamp = Stamp {
@@ -42,8 +46,17 @@ pub fn flush(
         return Err(PortError::new(ErrorKind::Conflict, context));
     }
     let Corrected { rows: corrected, notes } = corrected(&*snapshot, partition, stamp, frozen)?;
-    let rows = AbsoluteRows::new(&*snapshot, partition, stamp, frozen.table.sorted());
-    let mut rows = Merged::new(rows, corrected);
+    let cells = frozen.table.sorted();
+    if let Some(leaders) = leaders {
+        let had_rows = || snapshot.hours(partition, 0..u32::MAX);
+        leaders.begin_flush(&cells.hours, &corrected, had_rows)?;
+    }
+    let rows = AbsoluteRows::new(&*snapshot, partition, stamp, cells);
+    let mut rows = Merged::new(rows, corrected).inspect(|row| {
+        if let (Some(leaders), Ok(row)) = (leaders, row) {
+            leaders.note(row);
+        }
+    });
     let Frozen { dead_letters, sources, bulk, .. } = frozen;
     let flush = Flush { partition, dead_letters, sources, bulk, repairs: &notes, checkpoint };
     match store.flush(&flush, &mut rows) {

@@ -118,6 +118,11 @@ impl Memory {
         Self::showing(checkpoint, seed, true)
     }
 
+    /// Whether somebody else counts.
+    pub fn is_following(&self) -> bool {
+        self.look(|tables| tables.is_following)
+    }
+
     /// Notes how far the store is, where somebody else counts; whether that is further than known.
     pub fn follow(&self, stored: &Checkpoint) -> bool {
         let is_further = |tables: &Tables| {

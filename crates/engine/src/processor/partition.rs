@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::corrections::{Standing, corrected_until, newest_correction};
 use super::counting::Counting;
 use super::flush::flush;
+use super::leaders::Leaders;
 use super::memory::{Frozen, Memory};
 use super::{PortError, Ports};
 use crate::ports::{Claim, CounterSnapshot, ErrorKind, Repairs};
@@ -44,6 +45,7 @@ pub(crate) struct Partition {
     is_leaving: AtomicBool,
     /// Whether somebody else counts it already, so that nothing is to be flushed.
     is_lost: AtomicBool,
+    leaders: Leaders,
     /// Whether what may pass ends these threads and not the partition: whoever opened it opens it anew.
     is_opened_anew: bool,
 }
@@ -193,6 +195,7 @@ impl Partition {
             is_stopping: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            leaders: Leaders::default(),
             is_opened_anew: false,
         }
     }
@@ -200,6 +203,12 @@ impl Partition {
     /// One of several processes that share a log: another one may take it over at any time.
     pub(super) fn opened_anew(self) -> Self {
         Self { is_opened_anew: true, ..self }
+    }
+
+    /// The most counted items of the newest hours, where nobody else writes rows of this partition.
+    pub(crate) fn leaders(&self) -> Option<&Leaders> {
+        let is_alone = !self.is_opened_anew && !self.memory.is_following();
+        is_alone.then_some(&self.leaders)
     }
 
     /// Notes how far the store is, where somebody else counts.
@@ -407,7 +416,7 @@ impl Partition {
             // Until a repeat after a failure, which may have corrected after all, has succeeded.
             self.figures.corrections.set(None);
         }
-        flush(&*self.ports.store, self.id, frozen)?;
+        flush(&*self.ports.store, self.id, frozen, self.leaders())?;
         if newest.is_some() {
             self.figures.corrections.set(newest);
         }

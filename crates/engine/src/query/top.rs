@@ -1,4 +1,4 @@
-//! The most counted items of a range: exact, by adding up every row of it.
+//! The most counted items of a range: exact, by those that lead in its hours, or by adding up every row of it.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -33,10 +33,23 @@ pub(super) type Counts = Vec<(String, Offset, Slot, u64)>;
 pub(super) type Split = [u64; 2];
 
 impl Query {
-    /// The most counted items of a range. It reads every row of the range: call it off the threads
+    /// The most counted items of a range. It may read every row of the range: call it off the threads
     /// that answer requests.
     pub fn top(&self, event_type: &str, range: TimeRange, limit: usize) -> Result<Top, QueryError> {
         self.ready()?;
+        match self.top_of_leaders(event_type, range, limit)? {
+            Some(top) => Ok(top),
+            None => self.top_of_all(event_type, range, limit),
+        }
+    }
+
+    /// As [`Self::top`], by all rows and all of memory: what it is checked with.
+    pub fn top_of_all(
+        &self,
+        event_type: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Top, QueryError> {
         let (cover, pinned) = self.pin_type(event_type, range)?;
         let Cover { range, quality, .. } = cover;
         let by_rank =

@@ -357,7 +357,7 @@ impl World {
         if let Some(failure) = failure {
             self.store.fail_flush(0, failure);
         }
-        match flush(&self.store, PARTITION, &frozen) {
+        match flush(&self.store, PARTITION, &frozen, None) {
             Ok(()) => memory.flushed(),
             Err(_) if matches!(failure, Some(FlushFailure::Before | FlushFailure::Partly(_))) => {
                 // The store is back: the same flush again, later.
@@ -375,7 +375,7 @@ impl World {
         for (store, frozen) in self.zombies.drain(..) {
             let before = self.store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
             // Whether it was its own flush that another finished, or it is refused: it changes nothing.
-            let woken = flush(&store, PARTITION, &frozen);
+            let woken = flush(&store, PARTITION, &frozen, None);
             assert!(woken.is_ok() || woken.is_err_and(|error| error.kind == ErrorKind::Conflict));
             let after = self.store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
             assert_eq!(before, after);

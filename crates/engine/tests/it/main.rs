@@ -3,5 +3,6 @@
 mod answers;
 mod cold;
 mod exactly_once;
+mod leading;
 mod reports;
 mod routing;

@@ -21,6 +21,7 @@ use model::{
     Batch, Event, Granularity, Horizons, Minute, Offset, PartitionId, RecordBuf, Retention,
     RoutingTable, Summary, TimeRange, TimestampMs, Value,
 };
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 pub(super) const PARTITIONS: u16 = 2;
@@ -32,6 +33,8 @@ pub(super) const FIRST_MINUTE: u32 = 29_000_000;
 #[derive(Default)]
 pub(super) struct FedLog {
     ends: [AtomicU64; PARTITIONS as usize],
+    /// What was fed, for who starts anew.
+    fed: Mutex<Vec<Batch<Bytes>>>,
     now_ms: AtomicI64,
 }
 
@@ -63,11 +66,17 @@ impl EventLog for FedLog {
 
     fn read(
         &self,
-        _: PartitionId,
-        _: Offset,
+        partition: PartitionId,
+        from: Offset,
         _: usize,
     ) -> BoxFuture<'_, Result<Vec<Batch<Bytes>>, PortError>> {
-        futures::future::pending().boxed()
+        let is_asked =
+            |batch: &&Batch<Bytes>| batch.partition == partition && batch.next_offset() > from;
+        let fed: Vec<_> = self.fed.lock().iter().filter(is_asked).cloned().collect();
+        match fed.is_empty() {
+            true => futures::future::pending().boxed(),
+            false => futures::future::ready(Ok(fed)).boxed(),
+        }
     }
 
     fn bounds(&self, partition: PartitionId) -> LogBounds {
@@ -198,7 +207,19 @@ impl World {
             is_control,
             payload: Bytes::from(payload),
         };
+        self.log.fed.lock().push(batch.clone());
         self.stepped.apply(id, &[batch]).expect("it comes next");
+    }
+
+    /// Hands what was fed to processors that have started anew.
+    pub(super) fn replay(&mut self) {
+        for id in (0..PARTITIONS).map(PartitionId) {
+            let from = self.stepped.next_offset(id);
+            let is_left =
+                |batch: &&Batch<Bytes>| batch.partition == id && batch.base_offset >= from;
+            let left: Vec<_> = self.log.fed.lock().iter().filter(is_left).cloned().collect();
+            self.stepped.apply(id, &left).expect("it comes next");
+        }
     }
 
     /// The first offset after a partition's log.

@@ -158,7 +158,7 @@ impl<'a> Datum<'a> {
             }
             (_, Type::Double) => {
                 let bytes = self.reader.take(8)?.try_into().expect("8 bytes were taken");
-                Value::parse(&f64::from_le_bytes(bytes).to_string())
+                Value::from_f64(f64::from_le_bytes(bytes))
             }
             (_, Type::String) => {
                 Value::parse(std::str::from_utf8(self.reader.bytes()?).unwrap_or_default())
