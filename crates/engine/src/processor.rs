@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
 pub use group::Group;
-pub(crate) use leaders::LEADERS;
 pub use leaders::Leaders;
+pub(crate) use leaders::{Begun, LEADERS};
 pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
 #[cfg(feature = "conformance")]

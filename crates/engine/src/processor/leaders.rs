@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use crate::ports::CounterRow;
 
 /// Items that are kept in a list, at least.
-pub(crate) const LEADERS: usize = 1_024;
+pub(crate) const LEADERS: usize = 512;
 /// Lists that are kept when rows of another hour or type are written; those of the oldest hours go.
-const LISTS_MAX: usize = 64;
+const LISTS_MAX: usize = 16;
 /// Lists that there may be in between, since some are begun by questions.
 const ASKED_MAX: usize = 2 * LISTS_MAX;
 
@@ -31,6 +31,8 @@ struct Lists {
     all: Vec<List>,
     /// That of the row before: rows are written by hour and type.
     last: usize,
+    /// Lists that were begun so far.
+    begun: u64,
     /// Whether there is a list for every row of the flush that is under way, if one is: a list that is begun in the
     /// middle of a flush would lack its rows.
     is_all_noted: bool,
@@ -38,18 +40,32 @@ struct Lists {
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { all: Vec::new(), last: 0, is_all_noted: true }
+        Self { all: Vec::new(), last: 0, begun: 0, is_all_noted: true }
     }
 }
 
 struct List {
     hour: Hour,
     event_type: Box<str>,
+    /// Which of all lists that were begun: there may have been another of the same hour and type before.
+    number: u64,
     /// Whether all rows that there are were noted; else only those since it was begun.
     is_whole: bool,
     items: HashMap<Box<str>, u64>,
     /// The most that was left out.
     bound: u64,
+}
+
+/// What a list knows that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// All rows.
+    Whole,
+    /// Not the rows that are there already. Who notes those by a snapshot that is taken from now on says
+    /// [`Leaders::is_whole_now`] of this number then.
+    Lacking(u64),
+    /// There is none, and no room for it.
+    Refused,
 }
 
 impl Leaders {
@@ -77,7 +93,7 @@ impl Leaders {
         for key @ (hour, event_type) in &written {
             // A question may have begun it meanwhile.
             if is_new(&mut lists, *key) {
-                lists.all.push(List::new(*hour, event_type, !had_rows.contains(hour)));
+                lists.begin(*hour, event_type, !had_rows.contains(hour));
             }
         }
         lists.all.sort_by(|a, b| (b.hour, &a.event_type).cmp(&(a.hour, &b.event_type)));
@@ -101,41 +117,41 @@ impl Leaders {
         }
     }
 
-    /// Begins a list of rows that may be there already; whether it lacks those. They are to be noted then, by a
-    /// snapshot that is taken after this, and [`Self::is_whole_now`] said. None where there are too many.
-    pub(crate) fn begin(&self, hour: Hour, event_type: &str) -> Option<bool> {
+    /// The list of an hour and type that may have rows already; begins it where there is none.
+    pub(crate) fn begin(&self, hour: Hour, event_type: &str) -> Begun {
         let mut lists = self.lists.lock();
         if let Some(at) = lists.find(hour, event_type) {
-            return Some(!lists.all[at].is_whole);
+            let List { is_whole, number, .. } = lists.all[at];
+            return if is_whole { Begun::Whole } else { Begun::Lacking(number) };
         }
         if lists.all.len() >= ASKED_MAX || !lists.is_all_noted {
-            return None;
+            return Begun::Refused;
         }
-        lists.all.push(List::new(hour, event_type, false));
-        Some(true)
+        Begun::Lacking(lists.begin(hour, event_type, false))
     }
 
     /// Says that all rows were noted that were there when a list was begun.
-    pub(crate) fn is_whole_now(&self, hour: Hour, event_type: &str) {
+    pub(crate) fn is_whole_now(&self, number: u64) {
         let mut lists = self.lists.lock();
-        if let Some(at) = lists.find(hour, event_type) {
-            lists.all[at].is_whole = true;
-        }
+        lists
+            .all
+            .iter_mut()
+            .filter(|list| list.number == number)
+            .for_each(|list| list.is_whole = true);
     }
 
-    /// Calls `each` with the items of a list and what they have at most; whether there is such a list.
-    pub(crate) fn for_each(
-        &self,
-        hour: Hour,
-        event_type: &str,
-        mut each: impl FnMut(&str, u64),
-    ) -> bool {
+    /// The items of a list that have the most, so many, and what they have at most; none where there is no such list.
+    pub(crate) fn first(&self, hour: Hour, event_type: &str, wanted: usize) -> Vec<(String, u64)> {
         let mut lists = self.lists.lock();
-        let Some(at) = lists.find(hour, event_type).filter(|at| lists.all[*at].is_whole) else {
-            return false;
-        };
-        lists.all[at].items.iter().for_each(|(item, count)| each(item, *count));
-        true
+        let at = lists.find(hour, event_type).filter(|at| lists.all[*at].is_whole);
+        let Some(at) = at else { return Vec::new() };
+        let mut first: Vec<(u64, &str)> =
+            lists.all[at].items.iter().map(|(item, count)| (*count, &**item)).collect();
+        if first.len() > wanted && wanted > 0 {
+            first.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
+        }
+        first.truncate(wanted);
+        first.into_iter().map(|(count, item)| (item.to_owned(), count)).collect()
     }
 
     /// The most that any item has in a row of an hour and type but those that are excepted; none where that is not
@@ -155,6 +171,15 @@ impl Leaders {
 }
 
 impl Lists {
+    /// The number of a new list.
+    fn begin(&mut self, hour: Hour, event_type: &str, is_whole: bool) -> u64 {
+        self.begun += 1;
+        let (number, event_type) = (self.begun, event_type.into());
+        let (items, bound) = (HashMap::new(), 0);
+        self.all.push(List { hour, event_type, number, is_whole, items, bound });
+        number
+    }
+
     fn find(&mut self, hour: Hour, event_type: &str) -> Option<usize> {
         let is_it = |list: &List| list.hour == hour && *list.event_type == *event_type;
         if !self.all.get(self.last).is_some_and(is_it) {
@@ -184,10 +209,6 @@ fn written<'a>(cells: &[HourCells<'a>], corrected: &[CounterRow<'a>]) -> BTreeSe
 }
 
 impl List {
-    fn new(hour: Hour, event_type: &str, is_whole: bool) -> Self {
-        Self { hour, event_type: event_type.into(), is_whole, items: HashMap::new(), bound: 0 }
-    }
-
     fn note(&mut self, item: &str, count: u64) {
         // One that is in the list has more than the bound: what it had is kept.
         if count <= self.bound {
@@ -252,10 +273,8 @@ mod tests {
         for n in (0..items).rev() {
             note(n, count(n));
         }
-        let mut inside = HashMap::new();
-        assert!(leaders.for_each(Hour(7), "view", |item, most| {
-            inside.insert(item.to_owned(), most);
-        }));
+        let inside: HashMap<String, u64> =
+            leaders.first(Hour(7), "view", usize::MAX).into_iter().collect();
         assert!(inside.len() <= 2 * LEADERS && inside.len() > LEADERS / 2, "{}", inside.len());
         let bound = leaders.bound(Hour(7), "view", |item| inside.contains_key(item)).unwrap();
         for n in 0..items {
@@ -279,7 +298,7 @@ mod tests {
             leaders.note_row(Hour(7), "view", &format!("i{n}"), &row(3));
         }
         assert_eq!(leaders.bound(Hour(7), "view", |_| true), Some(3));
-        assert!(leaders.for_each(Hour(7), "view", |_, _| panic!("none has more than another")));
+        assert!(leaders.first(Hour(7), "view", 9).is_empty(), "none has more than another");
     }
 
     #[test]
@@ -289,11 +308,12 @@ mod tests {
         leaders.note_row(Hour(6), "view", "later", &row(5));
         assert_eq!(leaders.bound(Hour(7), "view", |_| false), Some(0));
         assert_eq!(leaders.bound(Hour(6), "view", |_| false), None, "rows of before lack");
-        assert!(!leaders.for_each(Hour(6), "view", |_, _| ()));
-        assert_eq!(leaders.begin(Hour(6), "view"), Some(true));
+        assert!(leaders.first(Hour(6), "view", 9).is_empty());
+        let Begun::Lacking(number) = leaders.begin(Hour(6), "view") else { panic!("rows lack") };
         leaders.note_row(Hour(6), "view", "before", &row(8));
-        leaders.is_whole_now(Hour(6), "view");
-        assert_eq!(leaders.begin(Hour(6), "view"), Some(false));
+        leaders.is_whole_now(number);
+        assert_eq!(leaders.begin(Hour(6), "view"), Begun::Whole);
+        assert_eq!(leaders.first(Hour(6), "view", 1), [("before".to_owned(), 8)]);
         assert_eq!(leaders.bound(Hour(6), "view", |_| false), Some(8));
         assert_eq!(leaders.bound(Hour(6), "view", |item| item == "before"), Some(5));
         // A correction takes away: it says too much, and never too little.
@@ -311,13 +331,21 @@ mod tests {
         let newest = 3 * LISTS_MAX as u32 - 1;
         assert_eq!(leaders.bound(Hour(newest), "view", |_| false), Some(0));
         assert_eq!(leaders.bound(Hour(0), "view", |_| false), None);
-        let begun = (0..10 * ASKED_MAX).filter_map(|n| leaders.begin(Hour(1), &format!("t{n}")));
+        let of_type = |n: usize| leaders.begin(Hour(1), &format!("t{n}"));
+        let begun = (0..10 * ASKED_MAX).map(of_type).filter(|begun| *begun != Begun::Refused);
         assert_eq!(begun.count(), ASKED_MAX - LISTS_MAX);
         // While rows are written for which there is no room, none is begun: it would lack them.
         begin(&leaders, &[0], &[]);
         assert_eq!(leaders.bound(Hour(0), "view", |_| false), None);
-        assert_eq!(leaders.begin(Hour(0), "view"), None);
+        assert_eq!(leaders.begin(Hour(0), "view"), Begun::Refused);
         begin(&leaders, &[newest], &[]);
-        assert_eq!(leaders.begin(Hour(0), "view"), Some(true));
+        let Begun::Lacking(first) = leaders.begin(Hour(0), "view") else { panic!("there is room") };
+        // Who has read the rows of a list that has gone meanwhile says nothing of the one that came after it.
+        begin(&leaders, &[newest + 1], &[]);
+        let Begun::Lacking(second) = leaders.begin(Hour(0), "view") else { panic!("begun anew") };
+        leaders.is_whole_now(first);
+        assert_eq!(leaders.bound(Hour(0), "view", |_| false), None);
+        leaders.is_whole_now(second);
+        assert_eq!(leaders.bound(Hour(0), "view", |_| false), Some(0));
     }
 }

@@ -15,7 +15,7 @@ use super::ahead::RowOf;
 use super::cover::{Cover, Pinned};
 use super::top::Top;
 use super::{Query, QueryError};
-use crate::processor::{LEADERS, Leaders, Partition};
+use crate::processor::{Begun, LEADERS, Leaders, Partition};
 
 /// Hours that a range touches, at most: each has a bound of its own, and together they prove little.
 const HOURS_MAX: usize = 4;
@@ -75,15 +75,15 @@ impl Query {
         for (partition, leaders) in led {
             for hour in snapshot.hours(partition.id, hours.clone())? {
                 match leaders.begin(hour, event_type) {
-                    None => return Ok(false),
-                    Some(false) => {}
-                    Some(true) => {
+                    Begun::Refused => return Ok(false),
+                    Begun::Whole => {}
+                    Begun::Lacking(number) => {
                         let mut note =
                             |item: &str, row| leaders.note_row(hour, event_type, item, &row);
                         // What was written until the list was begun.
                         let snapshot = self.store.snapshot()?;
                         snapshot.scan_hour(partition.id, hour, event_type, &mut note)?;
-                        leaders.is_whole_now(hour, event_type);
+                        leaders.is_whole_now(number);
                     }
                 }
             }
@@ -205,10 +205,9 @@ fn candidates(
     let mut by_rows: HashMap<String, u64> = HashMap::new();
     for (_, leaders) in led {
         for hour in hours.clone().map(Hour) {
-            leaders.for_each(hour, event_type, |item, count| match by_rows.get_mut(item) {
-                Some(sum) => *sum += count,
-                None => drop(by_rows.insert(item.to_owned(), count)),
-            });
+            for (item, count) in leaders.first(hour, event_type, wanted) {
+                *by_rows.entry(item).or_default() += count;
+            }
         }
     }
     let mut by_rows: Vec<(u64, String)> =
