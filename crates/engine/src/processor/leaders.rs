@@ -90,7 +90,8 @@ impl Leaders {
         }
         let had_rows = had_rows()?;
         let mut lists = self.lists.lock();
-        for key @ (hour, event_type) in &written {
+        // Types are what clients call them: there may be a hundred thousand.
+        for key @ (hour, event_type) in written.iter().rev().take(LISTS_MAX) {
             // A question may have begun it meanwhile.
             if is_new(&mut lists, *key) {
                 lists.begin(*hour, event_type, !had_rows.contains(hour));
@@ -347,5 +348,25 @@ mod tests {
         assert_eq!(leaders.bound(Hour(0), "view", |_| false), None);
         leaders.is_whole_now(second);
         assert_eq!(leaders.bound(Hour(0), "view", |_| false), Some(0));
+    }
+
+    #[test]
+    fn many_types_at_once_have_few_lists() {
+        let leaders = Leaders::default();
+        let types: Vec<String> = (0..50_000).map(|n| format!("t{n:05}")).collect();
+        let written: Vec<_> = types
+            .iter()
+            .map(|event_type| HourCells {
+                hour: Hour(7),
+                event_type,
+                item: "x",
+                cells: Vec::new(),
+                total: 0,
+            })
+            .collect();
+        leaders.begin_flush(&written, &[], || Ok::<_, Infallible>(Vec::new())).unwrap();
+        let known = |event_type: &&String| leaders.bound(Hour(7), event_type, |_| false).is_some();
+        assert_eq!(types.iter().filter(known).count(), LISTS_MAX);
+        assert_eq!(leaders.begin(Hour(7), "t00000"), Begun::Refused);
     }
 }
