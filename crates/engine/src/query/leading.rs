@@ -4,7 +4,6 @@
 //! the most that memory has. Where the last candidate that is given has more than that, nobody else belongs between them.
 //! Where it has not, more candidates are tried, and at last all rows are added up.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -13,7 +12,7 @@ use model::{Hour, Offset, Slot, TimeRange};
 
 use super::ahead::RowOf;
 use super::cover::{Cover, Pinned};
-use super::top::Top;
+use super::top::{Top, by_rank, keep_best};
 use super::{Query, QueryError};
 use crate::processor::{Begun, LEADERS, Leaders, Partition};
 
@@ -139,8 +138,7 @@ impl Query {
         let counts = self.count_candidates(&cover, &pinned, event_type, candidates)?;
         let mut items: Vec<(String, u64)> =
             candidates.iter().cloned().zip(counts).filter(|(_, count)| *count > 0).collect();
-        items.sort_unstable_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
-        items.truncate(limit);
+        keep_best(&mut items, limit, &by_rank);
         let least = items.get(limit - 1).map_or(0, |(_, count)| *count);
         let is_proven = bound == 0 || least > bound;
         let Cover { range, quality, .. } = cover;
@@ -210,12 +208,8 @@ fn candidates(
             }
         }
     }
-    let mut by_rows: Vec<(u64, String)> =
-        by_rows.into_iter().map(|(item, count)| (count, item)).collect();
-    if by_rows.len() > wanted {
-        by_rows.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
-        by_rows.truncate(wanted);
-    }
-    found.extend(by_rows.into_iter().map(|(_, item)| item));
+    let mut by_rows: Vec<(String, u64)> = by_rows.into_iter().collect();
+    keep_best(&mut by_rows, wanted, &by_rank);
+    found.extend(by_rows.into_iter().map(|(item, _)| item));
     found.into_iter().collect()
 }

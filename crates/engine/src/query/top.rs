@@ -52,8 +52,6 @@ impl Query {
     ) -> Result<Top, QueryError> {
         let (cover, pinned) = self.pin_type(event_type, range)?;
         let Cover { range, quality, .. } = cover;
-        let by_rank =
-            |a: &(String, u64), b: &(String, u64)| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0));
         let asked = Ranking { event_type, cover: &cover, split: range.start, limit };
         let items = self.rank(&asked, &pinned, |item, [_, count]| Some((item, count)), by_rank)?;
         Ok(Top { range, items, quality })
@@ -197,8 +195,13 @@ impl Ranking<'_> {
     }
 }
 
+/// Most counted first; equal counts in item order.
+pub(super) fn by_rank(a: &(String, u64), b: &(String, u64)) -> Ordering {
+    (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0))
+}
+
 /// Leaves the best, in their order.
-fn keep_best<T>(best: &mut Vec<T>, limit: usize, by_rank: &impl Fn(&T, &T) -> Ordering) {
+pub(super) fn keep_best<T>(best: &mut Vec<T>, limit: usize, by_rank: &impl Fn(&T, &T) -> Ordering) {
     if best.len() > limit && limit > 0 {
         best.select_nth_unstable_by(limit - 1, by_rank);
         best.truncate(limit);

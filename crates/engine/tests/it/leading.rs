@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use engine::admission::Admission;
-use engine::processor::{ProcessorSettings, Stepped};
 use engine::query::Query;
 use model::bucket::DAY_MS;
 use model::{Event, Minute, PartitionId, RecordBuf, RoutingTable, TimeRange};
@@ -60,21 +58,6 @@ impl Crowd {
         }
     }
 
-    /// As a process that was killed and started again: what was not flushed is counted again.
-    fn restart(&mut self) {
-        let settings = ProcessorSettings {
-            flush_interval_ms: 1_000,
-            table_cells_max: usize::MAX,
-            hash_keys: (1, 2),
-            dedup_minutes: 10,
-        };
-        let admission = std::sync::Arc::new(Admission::new(PARTITIONS, 1 << 30));
-        let (log, store) = (self.world.log.clone(), self.world.store.clone());
-        self.world.stepped =
-            Stepped::open(log.clone(), store, log, admission, settings).expect("it opens");
-        self.world.replay();
-    }
-
     /// Compares with all rows; whether all rows were needed.
     fn check(&self, minutes: u32, limit: usize, event_type: &str) -> Result<bool, TestCaseError> {
         let query = Query::new(self.world.stepped.processors(), DAY_MS);
@@ -101,7 +84,7 @@ fn items_well_ahead_are_told_without_all_rows() {
     assert!(!of_all(&crowd), "by rows alone");
     crowd.count(20_000, 3, 30);
     assert!(!of_all(&crowd), "by both");
-    crowd.restart();
+    crowd.world.restart();
     crowd.count(1_000, 3, 30);
     assert!(!of_all(&crowd), "by lists that are made of rows");
     let is_in_doubt = crowd.check(60, 2_000, "view").expect("as all rows say");
@@ -147,7 +130,7 @@ proptest! {
             match act {
                 Act::Count(events, skew, minutes) => crowd.count(events, skew, minutes),
                 Act::Of(step) => crowd.world.take(step),
-                Act::Restart => crowd.restart(),
+                Act::Restart => crowd.world.restart(),
             }
             crowd.check(minutes, limit, "view")?;
             crowd.check(minutes, 1, "like")?;

@@ -119,20 +119,24 @@ pub(super) struct World {
     ids: u64,
 }
 
+/// Processors on what log and store have.
+fn opened(log: &Arc<FedLog>, store: &Arc<MemStore>) -> Stepped {
+    let settings = ProcessorSettings {
+        flush_interval_ms: 1_000,
+        table_cells_max: usize::MAX,
+        hash_keys: (1, 2),
+        dedup_minutes: 10,
+    };
+    let admission = Arc::new(Admission::new(PARTITIONS, 1 << 30));
+    Stepped::open(log.clone(), store.clone(), log.clone(), admission, settings).expect("it opens")
+}
+
 impl World {
     pub(super) fn new() -> Self {
         let log = Arc::new(FedLog::default());
         log.now_ms.store(i64::from(FIRST_MINUTE) * MINUTE_MS + 1, Ordering::Relaxed);
-        let settings = ProcessorSettings {
-            flush_interval_ms: 1_000,
-            table_cells_max: usize::MAX,
-            hash_keys: (1, 2),
-            dedup_minutes: 10,
-        };
-        let admission = Arc::new(Admission::new(PARTITIONS, 1 << 30));
         let store = Arc::new(MemStore::new());
-        let stepped = Stepped::open(log.clone(), store.clone(), log.clone(), admission, settings)
-            .expect("it opens");
+        let stepped = opened(&log, &store);
         let query = Query::new(stepped.processors(), DAY_MS);
         Self { log, store, stepped, query, events: Vec::new(), ids: 0 }
     }
@@ -211,8 +215,10 @@ impl World {
         self.stepped.apply(id, &[batch]).expect("it comes next");
     }
 
-    /// Hands what was fed to processors that have started anew.
-    pub(super) fn replay(&mut self) {
+    /// As a process that was killed and started again: what was not flushed is counted again.
+    pub(super) fn restart(&mut self) {
+        self.stepped = opened(&self.log, &self.store);
+        self.query = Query::new(self.stepped.processors(), DAY_MS);
         for id in (0..PARTITIONS).map(PartitionId) {
             let from = self.stepped.next_offset(id);
             let is_left =
