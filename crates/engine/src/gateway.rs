@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use model::bucket::TimestampMs;
 use model::control::Control;
+use model::event::check_time;
 use model::limits::FUTURE_SKEW_MS;
-use model::record::uuid_v7_time;
+use model::record::{EncodedEvent, uuid_v7_time};
 use model::refused::RANGES_OF_A_RECORD_MAX;
+use model::route::murmur3_x86_32;
 use model::{BulkObject, Event, PartitionId, RecordBuf, Refused, RefusedRanges, Violation};
 
 use crate::admission::{Admission, Refusal, SourceTurn};
@@ -201,7 +203,7 @@ impl EventBatch<'_> {
     ) -> Result<(), Violation> {
         event.check()?;
         let routed_at = self.routed_at(event, repeats);
-        let in_time = event.check_time(self.now, self.gateway.max_event_age_ms);
+        let in_time = check_time(event.time, self.now, self.gateway.max_event_age_ms);
         let in_time = in_time.and_then(|()| self.check_routed(routed_at));
         let sequence = self.stamp.as_ref().map(|(_, first)| first + i64::from(index));
         let partition = match sequence.filter(|_| !repeats.id) {
@@ -221,17 +223,45 @@ impl EventBatch<'_> {
             }
         }
         in_time?;
-        self.is_unsure |= routed_at.is_some_and(|time| time > self.routed_by.until);
-        let part = &mut self.parts[usize::from(partition.0)];
         let stamp = self.stamp.as_ref();
         let stamp = stamp.map(|(turn, first)| (turn.source(), first + i64::from(index)));
-        part.records.push_stamped(event, stamp);
+        self.parts[usize::from(partition.0)].records.push_stamped(event, stamp);
+        self.note(index, &event.item, partition, routed_at);
+        Ok(())
+    }
+
+    /// Takes one event that was sent as the log holds it, or says which rule of time it breaks: all
+    /// others it keeps. `index` is its place in the request.
+    pub fn offer_encoded(&mut self, index: u32, event: &EncodedEvent<'_>) -> Result<(), Violation> {
+        let record = event.record();
+        if self.stamp.is_some() {
+            // The log is to hold more of it.
+            return self.offer(index, &record.to_event());
+        }
+        check_time(record.time, self.now, self.gateway.max_event_age_ms)?;
+        self.check_routed(Some(record.time))?;
+        let hash_of_id = || murmur3_x86_32(record.id_text().as_bytes());
+        let partition = self.routed_by.table.route_by(record.item, hash_of_id, record.time);
+        self.parts[usize::from(partition.0)].records.push_encoded(event.bytes());
+        self.note(index, record.item, partition, Some(record.time));
+        Ok(())
+    }
+
+    /// Notes that an event was written down for a partition.
+    fn note(
+        &mut self,
+        index: u32,
+        item: &str,
+        partition: PartitionId,
+        routed_at: Option<TimestampMs>,
+    ) {
+        self.is_unsure |= routed_at.is_some_and(|time| time > self.routed_by.until);
+        let part = &mut self.parts[usize::from(partition.0)];
         part.indexes.push(index);
         part.is_refusing = false;
         if let Some(sampled) = &mut self.sampled {
-            sampled.see(&event.item);
+            sampled.see(item);
         }
-        Ok(())
     }
 
     /// The time by which an event is routed; none where that is the first version's business.

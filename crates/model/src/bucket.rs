@@ -154,34 +154,39 @@ impl TimestampMs {
     }
 }
 
+/// The numbers below 100 that begin at each place where the pattern has a `0` there and behind; none
+/// where the text has no digit at a `0` or another byte than the pattern at another place. Looks at all
+/// eight bytes at a time.
+#[inline]
+fn pairs(text: &[u8; 8], pattern: &[u8; 8]) -> Option<[u8; 8]> {
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    // Digits become 0 to 9, and what is like the pattern 0.
+    let digits = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*pattern);
+    // With this much more, what is above its bound reaches the highest bit.
+    let room = pattern.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x80 - 1 });
+    let is_wrong = (digits | digits.wrapping_add(u64::from_le_bytes(room))) & HIGH != 0;
+    (!is_wrong).then(|| (digits.wrapping_mul(10).wrapping_add(digits >> 8)).to_le_bytes())
+}
+
 /// `YYYY-MM-DDTHH:MM:SS[.mmm…]Z`, what nearly every event carries, without a general parser.
 fn utc_millis(text: &[u8]) -> Option<TimestampMs> {
-    let number = |from: usize, len: usize| -> Option<i64> {
-        text.get(from..from + len)?
-            .iter()
-            .try_fold(0i64, |n, &b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+    let [century, _, year, _, _, month, ..] = pairs(text.first_chunk()?, b"0000-00-")?;
+    let [day, _, _, hour, _, _, minute, _] = pairs(text.get(8..16)?.try_into().ok()?, b"00T00:00")?;
+    let (clock, fraction) = text.get(11..)?.split_first_chunk()?;
+    let second = pairs(clock, b"00:00:00")?[6];
+    let millis = match fraction {
+        b"Z" => 0,
+        [b'.', digits @ .., b'Z']
+            if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) =>
+        {
+            let weighed = digits.iter().zip([100, 10, 1]);
+            weighed.map(|(digit, weight)| i64::from(digit - b'0') * weight).sum()
+        }
+        _ => return None,
     };
-    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
-    if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':')) {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
-    let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    let mut at = 19;
-    let mut millis = 0;
-    if is(at, b'.') {
-        at += 1;
-        let mut weight = 100;
-        let start = at;
-        while let Some(digit) = text.get(at).filter(|b| b.is_ascii_digit()) {
-            millis += i64::from(digit - b'0') * weight;
-            weight /= 10;
-            at += 1;
-        }
-        if at == start {
-            return None;
-        }
-    }
+    let year = i64::from(century) * 100 + i64::from(year);
+    let (month, day) = (i64::from(month), i64::from(day));
+    let (hour, minute, second) = (i64::from(hour), i64::from(minute), i64::from(second));
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let month_days = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -190,7 +195,7 @@ fn utc_millis(text: &[u8]) -> Option<TimestampMs> {
         _ => return None,
     };
     let in_bounds = (1..=month_days).contains(&day) && hour < 24 && minute < 60 && second < 60;
-    if !in_bounds || !is(at, b'Z') || at + 1 != text.len() {
+    if !in_bounds {
         return None;
     }
     // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
@@ -341,6 +346,24 @@ mod tests {
             let at = TimestampMs(millis);
             prop_assert!(at.floor(HOUR_MS) <= at && at <= at.ceil(HOUR_MS));
             prop_assert!(at.ceil(HOUR_MS).0 - at.floor(HOUR_MS).0 <= HOUR_MS);
+        }
+
+        #[test]
+        fn the_short_way_reads_what_the_long_one_does(
+            millis in 0i64..=253_402_207_200_000,
+            digits in 0usize..5,
+            at in 0usize..30,
+            to in proptest::option::of("[0-9:.TZz+ -]"),
+        ) {
+            let instant = jiff::Timestamp::from_millisecond(millis).unwrap();
+            let mut text = format!("{instant:.digits$}");
+            if let Some(to) = to.filter(|_| at < text.len()) {
+                text.replace_range(at..=at, &to);
+            }
+            if let Some(instant) = utc_millis(text.as_bytes()) {
+                let long: jiff::Timestamp = text.parse().unwrap();
+                prop_assert_eq!(instant.0, long.as_nanosecond().div_euclid(1_000_000) as i64);
+            }
         }
 
         #[test]

@@ -20,7 +20,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use self::table::{OrderedTable, SLOT_BYTES, slots_for};
 use crate::limits::DEDUP_MINUTES_MAX;
-use crate::record::{Record, RecordId};
+use crate::record::Record;
 
 mod table;
 
@@ -71,20 +71,7 @@ impl DedupWindow {
     /// The hash under which a record is known.
     pub fn hash(&self, record: &Record<'_>) -> u128 {
         let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
-        // Neither items nor types have a zero byte, so the parts cannot run into each other.
-        hasher.write(record.item.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(record.event_type.as_bytes());
-        match &record.id {
-            RecordId::Uuid(bytes) => {
-                hasher.write_u8(0);
-                hasher.write(bytes);
-            }
-            RecordId::Text(text) => {
-                hasher.write_u8(1);
-                hasher.write(text.as_bytes());
-            }
-        }
+        hasher.write(&record.identity());
         hasher.finish128().as_u128()
     }
 

@@ -55,27 +55,34 @@ impl Event<'_> {
         check_item(&self.item)?;
         check_type(&self.event_type)?;
         check_id(&self.id)?;
-        let too_long = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
-            key.is_empty()
-                || key.len() > ATTRIBUTE_KEY_BYTES_MAX
-                || value.len() > ATTRIBUTE_VALUE_BYTES_MAX
-        };
-        if self.attributes.len() > ATTRIBUTES_MAX || self.attributes.iter().any(too_long) {
+        let mut attributes = self.attributes.iter();
+        let are_fine =
+            attributes.all(|(name, value)| check_attribute(name.as_bytes(), value.as_bytes()));
+        if self.attributes.len() > ATTRIBUTES_MAX || !are_fine {
             return Err(Violation::Attributes);
         }
         Ok(())
     }
+}
 
-    /// Checks the time against the clock of the gateway, in milliseconds.
-    pub fn check_time(&self, now: TimestampMs, max_event_age_ms: i64) -> Result<(), Violation> {
-        if self.time.0 > now.0 + FUTURE_SKEW_MS {
-            return Err(Violation::InFuture);
-        }
-        if self.time.0 < now.0.saturating_sub(max_event_age_ms) {
-            return Err(Violation::TooOld);
-        }
-        Ok(())
+/// Checks an event's time against the clock of the gateway, in milliseconds.
+pub fn check_time(
+    time: TimestampMs,
+    now: TimestampMs,
+    max_event_age_ms: i64,
+) -> Result<(), Violation> {
+    if time.0 > now.0 + FUTURE_SKEW_MS {
+        return Err(Violation::InFuture);
     }
+    if time.0 < now.0.saturating_sub(max_event_age_ms) {
+        return Err(Violation::TooOld);
+    }
+    Ok(())
+}
+
+/// Whether two texts may be an attribute's name and value.
+pub(crate) fn check_attribute(name: &[u8], value: &[u8]) -> bool {
+    (1..=ATTRIBUTE_KEY_BYTES_MAX).contains(&name.len()) && value.len() <= ATTRIBUTE_VALUE_BYTES_MAX
 }
 
 /// Whether a text may be an item.
@@ -173,11 +180,10 @@ mod tests {
 
     #[test]
     fn time_bounds_are_inclusive() {
-        let at = |ms| Event { time: TimestampMs(ms), ..event() };
-        let now = TimestampMs(1_000_000);
-        assert_eq!(at(1_060_000).check_time(now, 10_000), Ok(()));
-        assert_eq!(at(1_060_001).check_time(now, 10_000), Err(Violation::InFuture));
-        assert_eq!(at(990_000).check_time(now, 10_000), Ok(()));
-        assert_eq!(at(989_999).check_time(now, 10_000), Err(Violation::TooOld));
+        let at = |ms| check_time(TimestampMs(ms), TimestampMs(1_000_000), 10_000);
+        assert_eq!(at(1_060_000), Ok(()));
+        assert_eq!(at(1_060_001), Err(Violation::InFuture));
+        assert_eq!(at(990_000), Ok(()));
+        assert_eq!(at(989_999), Err(Violation::TooOld));
     }
 }

@@ -19,8 +19,11 @@
 //! id, with the reason behind it; see [`Unreadable`].
 
 mod attributes;
+mod encoded;
 mod foreign;
 mod glimpse;
+
+use std::borrow::Cow;
 
 use crate::bucket::TimestampMs;
 use crate::event::{Event, check_id, check_item, check_type, is_source};
@@ -29,6 +32,7 @@ use crate::partition::{Offset, PartitionId};
 use crate::value::Value;
 
 pub use attributes::Attributes;
+pub use encoded::EncodedEvent;
 pub use foreign::{Unreadable, item_of, message_of};
 pub use glimpse::Glimpse;
 
@@ -120,6 +124,8 @@ pub struct Record<'a> {
     pub value: Option<Value>,
     /// Who may repeat it after the dedup window, and its place among what they send.
     pub source: Option<(&'a str, i64)>,
+    /// Id, item and type, still encoded.
+    identity: &'a [u8],
     /// The attributes, still encoded.
     attributes: &'a [u8],
 }
@@ -224,43 +230,80 @@ impl<'a> Record<'a> {
     /// Reads the bytes of one record and checks that it can be counted.
     pub fn read(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let mut reader = Reader(bytes);
+        let (record, time) = Self::take(&mut reader, |_, _| {})?;
+        if !reader.0.is_empty() {
+            return Err(RecordError::Length);
+        }
+        record.checked(time)
+    }
+
+    /// Reads a record, whatever is behind it, whether or not it keeps the rules. Its time, if it has
+    /// one, comes beside it. `each_attribute` sees name and value of each attribute.
+    #[inline]
+    fn take(
+        reader: &mut Reader<'a>,
+        each_attribute: impl FnMut(&'a [u8], &'a [u8]),
+    ) -> Result<(Self, Option<i64>), RecordError> {
+        let all = reader.0;
         let id = match reader.zigzag()? {
             1 => RecordId::Uuid(reader.take(16)?.try_into().expect("16 bytes were taken")),
             2 => RecordId::Text(reader.text()?),
             0 => return Err(RecordError::Rule("the id is missing")),
-            UNREADABLE_BRANCH => return Err(Unreadable::read(&mut reader)),
+            UNREADABLE_BRANCH => return Err(Unreadable::read(reader)),
             _ => return Err(RecordError::Branch),
         };
         let item = reader.text()?;
         let event_type = reader.text()?;
+        let identity = &all[..all.len() - reader.0.len()];
         let time = reader.option()?.then(|| reader.zigzag()).transpose()?;
         let value = match reader.option()? {
             true => Some(reader.value()?),
             false => None,
         };
         let before = reader.0;
-        reader.skip_attributes()?;
+        reader.skip_attributes(each_attribute)?;
         let attributes = &before[..before.len() - reader.0.len()];
         let source = match reader.option()? {
             true => Some((reader.text()?, reader.zigzag()?)),
             false => None,
         };
-        if !reader.0.is_empty() {
-            return Err(RecordError::Length);
-        }
-        if let RecordId::Text(id) = id {
+        let at = TimestampMs(0);
+        Ok((Self { id, item, event_type, time: at, value, source, identity, attributes }, time))
+    }
+
+    /// The record at its time, where it keeps the rules.
+    fn checked(self, time: Option<i64>) -> Result<Self, RecordError> {
+        if let RecordId::Text(id) = self.id {
             check_id(id).map_err(|_| RecordError::Rule("the id is not valid"))?;
         }
-        check_item(item).map_err(|_| RecordError::Rule("the item is not valid"))?;
-        check_type(event_type).map_err(|_| RecordError::Rule("the type is not valid"))?;
-        if source.is_some_and(|(source, sequence)| !is_source(source) || sequence < 0) {
+        check_item(self.item).map_err(|_| RecordError::Rule("the item is not valid"))?;
+        check_type(self.event_type).map_err(|_| RecordError::Rule("the type is not valid"))?;
+        if self.source.is_some_and(|(source, sequence)| !is_source(source) || sequence < 0) {
             return Err(RecordError::Rule("the source or its sequence is not valid"));
         }
         let time = time.ok_or(RecordError::Rule("the time is missing"))?;
         let time = TimestampMs(time)
             .checked()
             .map_err(|_| RecordError::Rule("the time is out of bounds"))?;
-        Ok(Self { id, item, event_type, time, value, source, attributes })
+        Ok(Self { time, ..self })
+    }
+
+    /// The bytes of id, item and type together: the same for two records if, and only if, all three are.
+    pub fn identity(&self) -> Cow<'a, [u8]> {
+        let id_len = match self.id {
+            RecordId::Uuid(bytes) => bytes.len(),
+            RecordId::Text(text) => text_len(text),
+        };
+        let len = 1 + id_len + text_len(self.item) + text_len(self.event_type);
+        if len == self.identity.len() {
+            return Cow::Borrowed(self.identity);
+        }
+        // Others may have written a number in more bytes than it needs.
+        let mut identity = Vec::with_capacity(len);
+        write_id(&mut identity, &self.id);
+        write_text(&mut identity, self.item);
+        write_text(&mut identity, self.event_type);
+        Cow::Owned(identity)
     }
 
     /// The attributes, in the order they were sent.
@@ -297,16 +340,7 @@ impl<'a> Record<'a> {
 }
 
 fn write_event(out: &mut Vec<u8>, event: &Event<'_>, source: Option<(&str, i64)>) {
-    match uuid_bytes(&event.id) {
-        Some(uuid) => {
-            out.push(2);
-            out.extend_from_slice(&uuid);
-        }
-        None => {
-            out.push(4);
-            write_text(out, &event.id);
-        }
-    }
+    write_id(out, &uuid_bytes(&event.id).map_or(RecordId::Text(&event.id), RecordId::Uuid));
     write_text(out, &event.item);
     write_text(out, if event.event_type.is_empty() { TYPE_DEFAULT } else { &event.event_type });
     out.push(2);
@@ -338,6 +372,19 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, source: Option<(&str, i64)>
     }
 }
 
+fn write_id(out: &mut Vec<u8>, id: &RecordId<'_>) {
+    match id {
+        RecordId::Uuid(bytes) => {
+            out.push(2);
+            out.extend_from_slice(bytes);
+        }
+        RecordId::Text(text) => {
+            out.push(4);
+            write_text(out, text);
+        }
+    }
+}
+
 /// Big-endian two's complement without the bytes that only repeat the sign.
 fn shortest(bytes: &[u8; 8]) -> &[u8] {
     let mut at = 0;
@@ -361,6 +408,12 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The bytes that [`write_text`] takes, for a text as short as those of events are.
+fn text_len(text: &str) -> usize {
+    debug_assert!(text.len() < 1 << 13);
+    text.len() + if text.len() < 1 << 6 { 1 } else { 2 }
+}
+
 /// The two digits of each byte.
 const HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -371,19 +424,6 @@ const HEX: [[u8; 2]; 256] = {
         byte += 1;
     }
     pairs
-};
-/// What each character is as a digit of a UUID in its usual form; more than a digit is for others.
-const DIGIT: [u8; 256] = {
-    let mut digits = [0xff; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let [high, low] = HEX[byte];
-        if high == b'0' {
-            digits[low as usize] = byte as u8;
-        }
-        byte += 1;
-    }
-    digits
 };
 /// Where the two digits of each byte stand in a UUID.
 const UUID_DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -399,18 +439,44 @@ pub fn uuid_v7_time(id: &str) -> Option<TimestampMs> {
 /// The 16 bytes of a UUID in its usual form, which [`uuid_text`] gives back to the letter.
 fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 16];
-    let mut digits = 0;
-    for (byte, at) in bytes.iter_mut().zip(UUID_DIGITS) {
-        let (high, low) = (DIGIT[usize::from(text[at])], DIGIT[usize::from(text[at + 1])]);
-        digits |= high | low;
-        *byte = high << 4 | low & 0xf;
+    if [text[8], text[13], text[18], text[23]] != *b"----" {
+        return None;
     }
-    let has_dashes = [8, 13, 18, 23].iter().all(|&at| text[at] == b'-');
-    (has_dashes && digits <= 0xf).then_some(bytes)
+    let four = |at| {
+        let digits = text[at..at + 4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(digits))
+    };
+    let eight = |high, low| hex_digits(four(high) | four(low) << 32);
+    let (first, first_wrong) = eight(0, 4);
+    let (second, second_wrong) = eight(9, 14);
+    let (third, third_wrong) = eight(19, 24);
+    let (fourth, fourth_wrong) = eight(28, 32);
+    let parts = [first, second, third, fourth];
+    let is_wrong = first_wrong | second_wrong | third_wrong | fourth_wrong;
+    let number = parts.into_iter().fold(0, |number, part| number << 32 | u128::from(part));
+    (is_wrong == 0).then(|| number.to_be_bytes())
 }
 
-fn uuid_text(bytes: &[u8; 16]) -> String {
+/// The number of eight hexadecimal digits in lower case, the first in the lowest byte; and a number
+/// that is 0 where they are such digits.
+fn hex_digits(digits: u64) -> (u32, u64) {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    // Digits are 0x30 to 0x39, letters 0x61 to 0x66.
+    let letters = (digits >> 6) & EACH;
+    let low = digits & (EACH * 0xf);
+    let other_high = digits ^ (low + EACH * 0x30 + letters * 0x30);
+    let too_high = (low + EACH * 6 + letters * 3) & (EACH * 0x10);
+    let too_low = letters & !((low + EACH * 0xf) >> 4);
+    // Two digits make a byte: the first is the higher.
+    let halves = low + letters * 9;
+    let bytes = ((halves << 4) | (halves >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | (bytes >> 8)) & 0x0000_ffff_0000_ffff;
+    let number = (pairs | (pairs >> 16)) as u32;
+    (number.swap_bytes(), other_high | too_high | too_low)
+}
+
+/// A UUID in its usual form.
+pub fn uuid_text(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     write_uuid(&mut text, bytes);
     text
@@ -424,17 +490,25 @@ fn write_uuid(out: &mut String, bytes: &[u8; 16]) {
     out.push_str(std::str::from_utf8(&text).expect("digits and dashes"));
 }
 
+/// The lower seven bits of each byte beside each other.
+fn seven_bits_each(bytes: u64) -> u64 {
+    let pairs = (bytes & 0x007f_007f_007f_007f) | ((bytes & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
 /// Reads Avro binary from the front of a slice.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(RecordError::Length)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leb128(&mut self) -> Result<u64, RecordError> {
         // Most numbers of a record are lengths, which take one byte.
         match self.0 {
@@ -447,6 +521,14 @@ impl<'a> Reader<'a> {
     }
 
     fn long_leb128(&mut self) -> Result<u64, RecordError> {
+        if let Some(word) = self.0.first_chunk().map(|word| u64::from_le_bytes(*word)) {
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                self.0 = &self.0[bits as usize / 8..];
+                return Ok(seven_bits_each(word & (u64::MAX >> (64 - bits))));
+            }
+        }
         let mut number = 0u64;
         for (at, &byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * at);
@@ -458,11 +540,13 @@ impl<'a> Reader<'a> {
         Err(RecordError::Length)
     }
 
+    #[inline(always)]
     fn zigzag(&mut self) -> Result<i64, RecordError> {
         let number = self.leb128()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
+    #[inline(always)]
     fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
         let len = usize::try_from(self.zigzag()?).map_err(|_| RecordError::Length)?;
         self.take(len)
@@ -473,6 +557,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The branch of a union of null with one other.
+    #[inline]
     fn option(&mut self) -> Result<bool, RecordError> {
         match self.zigzag()? {
             0 => Ok(false),
@@ -503,30 +588,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes on behind the attributes.
-    fn skip_attributes(&mut self) -> Result<(), RecordError> {
+    /// Goes on behind the attributes, each of which `each` sees.
+    #[inline]
+    fn skip_attributes(
+        &mut self,
+        mut each: impl FnMut(&'a [u8], &'a [u8]),
+    ) -> Result<(), RecordError> {
         let before = self.0;
-        self.each_attribute_text(|_| Ok(()))?;
+        self.each_attribute(|name, value| {
+            each(name, value);
+            Ok(())
+        })?;
         let attributes = &before[..before.len() - self.0.len()];
         // Where all of it is ASCII, each text is.
         if attributes.is_ascii() {
             return Ok(());
         }
         let check = |text| std::str::from_utf8(text).map(drop).map_err(|_| RecordError::Text);
-        Reader(attributes).each_attribute_text(check)
+        Reader(attributes).each_attribute(|name, value| check(name).and(check(value)))
     }
 
-    fn each_attribute_text(
+    /// Goes on behind the attributes, each of which `take` takes: its name and its value.
+    #[inline]
+    fn each_attribute(
         &mut self,
-        mut take: impl FnMut(&'a [u8]) -> Result<(), RecordError>,
+        mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
         loop {
             match self.attribute_count()? {
                 0 => return Ok(()),
                 count => {
                     for _ in 0..count {
-                        take(self.bytes()?)?;
-                        take(self.bytes()?)?;
+                        take(self.bytes()?, self.bytes()?)?;
                     }
                 }
             }

@@ -96,13 +96,24 @@ impl RoutingTable {
 
     /// The partition of an event whose repeats bring this time again.
     pub fn route(&self, item: &str, id: &str, time: TimestampMs) -> PartitionId {
+        self.route_by(item, || murmur3_x86_32(id.as_bytes()), time)
+    }
+
+    /// The same, for whom it costs to write down the id: few items are placed by it. The hash is that
+    /// of the text.
+    pub fn route_by(
+        &self,
+        item: &str,
+        hash_of_id: impl FnOnce() -> u32,
+        time: TimestampMs,
+    ) -> PartitionId {
         let hash = murmur3_x86_32(item.as_bytes());
         let span = self.span_at(time);
         let strategy = self.rule_at(item, time).map_or(&Strategy::Item, |rule| &rule.strategy);
         PartitionId(match strategy {
             Strategy::Item => span.of_item(hash),
             Strategy::ItemAndMinute => span.of_minute(hash, time),
-            Strategy::Spread { over } => span.of_id(hash, id, *over),
+            Strategy::Spread { over } => span.of_id(hash, hash_of_id(), *over),
             Strategy::Pinned { partitions } | Strategy::Dedicated { partitions } => {
                 partitions[hash as usize % partitions.len()]
             }
@@ -231,9 +242,9 @@ impl Span {
         self.nth_free(mix(hash ^ mix(minute)))
     }
 
-    fn of_id(&self, hash: u32, id: &str, over: u16) -> u16 {
+    fn of_id(&self, hash: u32, hash_of_id: u32, over: u16) -> u16 {
         let over = usize::from(over).min(self.free.len());
-        let place = murmur3_x86_32(id.as_bytes()) as usize % over.max(1);
+        let place = hash_of_id as usize % over.max(1);
         self.free[(self.first_free(hash) + place) % self.free.len()]
     }
 

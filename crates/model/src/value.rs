@@ -122,30 +122,31 @@ fn divide_half_even(dividend: u128, divisor: u128) -> u128 {
 
 /// The common case: up to 12 digits, a point, up to 6 digits. `None` leaves it to [`any_decimal`].
 fn small_decimal(text: &[u8]) -> Option<u128> {
-    let (mut units, mut at) = (0u64, 0);
-    while at < text.len() && text[at].is_ascii_digit() {
-        units = units.checked_mul(10)?.checked_add(u64::from(text[at] - b'0'))?;
-        at += 1;
-    }
-    if at == 0 || at > 12 || (at > 1 && text[0] == b'0') {
-        return None;
-    }
-    let mut micros = u128::from(units) * MICROS as u128;
-    if at < text.len() {
-        let fraction = text.get(at..)?.strip_prefix(b".")?;
-        if fraction.is_empty() || fraction.len() > 6 {
-            return None;
-        }
-        let mut weight = 100_000u128;
-        for &digit in fraction {
-            if !digit.is_ascii_digit() {
+    // All digits together: 18 of them at most, which 64 bits hold.
+    let (mut micros, mut at) = (0u64, 0);
+    let mut take = |from: usize, most: usize| -> Option<usize> {
+        let mut at = from;
+        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10)
+        {
+            if at - from >= most {
                 return None;
             }
-            micros += u128::from(digit - b'0') * weight;
-            weight /= 10;
+            micros = micros * 10 + u64::from(digit);
+            at += 1;
         }
+        (at > from).then_some(at)
+    };
+    at = take(at, 12)?;
+    if at > 1 && text[0] == b'0' {
+        return None;
     }
-    Some(micros)
+    let mut places = 0;
+    if text.get(at) == Some(&b'.') {
+        let end = take(at + 1, 6)?;
+        (places, at) = (end - at - 1, end);
+    }
+    const WEIGHTS: [u64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    (at == text.len()).then(|| u128::from(micros * WEIGHTS[places]))
 }
 
 /// JSON's whole number grammar without the sign: digits, fraction, exponent of any length.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
 use bytes::Bytes;
 use engine::admission::Admission;
-use engine::gateway::{Gateway, Outcome, Repeats};
+use engine::gateway::{Gateway, Outcome, Repeats, SourceStamp};
 use engine::ports::{
     AppendPart, Appended, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError,
     RoutingStore, next_table,
@@ -20,10 +20,10 @@ use futures::future::BoxFuture;
 use model::append_time::{ClockReading, ImplausibleClock};
 use model::hot::HotItems;
 use model::limits::{FUTURE_SKEW_MS, ROUTING_LEAD_MS};
-use model::record::{Record, split};
+use model::record::{EncodedEvent, Record, split};
 use model::{
-    Batch, Event, Offset, PartitionId, RoutingChange, RoutingTable, Rule, Strategy, Subject,
-    TimestampMs, Violation,
+    Batch, Event, Offset, PartitionId, RecordBuf, RoutingChange, RoutingTable, Rule, Strategy,
+    Subject, TimestampMs, Violation,
 };
 use parking_lot::Mutex;
 
@@ -38,6 +38,8 @@ struct World {
     table: Mutex<Arc<RoutingTable>>,
     /// Item, id and partition of all that was appended.
     appended: Mutex<Vec<(String, String, u16)>>,
+    /// The bytes of the same.
+    records: Mutex<Vec<Vec<u8>>>,
 }
 
 impl World {
@@ -48,6 +50,7 @@ impl World {
             ahead_ms: AtomicI64::new(0),
             table: Mutex::new(Arc::new(RoutingTable::first(partitions))),
             appended: Mutex::default(),
+            records: Mutex::default(),
         })
     }
 
@@ -57,7 +60,7 @@ impl World {
 
     fn gateway(self: &Arc<Self>, heat: Option<Arc<Heat>>) -> (Gateway, Arc<Routing>) {
         let routing = Arc::new(Routing::new(self.clone(), self.clone()).expect("it fits"));
-        let admission = Arc::new(Admission::new(16, u64::MAX));
+        let admission = Arc::new(Admission::without_processors(16));
         let gateway = Gateway::new(self.clone(), self.clone(), admission, 1 << 40);
         (gateway.with_routing(routing.clone(), heat), routing)
     }
@@ -95,7 +98,9 @@ impl EventLog for World {
         let result = |part: AppendPart| {
             let partition = part.partition;
             for record in split(part.records.payload()).filter(|_| !part.is_control) {
-                let record = Record::read(record.expect("whole")).expect("readable");
+                let bytes = record.expect("whole");
+                self.records.lock().push(bytes.to_vec());
+                let record = Record::read(bytes).expect("readable");
                 appended.push((record.item.to_owned(), record.id_text(), partition.0));
             }
             let next_offset = Offset(u64::from(part.records.record_count()));
@@ -248,6 +253,68 @@ fn what_a_repeat_brings_again_decides_where_it_goes() {
     let future = format!("{}00", uuid(later + FUTURE_SKEW_MS + 1));
     let offered = batch.offer_repeatable(0, &event("a", &future, now), only(true, false));
     assert_eq!(offered, Err(Violation::InFuture));
+}
+
+/// Sends events as the log holds them, stamped or not; how many broke a rule.
+fn send_encoded(
+    gateway: &Gateway,
+    events: &[(Event<'_>, Repeats)],
+    stamp: Option<SourceStamp>,
+) -> (Result<Outcome, PortError>, usize) {
+    let begun = match stamp {
+        Some(stamp) => gateway.begin_stamped(stamp),
+        None => gateway.begin(),
+    };
+    let (mut batch, mut refused) = (begun.expect("it takes events"), 0);
+    for (index, (event, _)) in (0..).zip(events) {
+        let mut records = RecordBuf::new();
+        records.push(event);
+        let bytes = split(records.payload()).next().expect("a record").expect("whole");
+        let (event, _) = EncodedEvent::read_first(bytes).expect("it keeps the rules");
+        refused += usize::from(batch.offer_encoded(index, &event).is_err());
+    }
+    (block_on(batch.commit()), refused)
+}
+
+#[test]
+fn an_event_that_was_sent_encoded_goes_where_it_would_go_else() {
+    let world = World::new(16);
+    let (gateway, routing) = world.gateway(None);
+    let changes = vec![RoutingChange { subject: Subject::Item("a".into()), rule: spread_rule(16) }];
+    routing.change(changes, None, None).expect("published");
+    world.now_ms.fetch_add(ROUTING_LEAD_MS + 10_000, Ordering::Relaxed);
+    let now = world.log_time();
+    let uuid = |n: i64| format!("0192f0c1-7e5a-7cc3-98c4-dc0c0c07{n:04x}");
+    let events: Vec<_> = (0..100)
+        .map(|n| {
+            (event(["a", "b"][n as usize % 2], &uuid(n), TimestampMs(now.0 - n)), Repeats::ALL)
+        })
+        .chain([(event("a", &uuid(100), TimestampMs(NOW_MS)), Repeats::ALL)])
+        .collect();
+    let appended = || (world.appended.lock().split_off(0), world.records.lock().split_off(0));
+    send(&gateway, &events).expect("accepted");
+    let expected = appended();
+    assert!(expected.0.iter().map(|(.., partition)| partition).collect::<BTreeSet<_>>().len() > 2);
+    let (sent, refused) = send_encoded(&gateway, &events, None);
+    assert_eq!((sent.expect("accepted").accepted, refused), (101, 0));
+    assert_eq!(appended(), expected);
+
+    let stamp = SourceStamp { source: "phone".into(), first: 7 };
+    send_encoded(&gateway, &events, Some(stamp)).0.expect("accepted");
+    let (places, records) = appended();
+    assert_eq!(places, expected.0);
+    let sequences = records.iter().map(|record| Record::read(record).expect("readable").source);
+    let sequences: BTreeSet<_> = sequences.collect();
+    assert_eq!(sequences, (7..108).map(|n| Some(("phone", n))).collect());
+
+    let far = [event("a", &uuid(0), TimestampMs(now.0 + FUTURE_SKEW_MS + 1))];
+    let (sent, refused) = send_encoded(&gateway, &far.map(|event| (event, Repeats::ALL)), None);
+    assert_eq!((sent.expect("nothing to write"), refused), (Outcome::default(), 1));
+    world.ahead_ms.store(40_000, Ordering::Relaxed);
+    let unsure = [event("a", &uuid(0), TimestampMs(now.0 + ROUTING_LEAD_MS + 1))];
+    let (sent, _) = send_encoded(&gateway, &unsure.map(|event| (event, Repeats::ALL)), None);
+    assert_eq!(sent.expect_err("nobody knows").kind, ErrorKind::Unavailable);
+    assert_eq!(appended().0, []);
 }
 
 #[test]

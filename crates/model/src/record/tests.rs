@@ -71,6 +71,23 @@ fn only_the_usual_form_of_a_uuid_shrinks() {
 }
 
 #[test]
+fn a_uuid_has_digits_of_its_usual_form_alone() {
+    let uuid = "0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f";
+    for at in 0..uuid.len() {
+        for byte in 0..0x80 {
+            let mut id = uuid.to_owned();
+            id.replace_range(at..=at, char::from(byte).encode_utf8(&mut [0]));
+            let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            let is_dash = [8, 13, 18, 23].contains(&at);
+            let is_uuid = if is_dash { byte == b'-' } else { is_digit };
+            let bytes = uuid_bytes(&id);
+            assert_eq!(bytes.is_some(), is_uuid, "{id}");
+            assert!(bytes.is_none_or(|bytes| uuid_text(&bytes) == id), "{id}");
+        }
+    }
+}
+
+#[test]
 fn what_breaks_a_rule_is_an_error() {
     let cases: Vec<(Event<'_>, RecordError)> = vec![
         (Event { item: "".into(), ..event("a") }, RecordError::Rule("the item is not valid")),
@@ -89,6 +106,55 @@ fn what_breaks_a_rule_is_an_error() {
         records.push(&event);
         assert_eq!(only(records.payload()), Err(expected));
     }
+}
+
+#[test]
+fn numbers_are_read_whatever_is_behind_them() {
+    for bits in 0..64 {
+        for number in
+            [1u64 << bits, (1 << bits) - 1, u64::MAX >> bits, 0x0123_4567_89ab_cdef >> bits]
+        {
+            let mut bytes = Vec::new();
+            push_leb128(&mut bytes, number);
+            let len = bytes.len();
+            for behind in [&[][..], &[0xff; 9], &[0; 9]] {
+                bytes.truncate(len);
+                bytes.extend_from_slice(behind);
+                let mut reader = Reader(&bytes);
+                assert_eq!((reader.leb128(), reader.0), (Ok(number), behind));
+            }
+            let mut cut = Reader(&bytes[..len - 1]);
+            assert_eq!(cut.leb128(), Err(RecordError::Length));
+        }
+    }
+}
+
+#[test]
+fn an_identity_is_the_same_however_its_numbers_are_written() {
+    let uuid = [&[2][..], &[7; 16]].concat();
+    let shortest = [&uuid[..], b"\x02v\x02t\x02\x00\x00\x00\x00"].concat();
+    let longer = [&uuid[..], b"\x82\x80\x00v\x82\x00t\x02\x00\x00\x00\x00"].concat();
+    let identity = |bytes| Record::read(bytes).expect("a record").identity().into_owned();
+    assert_eq!(identity(&shortest), identity(&longer));
+    assert_eq!(identity(&shortest), shortest[..21]);
+
+    let with = |id: &'static str, item: &'static str, event_type: &'static str| {
+        let mut records = RecordBuf::new();
+        records.push(&Event { item: item.into(), event_type: event_type.into(), ..event(id) });
+        only(records.payload()).expect("a record").identity().into_owned()
+    };
+    let long = &*"x".repeat(64).leak();
+    let all = [
+        ("a", "b", "c"),
+        ("ab", "c", "c"),
+        ("a", "bc", "c"),
+        ("a", "b", "cc"),
+        (long, long, long),
+        (long, &long[1..], long),
+        ("0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f", "b", "c"),
+    ];
+    let identities: std::collections::HashSet<_> = all.map(|(i, v, t)| with(i, v, t)).into();
+    assert_eq!(identities.len(), all.len());
 }
 
 #[test]

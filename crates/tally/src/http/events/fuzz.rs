@@ -11,8 +11,8 @@ use model::{Event, RecordBuf, TimestampMs, Violation};
 use serde::de::IgnoredAny;
 
 use super::Format;
-use super::read::json::{each_element, utf8};
-use super::read::{EventSink, IdSource, Intake};
+use super::read::json::{any_event, each_element, utf8};
+use super::read::{EventSink, IdSource, Intake, plain};
 
 const NOW: TimestampMs = TimestampMs(1_795_255_200_000);
 const AGE_MS: i64 = 100 * 365 * 86_400_000;
@@ -31,7 +31,7 @@ impl EventSink for Recorder {
 
     fn offer(&mut self, index: u32, event: &Event<'_>, _: Repeats) -> Result<(), Violation> {
         event.check()?;
-        event.check_time(NOW, AGE_MS)?;
+        model::event::check_time(event.time, NOW, AGE_MS)?;
         let owned = |text: &Cow<'_, str>| Cow::Owned(text.clone().into_owned());
         self.0.push((
             index,
@@ -110,6 +110,9 @@ pub fn json(body: &[u8]) {
     let judged = judge(Format::Json, body);
     come_back(&judged);
     let Ok(text) = utf8(body) else { return };
+    if let Some(draft) = plain::event(text) {
+        assert_eq!(Ok(draft), any_event(text), "what is plain is read as anything else");
+    }
     let mut lines = String::new();
     let is_array = text.trim_ascii_start().starts_with('[')
         && each_element(text, |element| {

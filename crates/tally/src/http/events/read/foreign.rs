@@ -88,11 +88,13 @@ fn encode(
         attributes: draft.attributes,
     };
     event.check().map_err(|_| Unreadable::Rule)?;
-    event.check_time(append_time, max_event_age_ms).map_err(|violation| match violation {
-        Violation::TooOld => Unreadable::TooOld,
-        Violation::InFuture => Unreadable::InFuture,
-        Violation::Item | Violation::Type | Violation::Id | Violation::Attributes => {
-            Unreadable::Rule
+    model::event::check_time(event.time, append_time, max_event_age_ms).map_err(|violation| {
+        match violation {
+            Violation::TooOld => Unreadable::TooOld,
+            Violation::InFuture => Unreadable::InFuture,
+            Violation::Item | Violation::Type | Violation::Id | Violation::Attributes => {
+                Unreadable::Rule
+            }
         }
     })?;
     let mut records = RecordBuf::new();

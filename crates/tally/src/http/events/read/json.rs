@@ -13,7 +13,7 @@ use model::{TimestampMs, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{BodyFault, Draft, EventSink, Fault, Intake};
+use super::{BodyFault, Draft, EventSink, Fault, Intake, plain};
 
 /// Offers the event, or every element of the array.
 ///
@@ -105,6 +105,11 @@ impl<'de, F: FnMut(&'de str) -> Result<(), BodyFault>> Visitor<'de> for Elements
 
 /// Reads one event object.
 pub(crate) fn event(text: &str) -> Result<Draft<'_>, Fault> {
+    plain::event(text).map_or_else(|| any_event(text), Ok)
+}
+
+/// Reads one event object, however it is written, or says what is wrong with it.
+pub(crate) fn any_event(text: &str) -> Result<Draft<'_>, Fault> {
     let mut json = serde_json::Deserializer::from_str(text);
     let fields = json.deserialize_map(FieldsVisitor).and_then(|fields| {
         json.end()?;

@@ -9,6 +9,7 @@ pub(crate) mod cloud_events;
 pub(crate) mod foreign;
 pub(crate) mod json;
 pub(crate) mod ndjson;
+pub(crate) mod plain;
 
 mod ids;
 
@@ -17,6 +18,7 @@ use std::borrow::Cow;
 use api::ProblemCode;
 use engine::gateway::{EventBatch, Repeats};
 use model::limits::{BATCH_EVENTS_MAX, TYPE_DEFAULT};
+use model::record::EncodedEvent;
 use model::{Event, TimestampMs, Value, Violation};
 
 pub(crate) use ids::{IdSource, cloud_event_id};
@@ -34,6 +36,10 @@ pub(crate) trait EventSink {
     fn now(&self) -> TimestampMs;
     /// Takes one event, or says which rule it breaks. `index` is its place in the request.
     fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation>;
+    /// Takes one event that was sent as the log holds it, or says which rule it breaks.
+    fn offer_encoded(&mut self, index: u32, event: &EncodedEvent<'_>) -> Result<(), Violation> {
+        self.offer(index, &event.record().to_event(), Repeats::ALL)
+    }
 }
 
 impl EventSink for EventBatch<'_> {
@@ -43,6 +49,10 @@ impl EventSink for EventBatch<'_> {
 
     fn offer(&mut self, index: u32, event: &Event<'_>, repeats: Repeats) -> Result<(), Violation> {
         self.offer_repeatable(index, event, repeats)
+    }
+
+    fn offer_encoded(&mut self, index: u32, event: &EncodedEvent<'_>) -> Result<(), Violation> {
+        EventBatch::offer_encoded(self, index, event)
     }
 }
 
@@ -98,7 +108,7 @@ pub(crate) struct Rejection {
 pub(crate) type BodyFault = Fault;
 
 /// An event as it was sent: what is absent or `null` is `None`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Draft<'a> {
     pub(crate) id: Option<Cow<'a, str>>,
     pub(crate) item: Option<Cow<'a, str>>,
@@ -135,6 +145,26 @@ impl<'s, S: EventSink> Intake<'s, S> {
     /// # Errors
     /// When the body has more events than a request may.
     pub(crate) fn take(&mut self, draft: Result<Draft<'_>, Fault>) -> Result<(), BodyFault> {
+        let index = self.next_index()?;
+        if let Err(fault) = draft.and_then(|draft| self.offer(index, draft)) {
+            self.rejections.push(Rejection { index, fault });
+        }
+        Ok(())
+    }
+
+    /// Takes the next event of the body, which was sent as the log holds it.
+    ///
+    /// # Errors
+    /// When the body has more events than a request may.
+    pub(crate) fn take_encoded(&mut self, event: &EncodedEvent<'_>) -> Result<(), BodyFault> {
+        let index = self.next_index()?;
+        if let Err(violation) = self.sink.offer_encoded(index, event) {
+            self.rejections.push(Rejection { index, fault: violation.into() });
+        }
+        Ok(())
+    }
+
+    fn next_index(&mut self) -> Result<u32, BodyFault> {
         let index = self.offered;
         if index as usize >= BATCH_EVENTS_MAX {
             return Err(too_many_events());
@@ -143,10 +173,7 @@ impl<'s, S: EventSink> Intake<'s, S> {
         if self.offered.is_multiple_of(STRETCH_EVENTS) {
             std::thread::yield_now();
         }
-        if let Err(fault) = draft.and_then(|draft| self.offer(index, draft)) {
-            self.rejections.push(Rejection { index, fault });
-        }
-        Ok(())
+        Ok(index)
     }
 
     fn offer(&mut self, index: u32, draft: Draft<'_>) -> Result<(), Fault> {

@@ -20,7 +20,7 @@ impl EventSink for Recorder {
 
     fn offer(&mut self, index: u32, event: &Event<'_>, _: Repeats) -> Result<(), Violation> {
         event.check()?;
-        event.check_time(NOW, WEEK_MS)?;
+        model::event::check_time(event.time, NOW, WEEK_MS)?;
         let value = event.value.map(|value| value.to_string()).unwrap_or_default();
         let late_ms = NOW.0 - event.time.0;
         let Event { item, event_type, attributes, id, .. } = event;
@@ -421,6 +421,37 @@ proptest! {
         let _ = read(avro::read, &file);
         file.truncate(cut % len);
         let _ = read(avro::read, &file);
+    }
+
+    #[test]
+    fn our_schema_by_the_short_way_is_read_as_by_the_long_one(
+        at in 0usize..10_000, to in any::<u8>(), more in proptest::collection::vec(any::<u8>(), 0..4),
+        is_whole in any::<bool>(),
+    ) {
+        let mut records = model::RecordBuf::new();
+        for (id, value) in [("0192f0c1-7e5a-7cc3-98c4-dc0c0c07398f", Some(5)), ("order-17", None)] {
+            records.push(&Event {
+                id: id.into(),
+                item: "日本".into(),
+                event_type: "view".into(),
+                time: NOW,
+                value: value.map(|micros| Value::from_micros(micros).expect("a small value")),
+                attributes: vec![("country".into(), "DE".into()), ("a".into(), "".into())],
+            });
+        }
+        let records = model::record::split(records.payload());
+        let mut block: Vec<u8> = records.flat_map(|record| record.expect("whole")).copied().collect();
+        if !is_whole {
+            let at = at % block.len();
+            block.splice(at..=at, [&[to], &more[..]].concat());
+        }
+        // Another logical type of the id's makes no difference but that the schema is not ours.
+        let ours = model::record::EVENT_SCHEMA;
+        let other = ours.replace(r#""logicalType": "uuid""#, r#""logicalType": "decimal""#);
+        prop_assert_ne!(ours, &other);
+        let short = read(avro::read, &container(ours, 2, &block));
+        prop_assert_eq!(&short, &read(avro::read, &container(&other, 2, &block)));
+        prop_assert!(!is_whole || short.is_ok_and(|(events, _)| events.len() == 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use api::ProblemCode;
 use model::limits::ATTRIBUTES_MAX;
+use model::record::{EncodedEvent, uuid_text};
 use model::{TimestampMs, Value};
 
 use super::super::json::time_fault;
@@ -41,6 +42,16 @@ impl<'a> Datum<'a> {
             [] => Ok(self.steps),
             _ => Err(AvroError::Malformed("a block has bytes after its last event")),
         }
+    }
+
+    /// The next event, where it was written just as the log holds it.
+    pub(super) fn encoded(&mut self) -> Option<EncodedEvent<'a>> {
+        if !self.plan.is_ours {
+            return None;
+        }
+        let (event, rest) = EncodedEvent::read_first(self.reader.0)?;
+        self.reader.0 = rest;
+        Some(event)
     }
 
     /// The next event, or why it is refused.
@@ -100,7 +111,7 @@ impl<'a> Datum<'a> {
             (_, Type::Null) => Ok(Ok(None)),
             (_, Type::Bytes { is_uuid: true, .. }) if role == Role::Id => {
                 match self.reader.bytes()?.try_into() {
-                    Ok(uuid) => Ok(Ok(Some(uuid_text(uuid)))),
+                    Ok(uuid) => Ok(Ok(Some(uuid_text(uuid).into()))),
                     Err(_) => refused("a UUID has 16 bytes"),
                 }
             }
@@ -112,7 +123,8 @@ impl<'a> Datum<'a> {
             }
             (_, Type::Fixed { size: 16, .. }) if role == Role::Id => {
                 let bytes = self.reader.take(16)?;
-                Ok(Ok(Some(uuid_text(bytes.try_into().expect("16 bytes were taken")))))
+                let uuid = bytes.try_into().expect("16 bytes were taken");
+                Ok(Ok(Some(uuid_text(uuid).into())))
             }
             (_, Type::Enum(symbols)) => {
                 let at = usize::try_from(self.reader.zigzag()?).ok();
@@ -269,10 +281,6 @@ fn decimal(bytes: &[u8], scale: u32) -> Result<Value, model::value::ValueError> 
     let start = if sign == 0 { 0 } else { -1 };
     let unscaled = bytes[low_at..].iter().fold(start, |n: i128, &b| n << 8 | i128::from(b));
     Value::from_scaled(unscaled, scale)
-}
-
-fn uuid_text(bytes: [u8; 16]) -> Cow<'static, str> {
-    Cow::Owned(uuid::Uuid::from_bytes(bytes).hyphenated().to_string())
 }
 
 /// Reads Avro's primitives from the front of a slice.

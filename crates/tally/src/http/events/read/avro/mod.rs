@@ -90,7 +90,10 @@ pub(crate) fn read<S: EventSink>(body: &[u8], intake: &mut Intake<'_, S>) -> Res
         }
         let mut datum = Datum::new(container.block_bytes()?, &plan, steps);
         for _ in 0..header.count {
-            intake.take(datum.event()?)?;
+            match datum.encoded() {
+                Some(event) => intake.take_encoded(&event)?,
+                None => intake.take(datum.event()?)?,
+            }
         }
         steps = datum.finish()?;
     }

@@ -1,7 +1,9 @@
 //! The writer's schema, and what each of its fields means to us.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
+use model::record::EVENT_SCHEMA;
 use serde_json::Value as Json;
 
 use super::AvroError;
@@ -10,7 +12,7 @@ use super::AvroError;
 pub(super) type TypeId = usize;
 
 /// A type of the writer's schema, with what matters of its logical type.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Null,
     Boolean,
@@ -56,12 +58,24 @@ pub(super) struct Plan {
     pub(super) types: Vec<Type>,
     /// The fields of the event, in the order they are written.
     pub(super) fields: Vec<(Role, TypeId)>,
+    /// Whether it writes events just as ours does, whatever its types are called.
+    pub(super) is_ours: bool,
 }
+
+/// The types and fields of our schema.
+static OURS: LazyLock<Plan> =
+    LazyLock::new(|| Plan::parse(EVENT_SCHEMA).expect("our schema resolves to itself"));
 
 impl Plan {
     /// Parses a schema and checks that it resolves to ours: a record with an `item`, and every
     /// field that we know of a type that can be read as ours.
     pub(super) fn resolve(schema_json: &str) -> Result<Self, AvroError> {
+        let plan = Self::parse(schema_json)?;
+        let is_ours = plan.types == OURS.types && plan.fields == OURS.fields;
+        Ok(Self { is_ours, ..plan })
+    }
+
+    fn parse(schema_json: &str) -> Result<Self, AvroError> {
         // The parser's own bound of 128 on nesting bounds the recursion here.
         let json: Json = serde_json::from_str(schema_json).map_err(|e| bad(e.to_string()))?;
         let mut parser = Parser { types: Vec::new(), names: HashMap::new() };
@@ -83,7 +97,7 @@ impl Plan {
         if !fields.iter().any(|&(role, _)| role == Role::Item) {
             return Err(bad("there is no field `item`"));
         }
-        Ok(Self { types, fields })
+        Ok(Self { types, fields, is_ours: false })
     }
 }
 
