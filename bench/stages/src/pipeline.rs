@@ -196,7 +196,7 @@ impl Pipeline {
                     sink(RawEvent {
                         offset: Offset(offset),
                         append_time: batch.append_time,
-                        id: &record.id_text(),
+                        id: record.id,
                         item: record.item,
                         event_type: record.event_type,
                         time: record.time,

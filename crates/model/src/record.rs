@@ -311,18 +311,16 @@ impl<'a> Record<'a> {
         Attributes::of(self.attributes)
     }
 
-    /// The id as the client wrote it.
-    pub fn id_text(&self) -> String {
-        let mut text = String::new();
-        self.write_id(&mut text);
-        text
+    /// The attributes as they are encoded: those of records that have the same bytes are the same.
+    pub fn encoded_attributes(&self) -> &'a [u8] {
+        self.attributes
     }
 
-    /// Adds the id to a text, as the client wrote it.
-    pub fn write_id(&self, out: &mut String) {
+    /// The id as the client wrote it.
+    pub fn id_text(&self) -> String {
         match self.id {
-            RecordId::Text(id) => out.push_str(id),
-            RecordId::Uuid(bytes) => write_uuid(out, &bytes),
+            RecordId::Text(id) => id.to_owned(),
+            RecordId::Uuid(bytes) => uuid_text(&bytes),
         }
     }
 
@@ -477,17 +475,16 @@ fn hex_digits(digits: u64) -> (u32, u64) {
 
 /// A UUID in its usual form.
 pub fn uuid_text(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    write_uuid(&mut text, bytes);
-    text
+    std::str::from_utf8(&uuid_digits(bytes)).expect("digits and dashes").to_owned()
 }
 
-fn write_uuid(out: &mut String, bytes: &[u8; 16]) {
+/// The ASCII of a UUID in its usual form.
+pub fn uuid_digits(bytes: &[u8; 16]) -> [u8; 36] {
     let mut text = [b'-'; 36];
     for (byte, at) in bytes.iter().zip(UUID_DIGITS) {
         [text[at], text[at + 1]] = HEX[usize::from(*byte)];
     }
-    out.push_str(std::str::from_utf8(&text).expect("digits and dashes"));
+    text
 }
 
 /// The lower seven bits of each byte beside each other.

@@ -5,6 +5,7 @@ use batch::{Archive, Error, Event, Recount, Scope, raw_files};
 use bytes::Bytes;
 use engine::ports::{RawArchive, RawEvent, RawFile, RawHead};
 use model::control::Control;
+use model::record::RecordId;
 use model::source::{Sources, Stamped};
 use model::{Hour, Offset, PartitionId, RecordBuf, Refused, RefusedRanges, TimestampMs};
 use proptest::prelude::*;
@@ -52,7 +53,7 @@ fn archive() -> Read {
         let event = |offset, sequence| RawEvent {
             offset,
             append_time,
-            id: "id",
+            id: RecordId::Text("id"),
             item: "i",
             event_type: "view",
             time: append_time,

@@ -1,6 +1,8 @@
 //! One partition on its way into the archive.
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use model::{Hour, Offset, PartitionId};
 
@@ -10,6 +12,9 @@ use super::fill::fill;
 use super::run::Backoff;
 use super::scan::Scan;
 use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile, RawSink};
+
+/// Work between two offers of the core to whoever waits for it.
+const STRETCH: Duration = Duration::from_micros(50);
 
 /// Where a partition goes on, and what is in force there.
 pub(super) struct Course {
@@ -102,7 +107,12 @@ impl Course {
         let mut next_window_minutes = self.window_minutes;
         // Who answers may wait for this core, and the kernel looks only every few milliseconds. But
         // nobody gets the archive so far behind that another whole file waits.
+        let offered = Cell::new(Instant::now());
         let pause = || {
+            if offered.get().elapsed() < STRETCH {
+                return;
+            }
+            offered.set(Instant::now());
             if log.bounds(self.id).durable_offset.0 < file.to.0 + FILE_OFFSETS {
                 std::thread::yield_now();
             }

@@ -1,5 +1,6 @@
 //! The log's records as events of a raw file.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -11,12 +12,34 @@ use model::{Batch, Offset};
 use super::run::stopping;
 use crate::ports::{ErrorKind, EventLog, PortError, RawEvent, RawFile, RawHead, RawSink};
 
-/// What is written down of an event in other words than the record's.
+/// Attributes in other words than the record's. Those of most events are few, again and again.
 #[derive(Default)]
-struct Texts {
-    id: String,
-    attributes: String,
+struct Objects {
+    /// By what the log holds of them.
+    known: HashMap<Vec<u8>, String, foldhash::fast::RandomState>,
+    /// One that is not kept.
+    other: String,
 }
+
+impl Objects {
+    /// A JSON object of a record's attributes; empty where it has none.
+    fn of(&mut self, record: &Record<'_>) -> &str {
+        let encoded = record.encoded_attributes();
+        if !self.known.contains_key(encoded) {
+            self.other.clear();
+            write_object(&mut self.other, record.attributes());
+            if encoded.len() > KEPT_BYTES_MAX || self.known.len() >= KEPT_MAX {
+                return &self.other;
+            }
+            self.known.insert(encoded.to_vec(), self.other.clone());
+        }
+        self.known.get(encoded).map_or("", String::as_str)
+    }
+}
+
+/// Objects that are kept at most, and bytes of the attributes of one.
+const KEPT_MAX: usize = 1_024;
+const KEPT_BYTES_MAX: usize = 128;
 
 /// Payload read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -35,7 +58,7 @@ pub(super) fn fill(
     let mut head =
         RawHead { window_minutes, next_window_minutes: window_minutes, ..RawHead::default() };
     let mut at = file.from;
-    let mut texts = Texts::default();
+    let mut objects = Objects::default();
     while at < file.to {
         if is_stopping.load(Ordering::Relaxed) {
             return Err(stopping());
@@ -53,7 +76,7 @@ pub(super) fn fill(
             if batch.is_control {
                 take_controls(&batch, at, until, &mut head);
             } else {
-                take_events(&batch, at, until, &mut head, &mut texts, pause, sink)?;
+                take_events(&batch, at, until, &mut head, &mut objects, pause, sink)?;
             }
             at = until;
         }
@@ -92,7 +115,7 @@ fn take_events(
     from: Offset,
     until: Offset,
     head: &mut RawHead,
-    texts: &mut Texts,
+    objects: &mut Objects,
     pause: &dyn Fn(),
     sink: &mut RawSink<'_>,
 ) -> Result<(), PortError> {
@@ -108,19 +131,15 @@ fn take_events(
             head.dead_letters.push(offset);
             continue;
         };
-        texts.id.clear();
-        record.write_id(&mut texts.id);
-        texts.attributes.clear();
-        write_object(&mut texts.attributes, record.attributes());
         sink(RawEvent {
             offset,
             append_time: batch.append_time,
-            id: &texts.id,
+            id: record.id,
             item: record.item,
             event_type: record.event_type,
             time: record.time,
             value: record.value,
-            attributes: Some(texts.attributes.as_str()).filter(|object| !object.is_empty()),
+            attributes: Some(objects.of(&record)).filter(|object| !object.is_empty()),
             source: record.source,
         })?;
     }

@@ -282,7 +282,7 @@ fn a_file_says_what_is_no_event_and_the_window_in_force() {
     assert_eq!(files[1].1.window_minutes, 20);
     assert_eq!(files[1].1.next_window_minutes, 30);
     assert_eq!(files[0].0.len(), 2);
-    assert!(files[0].0[0].contains(r#"id: "id-1", item: "item", event_type: "view""#));
+    assert!(files[0].0[0].contains(r#"id: Text("id-1"), item: "item", event_type: "view""#));
     assert!(files[1].0[0].contains(r#"attributes: Some("{\"n\":\"6\"}")"#), "{:?}", files[1].0);
 }
 

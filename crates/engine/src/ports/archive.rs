@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use model::record::RecordId;
 use model::{Hour, Offset, PartitionId, TimestampMs, Value};
 
 use super::error::PortError;
@@ -28,7 +29,7 @@ pub struct RawEvent<'a> {
     /// When it was appended.
     pub append_time: TimestampMs,
     /// With item and type, what a repeat is known by.
-    pub id: &'a str,
+    pub id: RecordId<'a>,
     /// What it happened to.
     pub item: &'a str,
     /// What happened.

@@ -1,8 +1,9 @@
 //! Events on their way into a row group: Parquet wants them column by column.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use engine::ports::RawEvent;
 use model::Value;
+use model::record::{RecordId, uuid_digits};
 use parquet::data_type::{
     ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type,
     Int64Type,
@@ -22,13 +23,13 @@ const CHUNK: usize = 1_024;
 /// Texts one after the other, of which those that are not there take nothing.
 #[derive(Default)]
 struct Texts {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     ends: Vec<usize>,
 }
 
 impl Texts {
-    fn push(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
     }
 }
@@ -61,18 +62,21 @@ impl Rows {
         })?;
         self.offsets.push(offset);
         self.append_times.push(event.append_time.0);
-        self.ids.push(event.id);
-        self.items.push(event.item);
-        self.types.push(event.event_type);
+        match &event.id {
+            RecordId::Uuid(bytes) => self.ids.push(&uuid_digits(bytes)),
+            RecordId::Text(text) => self.ids.push(text.as_bytes()),
+        }
+        self.items.push(event.item.as_bytes());
+        self.types.push(event.event_type.as_bytes());
         self.times.push(event.time.0);
         self.values.extend(event.value);
         self.value_levels.push(event.value.is_some().into());
         if let Some(attributes) = event.attributes {
-            self.attributes.push(attributes);
+            self.attributes.push(attributes.as_bytes());
         }
         self.attribute_levels.push(event.attributes.is_some().into());
         if let Some((source, sequence)) = event.source {
-            self.sources.push(source);
+            self.sources.push(source.as_bytes());
             self.sequences.push(sequence);
         }
         self.source_levels.push(event.source.is_some().into());
@@ -142,14 +146,14 @@ impl<W: std::io::Write + Send> Columns<'_, '_, W> {
 
     /// Writes the texts, of which there are none afterwards.
     fn write_texts(&mut self, texts: &mut Texts, levels: Option<&[i16]>) -> Result<()> {
-        let bytes = Bytes::from(std::mem::take(&mut texts.bytes));
+        let bytes = std::mem::take(&mut texts.bytes).freeze();
         let starts = std::iter::once(0).chain(texts.ends.iter().copied());
         let mut slices =
             starts.zip(&texts.ends).map(|(start, end)| ByteArray::from(bytes.slice(start..*end)));
         self.write_all::<ByteArrayType>(texts.ends.len(), levels, &mut slices)?;
         texts.ends.clear();
-        // Nobody else has it any more, so that nothing is copied.
-        texts.bytes = bytes.into();
+        // Nobody else has it any more, and the memory is there for the next.
+        texts.bytes = bytes.try_into_mut().unwrap_or_default();
         texts.bytes.clear();
         Ok(())
     }

@@ -32,8 +32,9 @@ pub(super) fn schema() -> Result<TypePtr> {
     parse_message_type(MESSAGE).map(Arc::new)
 }
 
-/// Dictionaries help where values repeat, deltas where they rise. Ids do neither, and bounds of
-/// ids or attributes exclude nothing.
+/// Dictionaries help where values repeat, as attributes do that say who or where; where they do not, the
+/// writer gives its dictionary up after a megabyte. Deltas help where values rise. Ids do neither. Bounds
+/// of ids or attributes exclude nothing.
 pub(super) fn properties() -> Result<WriterPropertiesPtr> {
     let column = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
@@ -43,16 +44,12 @@ pub(super) fn properties() -> Result<WriterPropertiesPtr> {
         .set_offset_index_disabled(true)
         // Row groups are closed by who writes them.
         .set_max_row_group_row_count(None);
-    for plain in ["id", "attributes"] {
-        properties = properties
-            .set_column_dictionary_enabled(column(plain), false)
-            .set_column_statistics_enabled(column(plain), EnabledStatistics::None);
-    }
     // Nobody looks for a file by these.
-    for unordered in ["partition", "type", "value", "source", "sequence"] {
+    for unordered in ["partition", "id", "type", "value", "attributes", "source", "sequence"] {
         properties =
             properties.set_column_statistics_enabled(column(unordered), EnabledStatistics::None);
     }
+    properties = properties.set_column_dictionary_enabled(column("id"), false);
     for rising in ["offset", "time", "sequence"] {
         properties = properties
             .set_column_dictionary_enabled(column(rising), false)

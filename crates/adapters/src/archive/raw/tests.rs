@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use engine::ports::{RawEvent, RawHead};
+use model::record::RecordId;
 use model::{Offset, PartitionId, TimestampMs, Value};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -21,7 +22,7 @@ fn event(offset: u64, id: &str) -> RawEvent<'_> {
     RawEvent {
         offset: Offset(offset),
         append_time: HOUR.start(),
-        id,
+        id: RecordId::Text(id),
         item: "a/ü",
         event_type: "view",
         time: TimestampMs(1_795_255_200_123),

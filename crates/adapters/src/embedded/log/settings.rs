@@ -27,8 +27,8 @@ pub struct LogSettings {
     pub queue_parts_max: usize,
     /// How much of the newest payload stays in memory for readers, for each partition.
     pub tail_bytes_max: usize,
-    /// How long a writer waits for more before it writes, in microseconds, while many send at the
-    /// same time; it never waits for somebody alone.
+    /// How long a writer waits for more before it writes, in microseconds, at most: 50 for each of those
+    /// that sent at the same time, and never for somebody alone.
     pub linger_us: u64,
     /// Dedup window in minutes, 1 to [`DEDUP_MINUTES_MAX`]; written to the log at every start.
     pub dedup_minutes: u32,
@@ -52,7 +52,7 @@ impl LogSettings {
             queue_bytes_max: 32 << 20,
             queue_parts_max: 64 << 10,
             tail_bytes_max: 8 << 20,
-            linger_us: 200,
+            linger_us: 1_000,
             dedup_minutes: 10,
             counters: Retention::FOREVER,
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),

@@ -43,6 +43,8 @@ pub(super) fn refuse_clock(error: ImplausibleClock) -> PortError {
 
 /// So many parts in one group come from clients that send at the same time.
 const CROWD_PARTS: usize = 4;
+/// What the next group waits for each part of the one before.
+const LINGER_A_PART: Duration = Duration::from_micros(50);
 
 /// Writes one partition. There is one for each, used by one thread at a time.
 pub(super) struct PartitionWriter {
@@ -62,7 +64,10 @@ impl PartitionWriter {
         while let Some(group) = self.queue.wait(GROUP_BYTES_MAX, linger) {
             // Where many wait for one sync, a moment more gathers more of them and costs fewer
             // syncs; somebody alone would only wait longer.
-            linger = if group.len() >= CROWD_PARTS { self.linger } else { Duration::ZERO };
+            linger = match group.len() {
+                ..CROWD_PARTS => Duration::ZERO,
+                parts => self.linger.min(LINGER_A_PART * parts as u32),
+            };
             self.commit(group);
         }
         drop(closes);

@@ -28,7 +28,7 @@ pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX >= model::limits::BODY_BYTES_MAX);
 /// Events between two offers of the core to whoever waits for it, some tens of microseconds: the
 /// kernel looks only every few milliseconds, and an answer may wait for that.
-const STRETCH_EVENTS: u32 = 128;
+const STRETCH_EVENTS: u32 = 256;
 
 /// What takes events: the gateway's batch, or a stand-in.
 pub(crate) trait EventSink {
