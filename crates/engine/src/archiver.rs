@@ -79,11 +79,26 @@ impl Archiver {
         archive: Arc<dyn RawArchive>,
         settings: ArchiverSettings,
     ) -> Result<Self, PortError> {
-        let all = log.clone();
-        let share: Option<Share> = log
-            .is_shared()
-            .then(|| Box::new(move || (0..all.partitions()).map(PartitionId).collect()) as Share);
-        Self::start_thread(log, archive, settings, share)
+        Self::start_thread(Shared::new(log.clone(), archive, settings), all_of(log))
+    }
+
+    /// As [`Self::start`], but it waits until [`Self::begin_when`] says that it may begin.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start_held(
+        log: Arc<dyn EventLog>,
+        archive: Arc<dyn RawArchive>,
+        settings: ArchiverSettings,
+    ) -> Result<Self, PortError> {
+        let shared = Shared { is_held: true, ..Shared::new(log.clone(), archive, settings) };
+        Self::start_thread(shared, all_of(log))
+    }
+
+    /// Lets one that is held begin as soon as this is true: whoever counts after a start again what was
+    /// not flushed needs the cores first. Looks a few times a second; a second call does nothing.
+    pub fn begin_when(&self, may_begin: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.shared.begins_when.set(Box::new(may_begin));
     }
 
     /// As [`Self::start`], for those partitions of a shared log that `share` says are this process's at a time.
@@ -96,19 +111,15 @@ impl Archiver {
         settings: ArchiverSettings,
         share: Share,
     ) -> Result<Self, PortError> {
-        Self::start_thread(log, archive, settings, Some(share))
+        Self::start_thread(Shared::new(log, archive, settings), Some(share))
     }
 
-    fn start_thread(
-        log: Arc<dyn EventLog>,
-        archive: Arc<dyn RawArchive>,
-        settings: ArchiverSettings,
-        share: Option<Share>,
-    ) -> Result<Self, PortError> {
-        let shared = Arc::new(Shared::new(log, archive, settings));
+    fn start_thread(shared: Shared, share: Option<Share>) -> Result<Self, PortError> {
+        let shared = Arc::new(shared);
         let owned = Arc::clone(&shared);
         let run = move || {
             match &share {
+                _ if owned.hold() => {}
                 None => owned.run(),
                 Some(share) => owned.run_share(share),
             }
@@ -181,6 +192,13 @@ impl Archiver {
             let _ = thread.join();
         }
     }
+}
+
+/// Of a log that processors share, all of it.
+fn all_of(log: Arc<dyn EventLog>) -> Option<Share> {
+    let is_shared = log.is_shared();
+    let share = || Box::new(move || (0..log.partitions()).map(PartitionId).collect()) as Share;
+    is_shared.then(share)
 }
 
 impl Drop for Archiver {

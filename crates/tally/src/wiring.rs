@@ -37,7 +37,7 @@ use engine::ports::{
     Clock, ColdCounters, CounterStore, ErrorKind, EventLog, ItemDetailsStore, PortError,
 };
 use engine::processor::{ProcessorSettings, Processors};
-use engine::query::Query;
+use engine::query::{Query, QueryError};
 use engine::routing::Routing;
 use engine::spreader::{Heat, Spreader};
 use model::append_time::ClockReading;
@@ -55,9 +55,10 @@ use crate::keys::{KeyFile, Keyring};
 use crate::recount::Recounts;
 use crate::threads::Duty;
 
-/// A memory table with so many cells is flushed at once: some 100 MB for all partitions of a
-/// small machine.
-const TABLE_CELLS_MAX: usize = 80_000;
+/// A memory table with so many cells is flushed at once: some 200 MB for all partitions of a small
+/// machine. On a long tail every flush becomes a run of tables, and the fewer of them a row is looked
+/// for in, the better.
+const TABLE_CELLS_MAX: usize = 160_000;
 
 /// Room that the log leaves free on the disk: what is accepted can then be counted and written down
 /// even when nothing more can be accepted.
@@ -149,6 +150,10 @@ impl Tally {
         let query = Query::new(processors.clone(), age).with_routing(routing.clone());
         let query = query.with_cold(cold).reading_afar(embedded.is_none());
         let query = Arc::new(query);
+        if let Some(archiver) = &archiver {
+            let query = query.clone();
+            archiver.begin_when(move || !matches!(query.ready(), Err(QueryError::NotReady(_))));
+        }
         let cache = engines::open_cache(settings, &clock, &name)?;
         let answers = Arc::new(Answers::new(query.clone(), cache));
         let (spreader, heat) = start_spreader(settings, &routing, &clock)?;
@@ -400,7 +405,7 @@ fn open_archive(
         retention_ms: settings.raw_retention_ms,
         dedup_minutes: settings.dedup_minutes,
     };
-    Ok((Archiver::start(log.clone(), Arc::new(archive), archiver_settings)?, cold))
+    Ok((Archiver::start_held(log.clone(), Arc::new(archive), archiver_settings)?, cold))
 }
 
 /// Makes an archive its owner's; false where it does not answer now, and is claimed by the first write.

@@ -1,7 +1,7 @@
 //! The archive's thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::bucket::{HOUR_MS, MINUTE_MS};
@@ -15,6 +15,8 @@ use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile};
 
 /// Between two looks at the end of the log.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks whether it may begin.
+const HOLD: Duration = Duration::from_millis(100);
 /// Before something that failed is tried again, doubled each time up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Between two looks for files to remove, in milliseconds of append time.
@@ -36,7 +38,13 @@ pub(super) struct Shared {
     pub(super) is_stopping: AtomicBool,
     pub(super) has_ended: Mutex<bool>,
     pub(super) wake: Condvar,
+    /// Whether it waits until it may begin.
+    pub(super) is_held: bool,
+    pub(super) begins_when: OnceLock<BeginsWhen>,
 }
+
+/// Says whether it may begin by now.
+pub(super) type BeginsWhen = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// How far a partition is, for others to read.
 #[derive(Default)]
@@ -68,7 +76,20 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             has_ended: Mutex::new(false),
             wake: Condvar::new(),
+            is_held: false,
+            begins_when: OnceLock::new(),
         }
+    }
+
+    /// Waits while it is held; whether it is to stop instead.
+    pub(super) fn hold(&self) -> bool {
+        let may_begin = || self.begins_when.get().is_some_and(|may_begin| may_begin());
+        while self.is_held && !may_begin() {
+            if self.wait(HOLD) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The thread.

@@ -413,6 +413,35 @@ proptest! {
     }
 }
 
+#[test]
+fn one_that_is_held_begins_when_it_may_and_can_be_stopped_before() {
+    let (log, archive) = (Arc::new(FakeLog::new(0)), Arc::new(FakeArchive::default()));
+    log.append_events(10);
+    log.pass(61);
+    let start = || Archiver::start_held(log.clone(), archive.clone(), SETTINGS).unwrap();
+    start().stop();
+    let archiver = start();
+    let may_begin = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let seen = (may_begin.clone(), asked.clone());
+    archiver.begin_when(move || {
+        seen.1.fetch_add(1, Ordering::Relaxed);
+        seen.0.load(Ordering::Relaxed)
+    });
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let wait_for = |is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{:?}", archiver.totals());
+            std::thread::yield_now();
+        }
+    };
+    wait_for(&|| asked.load(Ordering::Relaxed) > 2);
+    assert_eq!(archive.names(), []);
+    may_begin.store(true, Ordering::Relaxed);
+    wait_for(&|| archiver.status()[0].archived_offset == Offset(10));
+    archiver.stop();
+}
+
 /// The thread: archives, survives an archive that is away, and ends at once when told.
 #[test]
 fn the_thread_goes_on_when_the_archive_is_back() {

@@ -5,10 +5,11 @@
 //! ```
 
 use engine::ports::{ErrorKind, NamedRow, PortError};
-use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use fjall::{Keyspace, Readable, Snapshot};
 use model::bucket::TIME_MAX;
 use model::{Day, Hour, PartitionId};
 
+use super::changes::Changes;
 use super::row::{self, Damage};
 use super::{EmbeddedStore, damaged, failure, keys};
 
@@ -21,10 +22,9 @@ impl EmbeddedStore {
             return Ok(());
         }
         self.check_room()?;
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), 1)
-            .durability(Some(PersistMode::SyncData));
-        batch.insert(&self.rows, keys::COLD_UNTIL, until.0.to_be_bytes());
-        self.commit(batch).map_err(|error| self.stopped("note which days are cold", error))
+        let mut changes = Changes::with_capacity(1);
+        changes.insert(keys::COLD_UNTIL, until.0.to_be_bytes());
+        self.commit(changes).map_err(|error| self.stopped("note which days are cold", error))
     }
 
     /// See [`engine::ports::CounterStore::remove_cold`]. The hours stay known until a restart:
@@ -39,17 +39,16 @@ impl EmbeddedStore {
         let pinned = self.pinned.read().clone();
         let until = Hour(cold_until(&pinned, &self.rows)?.0 * 24);
         let cold = keys::hour_head(partition, Hour(0))..keys::hour_head(partition, until);
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), rows_max)
-            .durability(Some(PersistMode::SyncData));
+        let mut changes = Changes::with_capacity(rows_max);
         let mut left = pinned.range(&self.rows, cold);
         let mut removed = 0;
         for guard in left.by_ref().take(rows_max) {
-            batch.remove(&self.rows, guard.key().map_err(read_failure)?);
+            changes.remove(guard.key().map_err(read_failure)?);
             removed += 1;
         }
         let is_done = left.next().is_none();
         if removed > 0 {
-            self.commit(batch).map_err(|error| self.stopped("remove cold hours", error))?;
+            self.commit(changes).map_err(|error| self.stopped("remove cold hours", error))?;
         }
         Ok(is_done)
     }

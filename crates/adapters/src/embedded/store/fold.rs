@@ -9,9 +9,10 @@
 //! ```
 
 use engine::ports::{ErrorKind, Folded, PortError};
-use fjall::{OwnedWriteBatch, PersistMode, Readable};
+use fjall::Readable;
 use model::{Hour, PartitionId};
 
+use super::changes::Changes;
 use super::{EmbeddedStore, damaged, failure, keys, row};
 
 impl EmbeddedStore {
@@ -36,8 +37,7 @@ impl EmbeddedStore {
             return Ok(Folded { rows: 0, is_done: true });
         }
         self.check_room()?;
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), 1)
-            .durability(Some(PersistMode::SyncData));
+        let mut changes = Changes::with_capacity(1);
         let (mut looked_at, mut folded, mut value) = (0, 0, Vec::new());
         let mut next = until.to_vec();
         for guard in pinned.range(&self.rows, &from[..]..&until[..]) {
@@ -51,12 +51,12 @@ impl EmbeddedStore {
             if row.fold() {
                 value.clear();
                 row::write_row(&mut value, &row);
-                batch.insert(&self.rows, &key[..], &value[..]);
+                changes.insert(&key, &value);
                 folded += 1;
             }
         }
-        batch.insert(&self.rows, mark_key, keys::fold_mark(&next));
-        self.commit(batch).map_err(|error| {
+        changes.insert(mark_key, keys::fold_mark(&next));
+        self.commit(changes).map_err(|error| {
             let context = format!(
                 "fold old minutes of partition {partition} in {:?}: the counter store takes no \
                  more writes until the process is restarted",

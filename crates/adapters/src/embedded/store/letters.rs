@@ -9,9 +9,10 @@
 //! Numbers are big-endian, times milliseconds since 1970.
 
 use engine::ports::{ErrorKind, LetterState, PortError, Replay, StoredDeadLetter};
-use fjall::{Guard, Keyspace, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use fjall::{Guard, Keyspace, Readable, Snapshot};
 use model::{Offset, PartitionId, TimestampMs};
 
+use super::changes::Changes;
 use super::row::{self, Damage, Reader};
 use super::{EmbeddedStore, damaged, failure, keys};
 
@@ -43,14 +44,13 @@ impl EmbeddedStore {
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
         self.check_room()?;
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), 1)
-            .durability(Some(PersistMode::SyncData));
+        let mut changes = Changes::with_capacity(1);
         let key = keys::letter_state(partition, offset);
         match write_state(to) {
-            Some(bytes) => batch.insert(&self.rows, key, bytes),
-            None => batch.remove(&self.rows, key),
+            Some(bytes) => changes.insert(key, bytes),
+            None => changes.remove(key),
         }
-        self.commit(batch).map_err(|error| {
+        self.commit(changes).map_err(|error| {
             let context = format!(
                 "mark the dead letter {partition}/{offset}: the counter store in {:?} takes no \
                  more writes until the process is restarted",

@@ -6,6 +6,7 @@
 //! never wait for a flush then, and see whole flushes only: fjall 3.1 makes a batch that is under
 //! way visible in part whenever it writes a memtable out or merges tables meanwhile.
 
+mod changes;
 mod cold;
 mod copy;
 mod fold;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 use engine::ports::{
     Claim, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState, PortError, Rows,
 };
-use fjall::{AbstractTree, Database, Keyspace, OwnedWriteBatch, PersistMode, Snapshot};
+use fjall::{AbstractTree, Database, Keyspace, PersistMode, Snapshot};
 use model::{Day, Offset, PartitionId, RowKey};
 
+use changes::Changes;
 use parking_lot::{Mutex, RwLock};
 use partitions::{Partition, Partitions};
 use row::FORMAT_VERSION;
@@ -46,7 +48,7 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20 }
+        Self { cache_bytes: 128 << 20 }
     }
 }
 
@@ -62,6 +64,8 @@ pub struct EmbeddedStore {
     noting: Mutex<()>,
     /// What is stored after the last flush.
     pinned: RwLock<Arc<Snapshot>>,
+    /// From so many changes on a flush becomes tables at once.
+    ingested_min: usize,
 }
 
 impl EmbeddedStore {
@@ -80,7 +84,8 @@ impl EmbeddedStore {
         let pinned = RwLock::new(Arc::new(db.snapshot()));
         let folder = folder.to_owned();
         let (committing, noting) = Default::default();
-        Ok(Self { db, rows, folder, partitions, committing, noting, pinned })
+        let ingested_min = tuning::INGESTED_MIN;
+        Ok(Self { db, rows, folder, partitions, committing, noting, pinned, ingested_min })
     }
 
     /// Bytes on disk, journals included; waits for a flush that is under way.
@@ -91,16 +96,15 @@ impl EmbeddedStore {
         self.db.disk_space().map_err(|error| failure("measure the counter store", error))
     }
 
-    /// Everything of a flush as one batch; a batch that is never committed leaves no trace.
-    fn batch(
+    /// Everything of a flush; what is never committed leaves no trace.
+    fn changes(
         &self,
         flush: &Flush<'_>,
         rows: &mut Rows<'_>,
         partition: &Partition,
-    ) -> Result<OwnedWriteBatch, PortError> {
+    ) -> Result<Changes, PortError> {
         let count = rows.size_hint().0 + flush.dead_letters.len() + 1;
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), count)
-            .durability(Some(PersistMode::SyncData));
+        let mut changes = Changes::with_capacity(count);
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut before = None;
         let (mut newest_hour, mut newest_day) = (None, None);
@@ -111,7 +115,7 @@ impl EmbeddedStore {
             keys::row(&mut key, flush.partition, &counter.key);
             value.clear();
             row::write_row(&mut value, &counter.row);
-            batch.insert(&self.rows, &key[..], &value[..]);
+            changes.insert(&key, &value);
             match counter.key {
                 RowKey::Hour { hour, .. } if newest_hour != Some(hour) => {
                     partition.add_hour(hour);
@@ -126,36 +130,50 @@ impl EmbeddedStore {
         }
         for letter in flush.dead_letters {
             let key = keys::dead_letter(flush.partition, letter.offset);
-            batch.insert(&self.rows, key, row::write_dead_letter(letter));
+            changes.insert(key, row::write_dead_letter(letter));
         }
         for entry in flush.bulk {
             let key = keys::bulk(entry.object.id);
-            batch.insert(&self.rows, key, row::write_bulk(entry));
+            changes.insert(key, row::write_bulk(entry));
         }
         for mark in flush.sources {
             let key = keys::source(flush.partition, &mark.source);
             match &mark.state {
-                Some(state) => batch.insert(&self.rows, key, row::write_source(state)),
-                None => batch.remove(&self.rows, key),
+                Some(state) => changes.insert(key, row::write_source(state)),
+                None => changes.remove(key),
             }
         }
         let pinned = self.pinned.read().clone();
-        repairs::write(&mut batch, &self.rows, &pinned, flush.partition, flush.repairs)?;
+        repairs::write(&mut changes, &self.rows, &pinned, flush.partition, flush.repairs)?;
         let key = keys::checkpoint(flush.partition);
-        batch.insert(&self.rows, key, row::write_checkpoint(&flush.checkpoint));
-        Ok(batch)
+        changes.insert(key, row::write_checkpoint(&flush.checkpoint));
+        Ok(changes)
     }
 
-    fn commit(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
+    fn commit(&self, changes: Changes) -> fjall::Result<()> {
         let _no_other = self.committing.lock();
-        // fjall leaves this to its worker, which may be merging tables for seconds, while the
-        // memtable grows. Sealed ones are counted, and four of them hold further commits back.
-        if self.rows.tree.active_memtable().size() >= tuning::MEMTABLE_BYTES {
-            self.rows.rotate_memtable()?;
+        if changes.len() >= self.ingested_min {
+            changes.ingest(&self.rows)?;
+        } else {
+            // fjall leaves this to its worker, which may be merging tables for seconds, while the
+            // memtable grows. Sealed ones are counted, and four of them hold further commits back.
+            if self.rows.tree.active_memtable().size() >= tuning::MEMTABLE_BYTES {
+                self.rows.rotate_memtable()?;
+            }
+            changes.journal(&self.db, &self.rows)?;
+            // One without rows cannot be written out.
+            if self.has_long_journals()? {
+                self.rows.rotate_memtable()?;
+            }
         }
-        batch.commit()?;
         *self.pinned.write() = Arc::new(self.db.snapshot());
         Ok(())
+    }
+
+    /// Whether journals are to be let go, and nothing is under way that will.
+    fn has_long_journals(&self) -> fjall::Result<bool> {
+        let is_quiet = self.rows.tree.sealed_memtable_count() == 0;
+        Ok(is_quiet && self.db.journal_disk_space()? >= tuning::JOURNAL_BYTES)
     }
 
     /// Refuses while the disk is nearly full.
@@ -197,8 +215,8 @@ impl CounterStore for EmbeddedStore {
             return Err(PortError::new(ErrorKind::Conflict, context));
         }
         self.check_room()?;
-        let batch = self.batch(flush, rows, partition)?;
-        self.commit(batch).map_err(|error| {
+        let changes = self.changes(flush, rows, partition)?;
+        self.commit(changes).map_err(|error| {
             let context = format!(
                 "flush partition {} to the counter store in {:?}: it takes no more writes until \
                  the process is restarted",

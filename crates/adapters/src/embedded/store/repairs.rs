@@ -8,15 +8,16 @@
 //! Numbers are big-endian; the corrections are as in their control record.
 
 use engine::ports::{PortError, Repair, RepairNote, Repairs};
-use fjall::{Keyspace, OwnedWriteBatch, Readable, Snapshot};
+use fjall::{Keyspace, Readable, Snapshot};
 use model::{Corrections, Offset, PartitionId};
 
+use super::changes::Changes;
 use super::row::Damage;
 use super::{damaged, failure, keys};
 
-/// Adds notes to a batch.
+/// Adds notes to the changes.
 pub(super) fn write(
-    batch: &mut OwnedWriteBatch,
+    changes: &mut Changes,
     rows: &Keyspace,
     pinned: &Snapshot,
     partition: PartitionId,
@@ -29,13 +30,13 @@ pub(super) fn write(
     let mut after = before.clone();
     notes.iter().for_each(|note| note.apply(&mut after));
     for gone in before.kept.iter().filter(|repair| !after.kept.contains(repair)) {
-        batch.remove(rows, keys::repair(partition, gone.offset));
+        changes.remove(keys::repair(partition, gone.offset));
     }
     for new in after.kept.iter().filter(|repair| !before.kept.contains(repair)) {
-        batch.insert(rows, keys::repair(partition, new.offset), write_repair(new));
+        changes.insert(keys::repair(partition, new.offset), write_repair(new));
     }
     if let Some((offset, generation)) = after.newest {
-        batch.insert(rows, keys::repairs(partition), write_newest(offset, generation));
+        changes.insert(keys::repairs(partition), write_newest(offset, generation));
     }
     Ok(())
 }

@@ -8,15 +8,23 @@ fn open(folder: &Path) -> EmbeddedStore {
     EmbeddedStore::open(folder, StoreSettings::default()).expect("the store opens")
 }
 
+/// Where flushes of so many changes become tables at once.
+fn ingesting(folder: &Path, ingested_min: usize) -> EmbeddedStore {
+    EmbeddedStore { ingested_min, ..open(folder) }
+}
+
 #[test]
 fn behaves_as_a_counter_store() {
     let scratch = tempfile::tempdir().expect("a folder");
-    let mut number = 0;
-    counter_store::all(|| {
-        number += 1;
-        Arc::new(open(&scratch.path().join(number.to_string())))
-    });
-    counter_store::keeps_all(|| Arc::new(open(&scratch.path().join("kept"))));
+    for ingested_min in [tuning::INGESTED_MIN, 1, 3] {
+        let folder = |name: &str| scratch.path().join(format!("{name}-{ingested_min}"));
+        let mut number = 0;
+        counter_store::all(|| {
+            number += 1;
+            Arc::new(ingesting(&folder(&number.to_string()), ingested_min))
+        });
+        counter_store::keeps_all(|| Arc::new(ingesting(&folder("kept"), ingested_min)));
+    }
 }
 
 #[test]
@@ -107,19 +115,26 @@ fn a_row_of_one_event_is_small() {
 /// flush is under way for long. Each flush here overlaps with such a moment.
 #[test]
 fn snapshots_see_whole_flushes_while_memtables_are_written_out() {
-    const ITEMS: u64 = 4_000;
     let scratch = tempfile::tempdir().expect("a folder");
-    let store = open(&scratch.path().join("store"));
+    see_whole_flushes(&open(&scratch.path().join("store")), |_| 4_000);
+    // Every third is small enough for the journal.
+    let store = ingesting(&scratch.path().join("ingesting"), 1_000);
+    see_whole_flushes(&store, |flush| if flush % 3 == 0 { 500 } else { 4_000 });
+}
+
+fn see_whole_flushes(store: &EmbeddedStore, items_of: impl Fn(u64) -> usize + Sync) {
+    const ITEMS: u64 = 4_000;
     let items: Vec<String> = (0..ITEMS).map(|n| format!("item-{n:04}")).collect();
     let keys: Vec<RowKey<'_>> =
         items.iter().map(|item| RowKey::Total { item, event_type: "view" }).collect();
-    let ends = [&keys[..1], &keys[keys.len() - 1..]].concat();
+    // The first is in every flush, and both in all large ones.
+    let ends = [keys[0], keys[499]];
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for flush in 1..=20 {
                 store.rows.rotate_memtable().expect("a rotation");
-                flush_all(&store, &keys, flush);
+                flush_all(store, &keys[..items_of(flush)], flush);
             }
             done.store(true, std::sync::atomic::Ordering::Release);
         });
@@ -160,4 +175,134 @@ fn flush_all(store: &EmbeddedStore, keys: &[RowKey<'_>], flush: u64) {
         checkpoint,
     };
     store.flush(&flush, &mut rows).expect("a flush");
+}
+
+/// The items of flush number `flush`, which gives each of them its count.
+fn items_of(flush: u64) -> std::ops::Range<u64> {
+    let from = flush * 7 % 50;
+    from..from + if flush.is_multiple_of(2) { 3 } else { 200 }
+}
+
+fn item(n: u64) -> String {
+    format!("item-{n:03}")
+}
+
+fn flush_items(store: &EmbeddedStore, flush: u64) {
+    let items: Vec<String> = items_of(flush).map(item).collect();
+    let key = |item| RowKey::Total { item, event_type: "view" };
+    let keys: Vec<RowKey<'_>> = items.iter().map(|item| key(item)).collect();
+    flush_all(store, &keys, flush);
+}
+
+/// What is stored is all of the flushes up to one, and nothing else; which.
+fn check_items(store: &EmbeddedStore) -> u64 {
+    let snapshot = store.snapshot().expect("a snapshot");
+    let stored = snapshot.checkpoint(PartitionId(0)).expect("an answer");
+    let last = stored.map_or(0, |checkpoint| checkpoint.next_offset.0);
+    let items: Vec<String> = (0..250).map(item).collect();
+    let key = |item| RowKey::Total { item, event_type: "view" };
+    let keys: Vec<RowKey<'_>> = items.iter().map(|item| key(item)).collect();
+    let rows = snapshot.get(PartitionId(0), &keys).expect("rows");
+    for (n, row) in (0..).zip(rows) {
+        let expected = (1..=last).rev().find(|flush| items_of(*flush).contains(&n));
+        let count = row.map(|row| row.summary().count);
+        assert_eq!(count, expected, "item {n} after flush {last}");
+    }
+    last
+}
+
+#[test]
+fn flushes_by_either_way_follow_each_other_and_a_restart() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("store");
+    for round in 0..4 {
+        let store = ingesting(&folder, 100);
+        assert_eq!(check_items(&store), round * 20);
+        let before = store.snapshot().expect("a snapshot");
+        for flush in round * 20 + 1..=round * 20 + 20 {
+            flush_items(&store, flush);
+            if flush % 5 == round {
+                store.rows.rotate_memtable().expect("a rotation");
+            }
+            assert_eq!(check_items(&store), flush);
+        }
+        let stored = before.checkpoint(PartitionId(0)).expect("an answer");
+        assert_eq!(stored.map_or(0, |c| c.next_offset.0), round * 20, "a snapshot stays as it was");
+    }
+}
+
+/// Names the folder that the process of the next test writes to.
+const KILLED_FOLDER: &str = "TALLY_TEST_KILLED_STORE";
+
+#[test]
+fn a_store_whose_process_is_killed_has_whole_flushes_and_all_that_returned() {
+    use std::io::{BufRead, BufReader};
+    if let Some(folder) = std::env::var_os(KILLED_FOLDER) {
+        let store = ingesting(Path::new(&folder), 100);
+        let first = check_items(&store) + 1;
+        for flush in first.. {
+            flush_items(&store, flush);
+            println!("\nflushed {flush}");
+        }
+    }
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("store");
+    let mut last = 0;
+    for round in 0..6 {
+        let mut writer = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "--nocapture"])
+            .arg("embedded::store::tests::a_store_whose_process_is_killed_has_whole_flushes_and_all_that_returned")
+            .env(KILLED_FOLDER, &folder)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(writer.stdout.take().expect("its output")).lines();
+        let told = lines
+            .filter_map(|line| line.expect("a line").strip_prefix("flushed ")?.parse::<u64>().ok());
+        let told = told.take(10 + 13 * round).last().expect("it flushes");
+        writer.kill().expect("it is killed");
+        writer.wait().expect("it ends");
+        let stored = check_items(&ingesting(&folder, 100));
+        assert!(stored >= told && told > last, "{stored} {told} {last}");
+        last = stored;
+    }
+}
+
+#[test]
+fn journals_are_let_go_however_little_is_in_a_memtable() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let store = ingesting(&scratch.path().join("store"), 100);
+    // The journal is compressed, and this is not to be.
+    let mixed = (0..1u64 << 20).map(|n| n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let record: Vec<u8> =
+        mixed.flat_map(|n| (n ^ n >> 31).wrapping_mul(n | 1).to_le_bytes()).collect();
+    for flush in 1..60 {
+        if flush % 2 == 1 {
+            flush_items(&store, flush);
+            continue;
+        }
+        let checkpoint =
+            Checkpoint { log_epoch: 1, next_offset: Offset(flush), ..Checkpoint::default() };
+        let letter = model::DeadLetter {
+            offset: Offset(flush),
+            append_time: model::TimestampMs(5),
+            reason: model::record::RecordError::Length,
+            record: record.clone(),
+        };
+        let flush = Flush {
+            partition: PartitionId(0),
+            dead_letters: &[letter],
+            sources: &[],
+            bulk: &[],
+            repairs: &[],
+            checkpoint,
+        };
+        store.flush(&flush, &mut std::iter::empty()).expect("a flush");
+    }
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while store.db.journal_disk_space().expect("a size") > 2 * tuning::JOURNAL_BYTES {
+        assert!(std::time::Instant::now() < until, "{:?}", store.db.journal_disk_space());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }

@@ -13,6 +13,11 @@ use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 /// Most bytes of journals on disk: more makes a restart slower.
 pub(super) const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
+/// From so many bytes of journals on a flush writes a memtable out that is not full: tables that are made
+/// at once take the rows of a memtable with them, so that it may never be, and only then is a journal
+/// let go. fjall begins a new one at that moment where the one before has more than 64 MB.
+pub(super) const JOURNAL_BYTES: u64 = 80 << 20;
+
 /// Threads that write memtables out and merge tables. With two or more, the first only writes out,
 /// and spins on a queue of merges that it does not take (fjall's `worker_pool.rs`).
 pub(super) const WORKER_THREADS: usize = 1;
@@ -28,6 +33,12 @@ const TABLE_BYTES: u64 = 8 << 20;
 /// New tables that are merged at once: on the long tail a merge rewrites everything it meets, so the
 /// more at once the better. Against four the gain stayed within the noise.
 const TABLES_MERGED: u8 = 8;
+
+/// From so many changes on that are written together, they become tables at once.
+pub(super) const INGESTED_MIN: usize = 16 << 10;
+
+/// Such tables wait while there are so many runs that are not merged.
+pub(super) const RUNS_MAX: usize = 2 * TABLES_MERGED as usize;
 
 /// Nearly every first read of an hour row finds none: a filter in every level, the last too, tells
 /// so without a read in all but one case in a hundred.
