@@ -1,7 +1,7 @@
 //! One partition on its way into the archive.
 
 use std::cell::Cell;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Hour, Offset, PartitionId};
@@ -15,6 +15,12 @@ use crate::ports::{ErrorKind, EventLog, PortError, RawArchive, RawFile, RawSink}
 
 /// Work between two offers of the core to whoever waits for it.
 const STRETCH: Duration = Duration::from_micros(50);
+/// Whoever takes the core keeps it for longer than this; it comes back at once from nobody.
+const WANTED: Duration = Duration::from_micros(20);
+/// How long the archive leaves the cores to those who want them.
+const REST: Duration = Duration::from_millis(1);
+/// While so many whole files of a partition wait, the archive takes its share of the cores in any case.
+const FILES_DEFERRED: u64 = 4;
 
 /// Where a partition goes on, and what is in force there.
 pub(super) struct Course {
@@ -105,16 +111,11 @@ impl Course {
         let Some(file) = self.next_file(log, is_stopping)? else { return Ok(None) };
         self.pending = Some(file);
         let mut next_window_minutes = self.window_minutes;
-        // Who answers may wait for this core, and the kernel looks only every few milliseconds. But
-        // nobody gets the archive so far behind that another whole file waits.
         let offered = Cell::new(Instant::now());
         let pause = || {
-            if offered.get().elapsed() < STRETCH {
-                return;
-            }
-            offered.set(Instant::now());
-            if log.bounds(self.id).durable_offset.0 < file.to.0 + FILE_OFFSETS {
-                std::thread::yield_now();
+            if offered.get().elapsed() >= STRETCH {
+                self.offer_the_core(log, file, is_stopping);
+                offered.set(Instant::now());
             }
         };
         let mut fill = |sink: &mut RawSink<'_>| {
@@ -130,6 +131,21 @@ impl Course {
         self.scan = None;
         self.pending = None;
         Ok(Some(file))
+    }
+
+    /// Who answers may wait for this core, and the kernel looks only every few milliseconds. And where
+    /// the cores are wanted all the time, the archive, a quarter of all that is done with an event, waits for
+    /// a quieter moment; but not for longer than until some files wait.
+    fn offer_the_core(&self, log: &dyn EventLog, file: RawFile, is_stopping: &AtomicBool) {
+        let waiting = log.bounds(self.id).durable_offset.0.saturating_sub(file.to.0);
+        if waiting >= FILES_DEFERRED * FILE_OFFSETS || is_stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let offered = Instant::now();
+        std::thread::yield_now();
+        if offered.elapsed() > WANTED {
+            std::thread::sleep(REST);
+        }
     }
 
     fn next_file(
