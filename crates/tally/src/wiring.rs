@@ -55,10 +55,10 @@ use crate::keys::{KeyFile, Keyring};
 use crate::recount::Recounts;
 use crate::threads::Duty;
 
-/// A memory table with so many cells is flushed at once: some 200 MB for all partitions of a small
+/// A memory table with so many cells is flushed at once: some 110 MB for all partitions of a small
 /// machine. On a long tail every flush becomes a run of tables, and the fewer of them a row is looked
 /// for in, the better.
-const TABLE_CELLS_MAX: usize = 160_000;
+const TABLE_CELLS_MAX: usize = 90_000;
 
 /// Room that the log leaves free on the disk: what is accepted can then be counted and written down
 /// even when nothing more can be accepted.
