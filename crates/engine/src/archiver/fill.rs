@@ -15,8 +15,9 @@ use crate::ports::{ErrorKind, EventLog, PortError, RawEvent, RawFile, RawHead, R
 /// Attributes in other words than the record's. Those of most events are few, again and again.
 #[derive(Default)]
 struct Objects {
-    /// By what the log holds of them.
-    known: HashMap<Vec<u8>, String, foldhash::fast::RandomState>,
+    /// Which of those that are kept, by what the log holds of them.
+    known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState>,
+    kept: Vec<String>,
     /// One that is not kept.
     other: String,
 }
@@ -25,15 +26,16 @@ impl Objects {
     /// A JSON object of a record's attributes; empty where it has none.
     fn of(&mut self, record: &Record<'_>) -> &str {
         let encoded = record.encoded_attributes();
-        if !self.known.contains_key(encoded) {
-            self.other.clear();
-            write_object(&mut self.other, record.attributes());
-            if encoded.len() > KEPT_BYTES_MAX || self.known.len() >= KEPT_MAX {
-                return &self.other;
-            }
-            self.known.insert(encoded.to_vec(), self.other.clone());
+        if let Some(at) = self.known.get(encoded) {
+            return &self.kept[*at];
         }
-        self.known.get(encoded).map_or("", String::as_str)
+        self.other.clear();
+        write_object(&mut self.other, record.attributes());
+        if encoded.len() <= KEPT_BYTES_MAX && self.kept.len() < KEPT_MAX {
+            self.known.insert(encoded.to_vec(), self.kept.len());
+            self.kept.push(self.other.clone());
+        }
+        &self.other
     }
 }
 

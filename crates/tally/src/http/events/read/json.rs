@@ -197,7 +197,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 /// The fields of an event.
 #[derive(Clone, Copy, Debug)]
-enum Name {
+pub(super) enum Name {
     Id,
     Item,
     Type,

@@ -8,6 +8,7 @@ use model::limits::ATTRIBUTES_MAX;
 use model::{TimestampMs, Value};
 
 use super::Draft;
+use super::json::Name;
 
 /// Reads one event object; none where it is not as plain as that.
 pub(crate) fn event(text: &str) -> Option<Draft<'_>> {
@@ -17,18 +18,18 @@ pub(crate) fn event(text: &str) -> Option<Draft<'_>> {
     reader.token(b'{')?;
     loop {
         match reader.field()? {
-            Field::Id if draft.id.is_none() => draft.id = Some(Cow::Borrowed(reader.string()?)),
-            Field::Item if draft.item.is_none() => {
+            Name::Id if draft.id.is_none() => draft.id = Some(Cow::Borrowed(reader.string()?)),
+            Name::Item if draft.item.is_none() => {
                 draft.item = Some(Cow::Borrowed(reader.string()?));
             }
-            Field::Type if draft.event_type.is_none() => {
+            Name::Type if draft.event_type.is_none() => {
                 draft.event_type = Some(Cow::Borrowed(reader.string()?));
             }
-            Field::Time if draft.time.is_none() => draft.time = Some(reader.time()?),
-            Field::Value if draft.value.is_none() => {
+            Name::Time if draft.time.is_none() => draft.time = Some(reader.time()?),
+            Name::Value if draft.value.is_none() => {
                 draft.value = Some(Value::parse(reader.number()?).ok()?);
             }
-            Field::Attributes if !has_attributes => {
+            Name::Attributes if !has_attributes => {
                 has_attributes = true;
                 draft.attributes = reader.attributes()?;
             }
@@ -42,24 +43,14 @@ pub(crate) fn event(text: &str) -> Option<Draft<'_>> {
     reader.0.is_empty().then_some(draft)
 }
 
-#[derive(Clone, Copy)]
-enum Field {
-    Id,
-    Item,
-    Type,
-    Time,
-    Value,
-    Attributes,
-}
-
 /// The names of fields as they stand in an object. None is the beginning of another.
-const FIELDS: [(&str, Field); 6] = [
-    ("\"id\"", Field::Id),
-    ("\"item\"", Field::Item),
-    ("\"type\"", Field::Type),
-    ("\"time\"", Field::Time),
-    ("\"value\"", Field::Value),
-    ("\"attributes\"", Field::Attributes),
+const FIELDS: [(&str, Name); 6] = [
+    ("\"id\"", Name::Id),
+    ("\"item\"", Name::Item),
+    ("\"type\"", Name::Type),
+    ("\"time\"", Name::Time),
+    ("\"value\"", Name::Value),
+    ("\"attributes\"", Name::Attributes),
 ];
 
 /// Reads JSON's tokens from the front of a text.
@@ -85,9 +76,9 @@ impl<'a> Reader<'a> {
 
     /// The name of a field, and on behind the colon.
     #[inline]
-    fn field(&mut self) -> Option<Field> {
+    fn field(&mut self) -> Option<Name> {
         self.skip_space();
-        let known = |(name, field): &(&str, Field)| Some((self.0.strip_prefix(name)?, *field));
+        let known = |(name, field): &(&str, Name)| Some((self.0.strip_prefix(name)?, *field));
         let (rest, field) = FIELDS.iter().find_map(known)?;
         self.0 = rest;
         self.token(b':')?;
