@@ -152,9 +152,13 @@ async fn post_events(
     let is_small = body.bytes.len() <= INLINE_BYTES_MAX
         && encoding == Encoding::Identity
         && format != Format::Avro;
-    let batch =
-        ingest.clone().take(Told { format, attributes, encoding, ids, stamp, admitted }, body);
-    if is_small { batch.await } else { ingest.pool.run(Box::pin(batch)).await? }
+    let told = Told { format, attributes, encoding, ids, stamp, admitted };
+    if is_small {
+        ingest.take(told, body, std::future::ready(())).await
+    } else {
+        let batch = ingest.clone().take(told, body, pool::until_round_ends());
+        ingest.pool.run(Box::pin(batch)).await?
+    }
 }
 
 /// Where ids come from for events without one.
@@ -174,8 +178,14 @@ fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
 }
 
 impl Ingest {
-    /// Reads, judges and commits the events of a body. All CPU work lies before the first await.
-    async fn take(self: Arc<Self>, told: Told, body: ReadBody) -> Result<Response, Failure> {
+    /// Reads, judges and commits the events of a body. All CPU work lies before `read`, which is awaited
+    /// then, and what is sent to the log is sent at once after it.
+    async fn take(
+        self: Arc<Self>,
+        told: Told,
+        body: ReadBody,
+        read: impl Future<Output = ()>,
+    ) -> Result<Response, Failure> {
         let Told { format, attributes, encoding, ids, stamp, admitted } = told;
         let body = body.decode(encoding)?;
         let mut batch = stamp::begin(&self.gateway, stamp)?;
@@ -193,6 +203,7 @@ impl Ingest {
         }
         drop(body);
         charge(admitted.as_ref(), u64::from(verdicts.events))?;
+        read.await;
         let outcome = self.commit(batch).await?;
         self.answer(verdicts, &outcome, None)
     }

@@ -1,15 +1,20 @@
 //! Threads for the CPU work of large bodies, below the priority of those that answer questions.
+//!
+//! As long as bodies wait, a thread reads a few of them before it sends them to the log: one sync then
+//! makes several requests durable. Where none waits, nobody is held up.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use api::ProblemCode;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tracing::Instrument;
+use tracing::Instrument as _;
 
 use crate::http::problem::Failure;
 use crate::telemetry::request;
@@ -17,10 +22,17 @@ use crate::threads::Duty;
 
 /// Bodies that may wait for a thread. Their memory is bounded by the body budget before.
 const QUEUE_MAX: usize = 1_024;
+/// Most bodies that are read before the first of them is sent on.
+const ROUND_MAX: usize = 8;
+/// None is begun so long after the first of its round.
+const ROUND_TIME_MAX: Duration = Duration::from_millis(10);
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Reads a body; what is left to do sends it on.
+type Job = Box<dyn FnOnce() -> Option<SendOn> + Send>;
+type SendOn = Box<dyn FnOnce()>;
 
-/// Runs the first part of a future, up to where it first waits, on a thread of the pool.
+/// Runs the first part of a future, up to where it first waits for anything but
+/// [`until_round_ends`], on a thread of the pool.
 #[derive(Clone)]
 pub(crate) struct IngestPool(SyncSender<Job>);
 
@@ -38,27 +50,19 @@ impl IngestPool {
         Ok(Self(sender))
     }
 
-    /// Polls the future once on a thread of the pool, where it does its CPU work, and awaits the
-    /// rest of it here.
+    /// Polls the future twice on a thread of the pool, where it does its CPU work, and awaits the rest
+    /// of it here. Between the two it waits for others that are read meanwhile.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         future: BoxFuture<'static, T>,
     ) -> Result<T, Failure> {
         // What is logged over there is about the same request.
-        let mut future = match request::current() {
+        let future = match request::current() {
             Some(request) => Box::pin(request::within(request, future.in_current_span())),
             None => future,
         };
         let (sender, receiver) = oneshot::channel();
-        let job = move || {
-            // Whoever awaits the rest registers its own waker when it polls.
-            let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            let _ = sender.send(match polled {
-                Poll::Ready(value) => Polled::Ready(value),
-                Poll::Pending => Polled::Pending(future),
-            });
-        };
-        self.0.try_send(Box::new(job)).map_err(|error| {
+        self.0.try_send(Box::new(move || read(future, sender))).map_err(|error| {
             let detail = match error {
                 TrySendError::Full(_) => "too many bodies wait to be read",
                 TrySendError::Disconnected(_) => "the ingest threads have stopped",
@@ -76,17 +80,129 @@ impl IngestPool {
     }
 }
 
+/// In a future that a pool runs: waits until the bodies of the same round are read too.
+pub(crate) async fn until_round_ends() {
+    let mut is_over = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut is_over, true) {
+        false => Poll::Pending,
+        true => Poll::Ready(()),
+    })
+    .await;
+}
+
 enum Polled<T> {
     Ready(T),
-    Pending(Pin<Box<dyn Future<Output = T> + Send>>),
+    Pending(BoxFuture<'static, T>),
+}
+
+fn poll<T>(mut future: BoxFuture<'static, T>) -> Polled<T> {
+    // Whoever awaits the rest registers its own waker when it polls.
+    match Pin::as_mut(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Polled::Ready(value),
+        Poll::Pending => Polled::Pending(future),
+    }
+}
+
+fn read<T: 'static>(
+    future: BoxFuture<'static, T>,
+    sender: oneshot::Sender<Polled<T>>,
+) -> Option<SendOn> {
+    match poll(future) {
+        Polled::Pending(future) => Some(Box::new(move || {
+            let _ = sender.send(poll(future));
+        })),
+        ready => {
+            let _ = sender.send(ready);
+            None
+        }
+    }
 }
 
 fn work(receiver: &Mutex<Receiver<Job>>) {
     Duty::Count.take();
-    loop {
-        let job = receiver.lock().recv();
-        let Ok(job) = job else { return };
-        // The panic hook has logged it, and dropping the job has answered the request.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    while round(receiver, ROUND_TIME_MAX) {}
+}
+
+/// Waits for a body, and reads it and those that wait behind it; whether there may be more.
+fn round(receiver: &Mutex<Receiver<Job>>, time_max: Duration) -> bool {
+    let first = receiver.lock().recv();
+    let Ok(first) = first else { return false };
+    let begun = Instant::now();
+    // Whoever holds the lock while it waits has found nothing.
+    let next = || receiver.try_lock().and_then(|receiver| receiver.try_recv().ok());
+    let more = std::iter::from_fn(|| (begun.elapsed() < time_max).then(next).flatten());
+    let jobs = std::iter::once(first).chain(more).take(ROUND_MAX);
+    let read: Vec<SendOn> = jobs.filter_map(|job| survive(job).flatten()).collect();
+    for send_on in read {
+        survive(send_on);
+    }
+    true
+}
+
+/// None where it panicked: the hook has logged that, and dropping the job has answered the request.
+fn survive<R>(job: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(job)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Tells what is done with a body, and when. Nobody can read 2.
+    async fn body(number: usize, tell: Sender<(&'static str, usize)>) -> usize {
+        let tell = |what| tell.send((what, number)).expect("somebody listens");
+        tell("read");
+        assert!(number != 2, "nobody can read this body");
+        until_round_ends().await;
+        tell("sent on");
+        number
+    }
+
+    #[tokio::test]
+    async fn bodies_that_wait_are_read_before_the_first_is_sent_on() {
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let (pool, receiver) = (IngestPool(sender), Mutex::new(receiver));
+        let (tell, told) = channel();
+        let told = || told.try_iter().collect::<Vec<_>>();
+        let last = ROUND_MAX + 1;
+        let bodies = (1..=last).map(|number| pool.run(Box::pin(body(number, tell.clone()))));
+        let mut bodies = join_all(bodies);
+        assert!(futures::poll!(&mut bodies).is_pending());
+
+        assert!(round(&receiver, MINUTE));
+        let read = (1..=ROUND_MAX).map(|number| ("read", number));
+        let sent_on = (1..=ROUND_MAX).filter(|number| *number != 2);
+        let sent_on = sent_on.map(|number| ("sent on", number));
+        assert_eq!(told(), read.chain(sent_on).collect::<Vec<_>>());
+        assert!(round(&receiver, MINUTE));
+        assert_eq!(told(), [("read", last), ("sent on", last)]);
+        let results: Vec<_> = bodies.await.into_iter().map(Result::ok).collect();
+        let expected: Vec<_> = (1..=last).map(|n| (n != 2).then_some(n)).collect();
+        assert_eq!(results, expected, "of what panics nothing is lost but itself");
+
+        // Where the time is over, none is begun behind the first.
+        let two = [1, 3].map(|number| pool.run(Box::pin(body(number, tell.clone()))));
+        let mut two = join_all(two);
+        assert!(futures::poll!(&mut two).is_pending());
+        assert!(round(&receiver, Duration::ZERO));
+        assert_eq!(told(), [("read", 1), ("sent on", 1)]);
+        drop(two);
+        drop(pool);
+        assert!(round(&receiver, MINUTE), "what waits is read even if nobody can send any more");
+        assert!(!round(&receiver, MINUTE));
+    }
+
+    #[tokio::test]
+    async fn a_body_alone_waits_for_nobody() {
+        let pool = IngestPool::start(2).expect("a pool");
+        let (tell, told) = channel();
+        assert_eq!(pool.run(Box::pin(body(1, tell))).await.ok(), Some(1));
+        assert_eq!(told.iter().collect::<Vec<_>>(), [("read", 1), ("sent on", 1)]);
     }
 }
