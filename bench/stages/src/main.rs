@@ -1,6 +1,6 @@
 //! What each stage of counting an event costs, on one thread: `cargo run --release -p tally-stages`.
 //!
-//! Without arguments every stage is timed. `stages NAME ROUNDS` runs one for so many rounds and prints
+//! Without arguments every stage is timed, with a name that one. `stages NAME ROUNDS` runs one for so many rounds and prints
 //! nothing: `scripts/instructions` counts its instructions.
 
 // Of the program's module, which is read here as it stands, not all is used.
@@ -93,7 +93,8 @@ fn main() {
         measured_stage((stage.1)(rounds.parse().expect("a number of rounds")));
         return;
     }
-    for (name, stage) in STAGES {
+    let is_wanted = |name: &str| arguments.first().is_none_or(|wanted| wanted == name);
+    for (name, stage) in STAGES.into_iter().filter(|(name, _)| is_wanted(name)) {
         let mut best = f64::MAX;
         for _ in 0..5 {
             let run = stage(TIMED);
