@@ -183,6 +183,13 @@ pub struct EventBatch<'g> {
 }
 
 impl EventBatch<'_> {
+    /// Makes room for records of about so many bytes in all: growing step by step would copy each of them
+    /// several times.
+    pub fn expect(&mut self, bytes: usize) {
+        let each = bytes / usize::from(self.routed_by.table.log_partitions()).max(1);
+        self.parts.iter_mut().for_each(|part| part.records.reserve(each));
+    }
+
     /// The time of arrival, for events that carry none.
     pub fn now(&self) -> TimestampMs {
         self.now

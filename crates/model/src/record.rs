@@ -143,6 +143,11 @@ impl RecordBuf {
         Self::default()
     }
 
+    /// Makes room for records of so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.payload.reserve(bytes);
+    }
+
     /// Adds an event that has been checked.
     pub fn push(&mut self, event: &Event<'_>) {
         self.push_stamped(event, None);

@@ -23,7 +23,7 @@ use crate::threads::Duty;
 /// Bodies that may wait for a thread. Their memory is bounded by the body budget before.
 const QUEUE_MAX: usize = 1_024;
 /// Most bodies that are read before the first of them is sent on.
-const ROUND_MAX: usize = 8;
+const ROUND_MAX: usize = 16;
 /// None is begun so long after the first of its round.
 const ROUND_TIME_MAX: Duration = Duration::from_millis(10);
 
