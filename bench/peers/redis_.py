@@ -1,4 +1,4 @@
-"""Redis, append-only file synced every second: a thousand events a call of a script in the server."""
+"""Redis, append-only file synced before each answer: a thousand events a call of a script in the server."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ path, folder = events.arguments()
 place = tempfile.mkdtemp() + "/redis"
 server = subprocess.Popen(
     [os.environ["REDIS_SERVER"], "--port", "0", "--unixsocket", place, "--dir", folder, "--save", "",
-     "--appendonly", "yes", "--appendfsync", "everysec"], stdout=subprocess.DEVNULL)
+     "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
 
 
 def command(*parts):

@@ -20,6 +20,9 @@ struct Peer {
     at_least: f64,
     /// Whether repeats are dropped.
     drops_repeats: bool,
+    /// Whether it reads the JSON itself, in its time; else it is given events that were read before. Tally
+    /// is compared alike: with NDJSON, or with Avro.
+    reads_json: bool,
 }
 
 const PEERS: [Peer; 4] = [
@@ -29,6 +32,7 @@ const PEERS: [Peer; 4] = [
         share: 0.25,
         at_least: 5.0,
         drops_repeats: false,
+        reads_json: true,
     },
     Peer {
         name: "PostgreSQL",
@@ -36,14 +40,23 @@ const PEERS: [Peer; 4] = [
         share: 0.1,
         at_least: 14.0,
         drops_repeats: true,
+        reads_json: false,
     },
-    Peer { name: "Redis", script: "redis_.py", share: 0.05, at_least: 30.0, drops_repeats: true },
+    Peer {
+        name: "Redis",
+        script: "redis_.py",
+        share: 0.05,
+        at_least: 30.0,
+        drops_repeats: true,
+        reads_json: false,
+    },
     Peer {
         name: "DuckDB, in batch",
         script: "duckdb_.py",
         share: 1.0,
         at_least: 0.9,
         drops_repeats: true,
+        reads_json: true,
     },
 ];
 
@@ -61,14 +74,15 @@ pub(crate) fn run(bench: &Bench) -> Result<Findings> {
     };
     let python = outside("peers")?;
     let (postgres, redis) = (outside("postgres")?, outside("redis")?);
-    let (mut own, mut raw) = (Vec::new(), Vec::new());
+    let (mut of_json, mut of_avro, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); PEERS.len()];
     let mut rates = ratios.clone();
     for _ in 0..bench.runs {
-        let tally = tally(bench)?;
-        let rate = number(&tally, "counted_per_second")?;
-        own.push(rate);
-        raw.push(json!({ "tally": tally }));
+        for (format, rates) in [("ndjson", &mut of_json), ("avro", &mut of_avro)] {
+            let tally = tally(bench, format)?;
+            rates.push(number(&tally, "counted_per_second")?);
+            raw.push(json!({ "tally": tally, "format": format }));
+        }
         for (at, peer) in PEERS.iter().enumerate() {
             let data = tempfile::Builder::new().prefix("peer").tempdir_in(&bench.scratch)?;
             let events = (bench.events as f64 * peer.share) as u64;
@@ -96,17 +110,22 @@ pub(crate) fn run(bench: &Bench) -> Result<Findings> {
             );
             let of_peer = events as f64 / number(&report, "seconds")?;
             rates[at].push(of_peer);
-            ratios[at].push(rate / of_peer);
+            let own = if peer.reads_json { &of_json } else { &of_avro };
+            ratios[at].push(own.last().copied().unwrap_or_default() / of_peer);
             raw.push(json!({ "peer": peer.name, "report": report }));
         }
     }
-    let mut lines = vec![format!("{:.0} events/s: Tally, NDJSON, counted", median(own))];
+    let mut lines = vec![
+        format!("{:.0} events/s: Tally, NDJSON, counted", median(of_json)),
+        format!("{:.0} events/s: Tally, Avro, counted", median(of_avro)),
+    ];
     for ((peer, rates), ratios) in PEERS.iter().zip(rates).zip(ratios) {
         let repeats = if peer.drops_repeats { "" } else { ", repeats counted too" };
         lines.push(format!(
-            "{:.0} events/s: {}{repeats}; Tally is {:.1} × as fast (at least {:.1})",
+            "{:.0} events/s: {}{repeats}; Tally with {} is {:.1} × as fast (at least {:.1})",
             median(rates),
             peer.name,
+            if peer.reads_json { "NDJSON" } else { "Avro" },
             median(ratios),
             peer.at_least
         ));
@@ -115,9 +134,9 @@ pub(crate) fn run(bench: &Bench) -> Result<Findings> {
 }
 
 /// Ingests and counts; what came of it.
-fn tally(bench: &Bench) -> Result<Value> {
+fn tally(bench: &Bench, format: &str) -> Result<Value> {
     let server = Server::tally(&bench.program, &bench.scratch, &[])?;
-    let load_flags = flags(&format!("{BATCHES} --format ndjson --events {}", bench.events));
+    let load_flags = flags(&format!("{BATCHES} --format {format} --events {}", bench.events));
     let begun = std::time::Instant::now();
     let report = load(&bench.program, &server.url, &load_flags)?;
     server.wait_until_counted()?;
