@@ -34,6 +34,8 @@ use read::{EventSink, IdSource, Intake, Verdicts};
 
 /// A body up to this size is parsed where it arrives: handing it over costs more than it saves.
 const INLINE_BYTES_MAX: usize = 16 << 10;
+/// How many times as large a compressed body of events is, at most as a rule, once it is read.
+const INFLATED: usize = 16;
 /// Longest `Idempotency-Key`.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
@@ -156,8 +158,10 @@ async fn post_events(
     if is_small {
         ingest.take(told, body, std::future::ready(())).await
     } else {
+        // What a compressed one holds is not known.
+        let bytes = body.bytes.len() * if encoding == Encoding::Identity { 1 } else { INFLATED };
         let batch = ingest.clone().take(told, body, pool::until_round_ends());
-        ingest.pool.run(Box::pin(batch)).await?
+        ingest.pool.run(bytes, Box::pin(batch)).await?
     }
 }
 

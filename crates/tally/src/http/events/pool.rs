@@ -26,9 +26,16 @@ const QUEUE_MAX: usize = 1_024;
 const ROUND_MAX: usize = 16;
 /// None is begun so long after the first of its round.
 const ROUND_TIME_MAX: Duration = Duration::from_millis(10);
+/// A body that may have so many bytes takes longer than a round: nobody waits for it.
+const LONG_BYTES: usize = 1 << 20;
 
-/// Reads a body; what is left to do sends it on.
-type Job = Box<dyn FnOnce() -> Option<SendOn> + Send>;
+/// A body that waits to be read.
+struct Job {
+    read: Box<dyn FnOnce() -> Option<SendOn> + Send>,
+    is_long: bool,
+}
+
+/// What is left to do with a body that was read.
 type SendOn = Box<dyn FnOnce()>;
 
 /// Runs the first part of a future, up to where it first waits for anything but
@@ -50,10 +57,12 @@ impl IngestPool {
         Ok(Self(sender))
     }
 
-    /// Polls the future twice on a thread of the pool, where it does its CPU work, and awaits the rest
-    /// of it here. Between the two it waits for others that are read meanwhile.
+    /// Polls the future twice on a thread of the pool, where it does its CPU work on a body of about so
+    /// many bytes, and awaits the rest of it here. Between the two it waits for others that are read
+    /// meanwhile.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        bytes: usize,
         future: BoxFuture<'static, T>,
     ) -> Result<T, Failure> {
         // What is logged over there is about the same request.
@@ -62,7 +71,9 @@ impl IngestPool {
             None => future,
         };
         let (sender, receiver) = oneshot::channel();
-        self.0.try_send(Box::new(move || read(future, sender))).map_err(|error| {
+        let job =
+            Job { read: Box::new(move || read(future, sender)), is_long: bytes >= LONG_BYTES };
+        self.0.try_send(job).map_err(|error| {
             let detail = match error {
                 TrySendError::Full(_) => "too many bodies wait to be read",
                 TrySendError::Disconnected(_) => "the ingest threads have stopped",
@@ -120,19 +131,33 @@ fn read<T: 'static>(
 
 fn work(receiver: &Mutex<Receiver<Job>>) {
     Duty::Count.take();
-    while round(receiver, ROUND_TIME_MAX) {}
+    let mut held = None;
+    while round(receiver, &mut held, ROUND_TIME_MAX) {}
 }
 
-/// Waits for a body, and reads it and those that wait behind it; whether there may be more.
-fn round(receiver: &Mutex<Receiver<Job>>, time_max: Duration) -> bool {
-    let first = receiver.lock().recv();
+/// Reads the body that is held, or waits for one, and those that wait behind it; whether there may be
+/// more. A long one is held for a round of its own.
+fn round(receiver: &Mutex<Receiver<Job>>, held: &mut Option<Job>, time_max: Duration) -> bool {
+    let first = held.take().map_or_else(|| receiver.lock().recv(), Ok);
     let Ok(first) = first else { return false };
     let begun = Instant::now();
-    // Whoever holds the lock while it waits has found nothing.
-    let next = || receiver.try_lock().and_then(|receiver| receiver.try_recv().ok());
-    let more = std::iter::from_fn(|| (begun.elapsed() < time_max).then(next).flatten());
-    let jobs = std::iter::once(first).chain(more).take(ROUND_MAX);
-    let read: Vec<SendOn> = jobs.filter_map(|job| survive(job).flatten()).collect();
+    let is_alone = first.is_long;
+    let next = || {
+        if is_alone || begun.elapsed() >= time_max {
+            return None;
+        }
+        // Whoever holds the lock while it waits has found nothing.
+        let job = receiver.try_lock().and_then(|receiver| receiver.try_recv().ok())?;
+        match job.is_long {
+            true => {
+                *held = Some(job);
+                None
+            }
+            false => Some(job),
+        }
+    };
+    let jobs = std::iter::once(first).chain(std::iter::from_fn(next)).take(ROUND_MAX);
+    let read: Vec<SendOn> = jobs.filter_map(|job| survive(job.read).flatten()).collect();
     for send_on in read {
         survive(send_on);
     }
@@ -171,38 +196,53 @@ mod tests {
         let (tell, told) = channel();
         let told = || told.try_iter().collect::<Vec<_>>();
         let last = ROUND_MAX + 1;
-        let bodies = (1..=last).map(|number| pool.run(Box::pin(body(number, tell.clone()))));
+        let run = |number, bytes| pool.run(bytes, Box::pin(body(number, tell.clone())));
+        let bodies = (1..=last).map(|number| run(number, 1));
         let mut bodies = join_all(bodies);
         assert!(futures::poll!(&mut bodies).is_pending());
 
-        assert!(round(&receiver, MINUTE));
+        let mut held = None;
+        assert!(round(&receiver, &mut held, MINUTE));
         let read = (1..=ROUND_MAX).map(|number| ("read", number));
         let sent_on = (1..=ROUND_MAX).filter(|number| *number != 2);
         let sent_on = sent_on.map(|number| ("sent on", number));
         assert_eq!(told(), read.chain(sent_on).collect::<Vec<_>>());
-        assert!(round(&receiver, MINUTE));
+        assert!(round(&receiver, &mut held, MINUTE));
         assert_eq!(told(), [("read", last), ("sent on", last)]);
         let results: Vec<_> = bodies.await.into_iter().map(Result::ok).collect();
         let expected: Vec<_> = (1..=last).map(|n| (n != 2).then_some(n)).collect();
         assert_eq!(results, expected, "of what panics nothing is lost but itself");
 
         // Where the time is over, none is begun behind the first.
-        let two = [1, 3].map(|number| pool.run(Box::pin(body(number, tell.clone()))));
+        let two = [1, 3].map(|number| run(number, 1));
         let mut two = join_all(two);
         assert!(futures::poll!(&mut two).is_pending());
-        assert!(round(&receiver, Duration::ZERO));
+        assert!(round(&receiver, &mut held, Duration::ZERO));
         assert_eq!(told(), [("read", 1), ("sent on", 1)]);
-        drop(two);
+        assert!(round(&receiver, &mut held, MINUTE));
+        assert_eq!(told(), [("read", 3), ("sent on", 3)]);
+
+        // Nobody waits for a long one, and it waits for nobody.
+        let mixed = [(1, 1), (3, LONG_BYTES), (4, 1), (5, 1)];
+        let mut mixed = join_all(mixed.map(|(number, bytes)| run(number, bytes)));
+        assert!(futures::poll!(&mut mixed).is_pending());
+        assert!(round(&receiver, &mut held, MINUTE));
+        assert_eq!(told(), [("read", 1), ("sent on", 1)]);
+        assert!(round(&receiver, &mut held, MINUTE));
+        assert_eq!(told(), [("read", 3), ("sent on", 3)]);
+        drop((two, mixed));
         drop(pool);
-        assert!(round(&receiver, MINUTE), "what waits is read even if nobody can send any more");
-        assert!(!round(&receiver, MINUTE));
+        let mut go_on = || round(&receiver, &mut held, MINUTE);
+        assert!(go_on(), "what waits is read even if nobody can send any more");
+        assert_eq!(told(), [("read", 4), ("read", 5), ("sent on", 4), ("sent on", 5)]);
+        assert!(!go_on());
     }
 
     #[tokio::test]
     async fn a_body_alone_waits_for_nobody() {
         let pool = IngestPool::start(2).expect("a pool");
         let (tell, told) = channel();
-        assert_eq!(pool.run(Box::pin(body(1, tell))).await.ok(), Some(1));
+        assert_eq!(pool.run(1, Box::pin(body(1, tell))).await.ok(), Some(1));
         assert_eq!(told.iter().collect::<Vec<_>>(), [("read", 1), ("sent on", 1)]);
     }
 }
