@@ -1,7 +1,7 @@
 //! What each stage of counting an event costs, on one thread: `cargo run --release -p tally-stages`.
 //!
-//! Without arguments every stage is timed, with a name that one. `stages NAME ROUNDS` runs one for so many rounds and prints
-//! nothing: `scripts/instructions` counts its instructions.
+//! Without arguments every stage is timed, with a name that one. `stages NAME ROUNDS` runs one for so
+//! many rounds and prints nothing: `scripts/instructions` counts its instructions.
 
 // Of the program's module, which is read here as it stands, not all is used.
 #![allow(dead_code, missing_docs, unexpected_cfgs, unreachable_pub, unused_imports)]

@@ -16,6 +16,9 @@ use crate::ports::{AppendPart, Appended, Clock, ErrorKind, EventLog, PortError};
 use crate::routing::{RoutedBy, Routing};
 use crate::spreader::{Heat, Sampled};
 
+/// Room for fewer bytes is not made before they come.
+const ROOM_BYTES_MIN: usize = 4 << 10;
+
 /// Accepts events. Cheap to share.
 pub struct Gateway {
     log: Arc<dyn EventLog>,
@@ -184,10 +187,12 @@ pub struct EventBatch<'g> {
 
 impl EventBatch<'_> {
     /// Makes room for records of about so many bytes in all: growing step by step would copy each of them
-    /// several times.
+    /// several times. Where a partition gets few of them, or maybe none, that costs less than the room.
     pub fn expect(&mut self, bytes: usize) {
-        let each = bytes / usize::from(self.routed_by.table.log_partitions()).max(1);
-        self.parts.iter_mut().for_each(|part| part.records.reserve(each));
+        let each = bytes / self.parts.len();
+        if each >= ROOM_BYTES_MIN {
+            self.parts.iter_mut().for_each(|part| part.records.reserve(each));
+        }
     }
 
     /// The time of arrival, for events that carry none.

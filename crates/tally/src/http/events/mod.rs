@@ -193,9 +193,8 @@ impl Ingest {
         let Told { format, attributes, encoding, ids, stamp, admitted } = told;
         let body = body.decode(encoding)?;
         let mut batch = stamp::begin(&self.gateway, stamp)?;
-        if body.bytes.len() > INLINE_BYTES_MAX {
-            batch.expect(body.bytes.len() * 2 / 3);
-        }
+        // JSON takes half as much again as its records.
+        batch.expect(body.bytes.len() * 2 / 3);
         let mut intake = Intake::new(&mut batch, ids);
         match &attributes {
             None => format.read(&body.bytes, &mut intake)?,

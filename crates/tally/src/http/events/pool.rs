@@ -4,7 +4,6 @@
 //! makes several requests durable. Where none waits, nobody is held up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll, Waker};
@@ -14,7 +13,7 @@ use api::ProblemCode;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tracing::Instrument as _;
+use tracing::Instrument;
 
 use crate::http::problem::Failure;
 use crate::telemetry::request;
@@ -93,12 +92,7 @@ impl IngestPool {
 
 /// In a future that a pool runs: waits until the bodies of the same round are read too.
 pub(crate) async fn until_round_ends() {
-    let mut is_over = false;
-    std::future::poll_fn(|_| match std::mem::replace(&mut is_over, true) {
-        false => Poll::Pending,
-        true => Poll::Ready(()),
-    })
-    .await;
+    futures::pending!();
 }
 
 enum Polled<T> {
@@ -108,7 +102,7 @@ enum Polled<T> {
 
 fn poll<T>(mut future: BoxFuture<'static, T>) -> Polled<T> {
     // Whoever awaits the rest registers its own waker when it polls.
-    match Pin::as_mut(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Polled::Ready(value),
         Poll::Pending => Polled::Pending(future),
     }
