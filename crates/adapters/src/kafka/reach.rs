@@ -20,6 +20,9 @@ use super::{KafkaSettings, bad_client};
 const SECOND_CHANCE: Duration = Duration::from_secs(3);
 /// The first request waits so long, the next ones longer and longer: what is heard meanwhile is looked at.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// So long the client is listened to between two requests. Without a time it would tell one event alone, and
+/// what names the cause may stand behind others.
+const LISTEN: Duration = Duration::from_millis(100);
 
 /// What stands in the way, as the client tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ pub(super) fn reach(settings: &KafkaSettings) -> Result<(), PortError> {
         let left = ANSWER.saturating_sub(begun.elapsed());
         let asked = probe.client().fetch_metadata(Some(&settings.place.topic), wait.min(left));
         let Err(error) = asked else { return Ok(()) };
-        probe.poll(Duration::ZERO);
+        probe.poll(LISTEN);
         let heard = hearing.0.lock().clone();
         let is_final = heard
             .as_ref()
