@@ -1,4 +1,5 @@
-"""ClickHouse in this process: blocks of 100,000 into a table and views that count and sum.
+"""ClickHouse in this process: blocks of 100,000 into a table and views that count and sum, each durable
+before the next.
 
 What was there before is not looked for while inserting: a question would have to do that. So this
 counts repeats twice, and does less than Tally.
@@ -14,9 +15,11 @@ path, folder = events.arguments()
 session = chdb.session.Session(folder + "/clickhouse")
 session.query("create database counts engine = Atomic")
 session.query("use counts")
-session.query("""
+# Else an insert returns before it is durable.
+durable = "settings fsync_after_insert = 1, fsync_part_directory = 1"
+session.query(f"""
   create table events (id String, item String, type LowCardinality(String), time DateTime64(3), value Nullable(Float64))
-  engine = MergeTree order by (item, type, time)""")
+  engine = MergeTree order by (item, type, time) {durable}""")
 for name, of_time in [
     ("minutes", "toStartOfMinute(time)"),
     ("hours", "toStartOfHour(time)"),
@@ -24,7 +27,7 @@ for name, of_time in [
 ]:
     session.query(f"""
       create table {name} (item String, type LowCardinality(String), time DateTime, count UInt64, micros Int128)
-      engine = SummingMergeTree order by (item, type, time)""")
+      engine = SummingMergeTree order by (item, type, time) {durable}""")
     session.query(f"""
       create materialized view into_{name} to {name} as
       select item, type, {of_time} as time, count() as count,

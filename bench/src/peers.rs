@@ -29,7 +29,7 @@ const PEERS: [Peer; 4] = [
     Peer {
         name: "ClickHouse",
         script: "clickhouse.py",
-        share: 0.25,
+        share: 1.0,
         at_least: 5.0,
         drops_repeats: false,
         reads_json: true,

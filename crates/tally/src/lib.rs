@@ -20,6 +20,7 @@ mod process;
 mod recount;
 #[cfg(feature = "kafka")]
 mod registry;
+mod tables;
 mod telemetry;
 mod threads;
 mod wiring;

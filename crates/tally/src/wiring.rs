@@ -53,12 +53,8 @@ use crate::drill::ShiftedClock;
 use crate::http::{Door, Live, Parts};
 use crate::keys::{KeyFile, Keyring};
 use crate::recount::Recounts;
+use crate::tables;
 use crate::threads::Duty;
-
-/// A memory table with so many cells is flushed at once: some 110 MB for all partitions of a small
-/// machine. On a long tail every flush becomes a run of tables, and the fewer of them a row is looked
-/// for in, the better.
-const TABLE_CELLS_MAX: usize = 90_000;
 
 /// Room that the log leaves free on the disk: what is accepted can then be counted and written down
 /// even when nothing more can be accepted.
@@ -120,7 +116,7 @@ impl Tally {
         let audits = Arc::new(Audits::open(dir));
         let audit = Arc::new(LiveAudit::new(audits.clone(), clock.clone(), routing.clone()));
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processor_settings = processor_settings(settings);
+        let processor_settings = processor_settings(settings, log.partitions());
         let objects = Duty::Merge.call(|| open_objects(settings))?;
         let archive = objects
             .clone()
@@ -486,10 +482,10 @@ fn create_data_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create the data folder {}", dir.display()))
 }
 
-fn processor_settings(settings: &Resolved) -> ProcessorSettings {
+fn processor_settings(settings: &Resolved, partitions: u16) -> ProcessorSettings {
     ProcessorSettings {
         flush_interval_ms: settings.flush_interval_ms,
-        table_cells_max: TABLE_CELLS_MAX,
+        table_cells_max: tables::cells_max(settings.dedup_bytes, partitions),
         hash_keys: rand::random(),
         dedup_minutes: settings.dedup_minutes,
     }

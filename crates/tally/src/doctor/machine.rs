@@ -7,10 +7,10 @@ use rustix::process::{Resource, getrlimit};
 use super::Finding;
 use crate::config::units::format_size;
 use crate::config::{Machine, Resolved};
+use crate::tables;
 
-/// Memory for bodies of requests, for tables of what is not flushed, and for what does not grow: code,
-/// stacks, caches of the store.
-const BASE_BYTES: u64 = 896 << 20;
+/// Memory for bodies of requests and for what does not grow: code, stacks, caches of the store.
+const BASE_BYTES: u64 = 768 << 20;
 /// Files beside connections: of the program itself, and of each partition.
 const FILES_BASE: u64 = 256;
 const FILES_PER_PARTITION: u64 = 16;
@@ -49,7 +49,9 @@ pub(super) fn memory(settings: &Resolved) -> Finding {
     let bound = group.as_deref().and_then(|text| text.trim().parse::<u64>().ok());
     let there = Machine::this().memory_bytes.min(bound.unwrap_or(u64::MAX));
     let cache = settings.query_cache_bytes.unwrap_or(0);
-    judge_memory(there, settings.dedup_bytes + cache + BASE_BYTES)
+    let partitions = settings.partitions.unwrap_or(settings.partitions_default);
+    let tables = tables::bytes_max(settings.dedup_bytes, partitions);
+    judge_memory(there, settings.dedup_bytes + cache + tables + BASE_BYTES)
 }
 
 fn judge_memory(there: u64, needed: u64) -> Finding {

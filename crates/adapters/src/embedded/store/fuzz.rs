@@ -76,7 +76,7 @@ fn key(key: &[u8]) {
         assert!(key.starts_with(&head));
         let next = keys::after_hour(partition, hour);
         assert!(key < &next[..], "the next hour comes behind all rows of this one");
-        assert!(next[..] <= keys::HOURS_END[..]);
+        assert!(next[..] <= keys::hours_end(partition)[..]);
         // Its last minute can be told.
         assert_eq!(hour.minute(59).hour(), hour);
     }
@@ -84,7 +84,7 @@ fn key(key: &[u8]) {
         assert!(key.starts_with(&keys::day_head(partition, day)));
         let next = keys::after_day(partition, day);
         assert!(key < &next[..], "the next day comes behind all rows of this one");
-        assert!(next[..] <= keys::DAYS_END[..]);
+        assert!(next[..] <= keys::days_end(partition)[..]);
         // Its first minute can be told.
         assert_eq!(day.minute().hour().day(), day);
     }

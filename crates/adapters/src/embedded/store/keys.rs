@@ -5,25 +5,29 @@
 //! byte ends them.
 //!
 //! ```text
-//! format       46 'F'
-//! checkpoint   43 'C' | partition u16
-//! dead letter  44 'D' | partition u16 | offset u64
-//! its state    53 'S' | partition u16 | offset u64     not there while the letter is open
-//! source       51 'Q' | partition u16 | name
-//! bulk object  42 'B' | id u128
-//! total        54 'T' | partition u16 | item | 00 | type
-//! hour         48 'H' | partition u16 | hour u32 | type | 00 | item
-//! repairs      47 'G' | partition u16                  where the newest corrections stood
-//! a repair     47 'G' | partition u16 | offset u64
-//! day          59 'Y' | partition u16 | day u32 | type | 00 | item
-//! folded       4D 'M' | partition u16
+//! dead letter  partition u16 | 44 'D' | offset u64
+//! repairs      partition u16 | 47 'G'                  where the newest corrections stood
+//! a repair     partition u16 | 47 'G' | offset u64
+//! hour         partition u16 | 48 'H' | hour u32 | type | 00 | item
+//! checkpoint   partition u16 | 4B 'K'
+//! folded       partition u16 | 4D 'M'
+//! source       partition u16 | 51 'Q' | name
+//! its state    partition u16 | 53 'S' | offset u64     of a letter; not there while that is open
+//! total        partition u16 | 54 'T' | item | 00 | type
+//! day          partition u16 | 59 'Y' | day u32 | type | 00 | item
 //! cold until   41 'A'
+//! bulk object  42 'B' | id u128
+//! format       46 'F'
 //! ```
 //!
-//! Hours stand time first: a flush of recent events touches one narrow stretch of keys, and all
-//! items of an hour and type are one scan.
+//! What a flush writes lies together, and nothing of others in between: the stretch of keys from the first
+//! to the last of its rows is what a table covers, and who asks for a key looks into every table that covers
+//! it. So the partition stands first, hours stand time first, and the checkpoint behind them: a flush of
+//! recent events covers no hour of before, and none of another partition. All items of an hour and type
+//! are one scan.
 
 use model::bucket::TIME_MAX;
+use model::limits::PARTITIONS_MAX;
 use model::{BulkId, Day, Hour, Offset, PartitionId, RowKey};
 
 use super::row::Damage;
@@ -34,7 +38,7 @@ pub(super) const FORMAT: [u8; 1] = [b'F'];
 /// The key of the first day that is not in cold files.
 pub(super) const COLD_UNTIL: [u8; 1] = [b'A'];
 
-const CHECKPOINT: u8 = b'C';
+const CHECKPOINT: u8 = b'K';
 const DEAD_LETTER: u8 = b'D';
 const LETTER_STATE: u8 = b'S';
 const SOURCE: u8 = b'Q';
@@ -46,8 +50,11 @@ const REPAIR: u8 = b'G';
 const DAY: u8 = b'Y';
 const FOLDED: u8 = b'M';
 
-/// Bytes of an hour's or day's key before the event type: tag, partition, hour or day.
+/// Bytes of an hour's or day's key before the event type: partition, tag, hour or day.
 const HEAD: usize = 7;
+
+/// Keys without a partition sort behind all that have one.
+const _: () = assert!(PARTITIONS_MAX.to_be_bytes()[0] < COLD_UNTIL[0]);
 
 /// The key of a partition's checkpoint.
 pub(super) fn checkpoint(partition: PartitionId) -> [u8; 3] {
@@ -200,11 +207,15 @@ pub(super) fn hours_from(partition: PartitionId, mark: &[u8]) -> Result<Vec<u8>,
     partition_and_hour(&key).map(|_| key)
 }
 
-/// The first key after all hours of all partitions.
-pub(super) const HOURS_END: [u8; 1] = [HOUR + 1];
+/// The first key after all hours of a partition.
+pub(super) fn hours_end(partition: PartitionId) -> [u8; 3] {
+    tagged(HOUR + 1, partition)
+}
 
-/// The first key after all days of all partitions.
-pub(super) const DAYS_END: [u8; 1] = [DAY + 1];
+/// The first key after all days of a partition.
+pub(super) fn days_end(partition: PartitionId) -> [u8; 3] {
+    tagged(DAY + 1, partition)
+}
 
 /// What the rows after those of an hour begin with at least.
 pub(super) fn after_hour(partition: PartitionId, hour: Hour) -> [u8; HEAD] {
@@ -231,7 +242,7 @@ pub(super) fn partition_and_day(key: &[u8]) -> Result<(PartitionId, Day), Damage
 /// No event is later than `last`, so that whoever counts on from there need not fear its end.
 fn partition_and_number(tag: u8, key: &[u8], last: u32) -> Result<(PartitionId, u32), Damage> {
     let (head, _) = key.split_first_chunk::<HEAD>().ok_or(Damage::Length)?;
-    let [stored, p0, p1, number @ ..] = *head;
+    let [p0, p1, stored, number @ ..] = *head;
     let number = u32::from_be_bytes(number);
     if stored != tag {
         return Err(Damage::Marks);
@@ -244,7 +255,7 @@ fn partition_and_number(tag: u8, key: &[u8], last: u32) -> Result<(PartitionId, 
 
 fn tagged(tag: u8, partition: PartitionId) -> [u8; 3] {
     let [high, low] = partition.0.to_be_bytes();
-    [tag, high, low]
+    [high, low, tag]
 }
 
 #[cfg(test)]
@@ -261,31 +272,31 @@ mod tests {
     #[test]
     fn golden_keys() {
         let total = RowKey::Total { item: "v1", event_type: "view" };
-        assert_eq!(bytes(258, &total), b"T\x01\x02v1\0view");
+        assert_eq!(bytes(258, &total), b"\x01\x02Tv1\0view");
         let hour = RowKey::Hour { hour: Hour(0x0102_0304), event_type: "view", item: "v1" };
-        assert_eq!(bytes(258, &hour), b"H\x01\x02\x01\x02\x03\x04view\0v1");
+        assert_eq!(bytes(258, &hour), b"\x01\x02H\x01\x02\x03\x04view\0v1");
         let day = RowKey::Day { day: Day(0x0102_0304), event_type: "view", item: "v1" };
-        assert_eq!(bytes(258, &day), b"Y\x01\x02\x01\x02\x03\x04view\0v1");
-        assert_eq!(checkpoint(PartitionId(258)), *b"C\x01\x02");
-        assert_eq!(folded(PartitionId(258)), *b"M\x01\x02");
+        assert_eq!(bytes(258, &day), b"\x01\x02Y\x01\x02\x03\x04view\0v1");
+        assert_eq!(checkpoint(PartitionId(258)), *b"\x01\x02K");
+        assert_eq!(folded(PartitionId(258)), *b"\x01\x02M");
         assert_eq!(
             dead_letter(PartitionId(258), Offset(0x0a0b)),
-            *b"D\x01\x02\0\0\0\0\0\0\x0a\x0b"
+            *b"\x01\x02D\0\0\0\0\0\0\x0a\x0b"
         );
         assert_eq!(
             letter_state(PartitionId(258), Offset(0x0a0b)),
-            *b"S\x01\x02\0\0\0\0\0\0\x0a\x0b"
+            *b"\x01\x02S\0\0\0\0\0\0\x0a\x0b"
         );
-        assert_eq!(repairs(PartitionId(258)), *b"G\x01\x02");
-        assert_eq!(repair(PartitionId(258), Offset(7)), *b"G\x01\x02\0\0\0\0\0\0\0\x07");
+        assert_eq!(repairs(PartitionId(258)), *b"\x01\x02G");
+        assert_eq!(repair(PartitionId(258), Offset(7)), *b"\x01\x02G\0\0\0\0\0\0\0\x07");
         assert_eq!(repair_offset(&repair(PartitionId(258), Offset(7))), Some(Offset(7)));
         assert_eq!(repair_offset(&repairs(PartitionId(258))), None);
         assert_eq!(FORMAT, *b"F");
         assert_eq!(bulk(BulkId(0x0102)), *b"B\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02");
-        assert_eq!(source(PartitionId(258), "s 1"), b"Q\x01\x02s 1");
-        assert_eq!(source_name(b"Q\x01\x02s 1"), Ok("s 1"));
-        assert_eq!(source_name(b"Q\x01\x02"), Err(Damage::Text));
-        assert_eq!(source_name(b"Q\x01"), Err(Damage::Length));
+        assert_eq!(source(PartitionId(258), "s 1"), b"\x01\x02Qs 1");
+        assert_eq!(source_name(b"\x01\x02Qs 1"), Ok("s 1"));
+        assert_eq!(source_name(b"\x01\x02Q"), Err(Damage::Text));
+        assert_eq!(source_name(b"\x01\x02"), Err(Damage::Length));
         assert_eq!(COLD_UNTIL, *b"A");
     }
 
@@ -300,16 +311,16 @@ mod tests {
         assert_eq!(total_row(&total), Ok(("i", "t")));
         assert_eq!(total_row(&total[..2]), Err(Damage::Length));
         assert_eq!(partition_and_hour(&key[..6]), Err(Damage::Length));
-        assert_eq!(partition_and_hour(b"T\0\0\0\0\0\0"), Err(Damage::Marks));
+        assert_eq!(partition_and_hour(b"\0\0T\0\0\0\0"), Err(Damage::Marks));
         // Nothing was ever counted in the last hour of all: the key is damaged.
-        assert_eq!(partition_and_hour(b"H\0\0\xff\xff\xff\xff"), Err(Damage::Number));
+        assert_eq!(partition_and_hour(b"\0\0H\xff\xff\xff\xff"), Err(Damage::Number));
         let key = bytes(7, &RowKey::Day { day: Day(9), event_type: "t", item: "i" });
         assert_eq!(partition_and_day(&key), Ok((PartitionId(7), Day(9))));
         assert!(key[..] < after_day(PartitionId(7), Day(9))[..]);
         assert_eq!(day_row(&key), Ok((Day(9), "t", "i")));
         assert_eq!(day_row(&key[..8]), Err(Damage::Text));
-        assert_eq!(partition_and_day(b"H\0\0\0\0\0\0"), Err(Damage::Marks));
-        assert_eq!(partition_and_day(b"Y\0\0\xff\xff\xff\xff"), Err(Damage::Number));
+        assert_eq!(partition_and_day(b"\0\0H\0\0\0\0"), Err(Damage::Marks));
+        assert_eq!(partition_and_day(b"\0\0Y\xff\xff\xff\xff"), Err(Damage::Number));
         let key = bytes(7, &RowKey::Hour { hour: Hour(9), event_type: "t", item: "i" });
         assert_eq!(fold_mark(&key), b"\0\0\0\x09t\0i");
         assert_eq!(hours_from(PartitionId(7), fold_mark(&key)), Ok(key));

@@ -19,6 +19,7 @@ pub(crate) mod repairs;
 pub(crate) mod row;
 mod snapshot;
 mod tuning;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub use tuning::FREE_BYTES_MIN;
 
 use crate::embedded::disk::{Disk, RealDisk};
 use crate::embedded::fresh;
+
+/// The name of the one keyspace.
+const KEYSPACE: &str = "counters";
 
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,7 @@ impl EmbeddedStore {
         fresh::create(folder, make)?;
         let failed = |error| failure(&format!("open the counter store in {folder:?}"), error);
         let (db, rows) = open_database(folder, settings).map_err(failed)?;
+        upgrade::upgrade(&db, &rows, folder)?;
         let stored = rows.get(keys::FORMAT).map_err(failed)?;
         fresh::check_format("counters", folder, stored.as_deref(), FORMAT_VERSION)?;
         let partitions = Arc::new(Partitions::load(&rows)?);
@@ -273,7 +278,7 @@ fn open_database(folder: &Path, settings: StoreSettings) -> fjall::Result<(Datab
         .max_journaling_size(tuning::JOURNAL_BYTES_MAX)
         .worker_threads(tuning::WORKER_THREADS)
         .open()?;
-    let rows = db.keyspace("rows", tuning::keyspace)?;
+    let rows = db.keyspace(KEYSPACE, tuning::keyspace)?;
     Ok((db, rows))
 }
 

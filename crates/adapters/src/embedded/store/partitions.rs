@@ -31,28 +31,28 @@ impl Partitions {
         let partitions: Box<[Partition]> =
             (0..PARTITIONS_MAX).map(|_| Partition::default()).collect();
         let failed = |error| failure("read the counter store", error);
-        for (id, partition) in (0..).zip(&partitions) {
-            let key = keys::checkpoint(PartitionId(id));
-            if let Some(bytes) = rows.get(key).map_err(failed)? {
-                let checkpoint = row::read_checkpoint(&bytes).map_err(|d| damaged(&key, d))?;
-                *partition.checkpoint.lock() = Some(checkpoint);
+        for (id, partition) in (0..).map(PartitionId).zip(&partitions) {
+            // What has rows has a checkpoint.
+            let key = keys::checkpoint(id);
+            let Some(bytes) = rows.get(key).map_err(failed)? else { continue };
+            let checkpoint = row::read_checkpoint(&bytes).map_err(|d| damaged(&key, d))?;
+            *partition.checkpoint.lock() = Some(checkpoint);
+            let mut from = keys::hour_head(id, Hour(0));
+            while let Some(first) = rows.range(&from[..]..&keys::hours_end(id)[..]).next() {
+                let key = first.key().map_err(failed)?;
+                let (_, hour) = keys::partition_and_hour(&key).map_err(|d| damaged(&key, d))?;
+                partition.add_hour(hour);
+                from = keys::after_hour(id, hour);
+            }
+            let mut from = keys::day_head(id, Day(0));
+            while let Some(first) = rows.range(&from[..]..&keys::days_end(id)[..]).next() {
+                let key = first.key().map_err(failed)?;
+                let (_, day) = keys::partition_and_day(&key).map_err(|d| damaged(&key, d))?;
+                partition.add_day(day);
+                from = keys::after_day(id, day);
             }
         }
         let partitions = Self(partitions);
-        let mut from = keys::hour_head(PartitionId(0), Hour(0));
-        while let Some(first) = rows.range(&from[..]..&keys::HOURS_END[..]).next() {
-            let key = first.key().map_err(failed)?;
-            let (id, hour) = keys::partition_and_hour(&key).map_err(|d| damaged(&key, d))?;
-            partitions.get(id)?.add_hour(hour);
-            from = keys::after_hour(id, hour);
-        }
-        let mut from = keys::day_head(PartitionId(0), Day(0));
-        while let Some(first) = rows.range(&from[..]..&keys::DAYS_END[..]).next() {
-            let key = first.key().map_err(failed)?;
-            let (id, day) = keys::partition_and_day(&key).map_err(|d| damaged(&key, d))?;
-            partitions.get(id)?.add_day(day);
-            from = keys::after_day(id, day);
-        }
         Ok(partitions)
     }
 

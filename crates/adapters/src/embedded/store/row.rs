@@ -37,8 +37,8 @@ use model::{
     SourceState, Stamp, StoredRow, Summary, TimestampMs,
 };
 
-/// What this program writes and the only thing it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// What this program writes and reads. Stores of the one before are brought up to date when they are opened.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 const ONE: u8 = 0;
 const COUNT: u8 = 1;

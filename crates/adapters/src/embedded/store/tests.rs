@@ -41,7 +41,7 @@ fn an_unknown_format_is_refused() {
     let scratch = tempfile::tempdir().expect("a folder");
     let folder = scratch.path().join("store");
     let odd = "a format that is no number";
-    let cases = [(&2u32.to_be_bytes()[..], "format 2"), (b"", odd), (b"\0\0\0\x01\0", odd)];
+    let cases = [(&3u32.to_be_bytes()[..], "format 3"), (b"", odd), (b"\0\0\0\x01\0", odd)];
     for (stored, found) in cases {
         {
             let store = open(&folder);
@@ -51,9 +51,101 @@ fn an_unknown_format_is_refused() {
         let error = EmbeddedStore::open(&folder, StoreSettings::default()).err().expect("refused");
         assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
         let said = error.to_string();
-        assert!(said.contains(found) && said.contains("this program knows only 1"), "{said}");
+        assert!(said.contains(found) && said.contains("this program knows only 2"), "{said}");
         assert!(said.contains(folder.to_str().expect("a path")), "{said}");
         std::fs::remove_dir_all(&folder).expect("the folder goes");
+    }
+}
+
+/// Every key and value, in order.
+fn everything(rows: &Keyspace) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pair = |guard: fjall::Guard| guard.into_inner().expect("a pair");
+    rows.iter().map(pair).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+}
+
+/// A store with something of each kind in three partitions, as a program of format 1 left it; gives what
+/// it is to hold in this format.
+fn of_format_1(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let now = open(folder);
+    for [high, low] in [0, 1, model::limits::PARTITIONS_MAX - 1].map(u16::to_be_bytes) {
+        for (_, tag) in upgrade::TAGS {
+            for rest in ["", "\0", "\0\0\0\x07view\0a", "\u{7f}"] {
+                now.rows.insert([&[high, low, tag], rest.as_bytes()].concat(), [tag, low]).unwrap();
+            }
+        }
+    }
+    now.rows.insert(keys::COLD_UNTIL, [0, 0, 0, 3]).unwrap();
+    now.rows.insert(keys::bulk(model::BulkId(7)), b"an object").unwrap();
+    let all = everything(&now.rows);
+    let before = now.db.keyspace(upgrade::KEYSPACE, tuning::keyspace).unwrap();
+    for (key, value) in &all {
+        let before_tag = |tag| upgrade::TAGS.iter().find(|(_, now)| *now == tag).unwrap().0;
+        match key[..] {
+            [b'F'] => before.insert(key, upgrade::FORMAT_VERSION.to_be_bytes()).unwrap(),
+            [b'A' | b'B', ..] => before.insert(key, value).unwrap(),
+            [high, low, tag, ref rest @ ..] => {
+                let head = [before_tag(tag), high, low];
+                before.insert([&head, rest].concat(), value).unwrap();
+            }
+            _ => unreachable!("{key:?}"),
+        }
+    }
+    now.db.delete_keyspace(now.rows.clone()).unwrap();
+    now.db.persist(PersistMode::SyncAll).unwrap();
+    all
+}
+
+/// The store's pairs where it is opened without a look at what the checkpoints say.
+fn brought_up_to_date(folder: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PortError> {
+    let (db, rows) = open_database(folder, StoreSettings::default()).expect("it opens");
+    upgrade::upgrade(&db, &rows, folder)?;
+    assert!(!db.keyspace_exists(upgrade::KEYSPACE), "it went");
+    Ok(everything(&rows))
+}
+
+#[test]
+fn a_store_of_format_1_is_brought_up_to_date() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("store");
+    let all = of_format_1(&folder);
+    assert_eq!(brought_up_to_date(&folder).unwrap(), all);
+    assert_eq!(brought_up_to_date(&folder).unwrap(), all, "a second start finds the same");
+    // A start that broke off before it removed the other, which an older program may have touched since.
+    let (db, _) = open_database(&folder, StoreSettings::default()).expect("it opens");
+    let before = db.keyspace(upgrade::KEYSPACE, tuning::keyspace).unwrap();
+    before.insert(keys::FORMAT, upgrade::FORMAT_VERSION.to_be_bytes()).unwrap();
+    drop((before, db));
+    assert_eq!(brought_up_to_date(&folder).unwrap(), all);
+}
+
+#[test]
+fn a_store_before_this_format_that_is_odd_stays_as_it_is() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let cases = [
+        (&keys::FORMAT[..], &9u32.to_be_bytes()[..], ErrorKind::Invalid, "format 9"),
+        (b"Z\0\0", b"", ErrorKind::Corrupt, "not of its format"),
+        (b"T\xff\xff", b"", ErrorKind::Corrupt, "not of its format"),
+    ];
+    for (number, (key, value, kind, said)) in cases.into_iter().enumerate() {
+        let folder = scratch.path().join(number.to_string());
+        of_format_1(&folder);
+        let before = |folder: &Path| {
+            let (db, rows) = open_database(folder, StoreSettings::default()).expect("it opens");
+            let before = db.keyspace(upgrade::KEYSPACE, tuning::keyspace).unwrap();
+            (db, rows, before)
+        };
+        let (db, _, rows) = before(&folder);
+        rows.insert(key, value).unwrap();
+        let stored = everything(&rows);
+        drop((db, rows));
+        for _ in 0..2 {
+            let error = brought_up_to_date(&folder).expect_err("it is refused");
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let (_db, now, rows) = before(&folder);
+        assert_eq!(everything(&rows), stored);
+        assert_eq!(everything(&now), []);
     }
 }
 
@@ -74,13 +166,13 @@ fn a_store_left_half_made_is_made_again() {
 fn damaged_values_are_named() {
     let scratch = tempfile::tempdir().expect("a folder");
     let folder = scratch.path().join("store");
-    open(&folder).rows.insert(b"T\0\0a\0view", b"\xff").expect("a write");
+    open(&folder).rows.insert(b"\0\0Ta\0view", b"\xff").expect("a write");
     let store = open(&folder);
     let key = RowKey::Total { item: "a", event_type: "view" };
     let snapshot = store.snapshot().expect("a snapshot");
     let error = snapshot.get(PartitionId(0), &[key]).expect_err("it is damaged");
     assert_eq!(error.kind, ErrorKind::Corrupt);
-    assert!(error.to_string().contains(r"T\x00\x00a\x00view"), "{error}");
+    assert!(error.to_string().contains(r"\x00\x00Ta\x00view"), "{error}");
 }
 
 #[test]
