@@ -57,15 +57,17 @@ fn an_unknown_format_is_refused() {
     }
 }
 
-/// Every key and value, in order.
-fn everything(rows: &Keyspace) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Keys and values, in order.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn everything(rows: &Keyspace) -> Pairs {
     let pair = |guard: fjall::Guard| guard.into_inner().expect("a pair");
     rows.iter().map(pair).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
 /// A store with something of each kind in three partitions, as a program of format 1 left it; gives what
 /// it is to hold in this format.
-fn of_format_1(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn of_format_1(folder: &Path) -> Pairs {
     let now = open(folder);
     for [high, low] in [0, 1, model::limits::PARTITIONS_MAX - 1].map(u16::to_be_bytes) {
         for (_, tag) in upgrade::TAGS {
@@ -96,7 +98,7 @@ fn of_format_1(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The store's pairs where it is opened without a look at what the checkpoints say.
-fn brought_up_to_date(folder: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PortError> {
+fn brought_up_to_date(folder: &Path) -> Result<Pairs, PortError> {
     let (db, rows) = open_database(folder, StoreSettings::default()).expect("it opens");
     upgrade::upgrade(&db, &rows, folder)?;
     assert!(!db.keyspace_exists(upgrade::KEYSPACE), "it went");
