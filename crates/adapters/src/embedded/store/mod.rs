@@ -183,20 +183,24 @@ impl EmbeddedStore {
 
     /// Refuses while the disk is nearly full.
     fn check_room(&self) -> Result<(), PortError> {
-        let context = || format!("the counter store in {:?}", self.folder);
-        let free = RealDisk
-            .free_bytes(&self.folder)
-            .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
-        if free < tuning::FREE_BYTES_MIN {
-            let context = format!(
-                "{}: {free} bytes are free on the disk, {} are needed: make room",
-                context(),
-                tuning::FREE_BYTES_MIN
-            );
-            return Err(PortError::new(ErrorKind::Unavailable, context));
-        }
-        Ok(())
+        check_room(&self.folder, FREE_BYTES_MIN)
     }
+}
+
+/// Refuses where fewer bytes are free.
+fn check_room(folder: &Path, needed: u64) -> Result<(), PortError> {
+    let context = || format!("the counter store in {folder:?}");
+    let free = RealDisk
+        .free_bytes(folder)
+        .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
+    if free < needed {
+        let context = format!(
+            "{}: {free} bytes are free on the disk, {needed} are needed: make room",
+            context()
+        );
+        return Err(PortError::new(ErrorKind::Unavailable, context));
+    }
+    Ok(())
 }
 
 impl CounterStore for EmbeddedStore {

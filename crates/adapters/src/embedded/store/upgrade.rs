@@ -10,8 +10,7 @@ use engine::ports::{ErrorKind, PortError};
 use fjall::{Database, Keyspace};
 use model::limits::PARTITIONS_MAX;
 
-use super::{FREE_BYTES_MIN, failure, keys, tuning};
-use crate::embedded::disk::{Disk, RealDisk};
+use super::{FREE_BYTES_MIN, check_room, failure, keys, tuning};
 use crate::embedded::fresh;
 
 /// The name of its keyspace.
@@ -47,7 +46,7 @@ pub(super) fn upgrade(db: &Database, rows: &Keyspace, folder: &Path) -> Result<(
     if rows.get(keys::FORMAT).map_err(failed)?.is_none() {
         let stored = before.get(keys::FORMAT).map_err(failed)?;
         fresh::check_format("counters", folder, stored.as_deref(), FORMAT_VERSION)?;
-        check_room(db.disk_space().map_err(failed)?, folder)?;
+        check_room(folder, FREE_BYTES_MIN + db.disk_space().map_err(failed)?)?;
         tracing::info!(?folder, "the counters are brought up to date: their rows move");
         if !ingest(&before, rows).map_err(failed)? {
             let context = format!(
@@ -87,21 +86,4 @@ fn ingest(before: &Keyspace, rows: &Keyspace) -> fjall::Result<bool> {
         ingestion.finish()?;
     }
     Ok(is_all)
-}
-
-/// Refuses where the disk does not hold it twice.
-fn check_room(bytes: u64, folder: &Path) -> Result<(), PortError> {
-    let needed = FREE_BYTES_MIN + bytes;
-    let context = || format!("the counter store in {folder:?}");
-    let free = RealDisk
-        .free_bytes(folder)
-        .map_err(|error| PortError::caused(ErrorKind::Unavailable, context(), error))?;
-    if free < needed {
-        let context = format!(
-            "{}: {free} bytes are free on the disk, {needed} are needed to bring it up to date: make room",
-            context()
-        );
-        return Err(PortError::new(ErrorKind::Unavailable, context));
-    }
-    Ok(())
 }
