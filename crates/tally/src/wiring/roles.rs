@@ -93,7 +93,7 @@ impl Processor {
             wait_until_alone(&membership, &kafka_settings.place.group)?;
         }
         let admission = Arc::new(Admission::new(log.partitions(), settings.dedup_bytes));
-        let processor_settings = processor_settings(settings);
+        let processor_settings = processor_settings(settings, log.partitions());
         let is_alone = counters.embedded.is_some();
         let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
         let store = kafka::tell_letters(&kafka_settings, counters.port)?;
@@ -157,7 +157,7 @@ impl Questions {
         let objects = Duty::Merge.call(|| cluster_archive::shared_objects(settings, is_alone))?;
         let routing = kafka::open_routing(&kafka_settings, &log, &clock, TakesEvents::No)?;
         let engines::Store { port: store, embedded, .. } = counters;
-        let processor_settings = processor_settings(settings);
+        let processor_settings = processor_settings(settings, log.partitions());
         let processors = Duty::Answer.call(|| {
             Processors::follow(log.clone(), store.clone(), clock.clone(), processor_settings)
         })?;
