@@ -11,7 +11,7 @@ use model::{Day, Hour, PartitionId};
 
 use super::changes::Changes;
 use super::row::{self, Damage};
-use super::{EmbeddedStore, damaged, failure, keys};
+use super::{EmbeddedStore, damaged, keys, read_failure};
 
 impl EmbeddedStore {
     /// See [`engine::ports::CounterStore::note_cold`].
@@ -107,10 +107,6 @@ fn split_name(name: &[u8]) -> Result<(String, String), Damage> {
     let name = std::str::from_utf8(name).map_err(|_| Damage::Text)?;
     let (event_type, item) = name.split_once('\0').ok_or(Damage::Text)?;
     Ok((event_type.to_owned(), item.to_owned()))
-}
-
-fn read_failure(error: fjall::Error) -> PortError {
-    failure("read the counter store", error)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use fjall::Readable;
 use model::{Hour, PartitionId};
 
 use super::changes::Changes;
-use super::{EmbeddedStore, damaged, failure, keys, row};
+use super::{EmbeddedStore, damaged, keys, read_failure, row};
 
 impl EmbeddedStore {
     /// See [`engine::ports::CounterStore::fold`].
@@ -66,8 +66,4 @@ impl EmbeddedStore {
         })?;
         Ok(Folded { rows: folded, is_done: next == until })
     }
-}
-
-fn read_failure(error: fjall::Error) -> PortError {
-    failure("read the counter store", error)
 }

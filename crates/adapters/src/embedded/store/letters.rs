@@ -14,7 +14,7 @@ use model::{Offset, PartitionId, TimestampMs};
 
 use super::changes::Changes;
 use super::row::{self, Damage, Reader};
-use super::{EmbeddedStore, damaged, failure, keys};
+use super::{EmbeddedStore, damaged, keys, read_failure};
 
 const REPLAYING: u8 = 1;
 const REPLAYED: u8 = 2;
@@ -140,10 +140,6 @@ pub(crate) fn read_state(bytes: &[u8]) -> Result<LetterState, Damage> {
         REPLAYED => Ok(LetterState::Replayed(replay)),
         _ => Err(Damage::Marks),
     }
-}
-
-fn read_failure(error: fjall::Error) -> PortError {
-    failure("read the counter store", error)
 }
 
 #[cfg(test)]

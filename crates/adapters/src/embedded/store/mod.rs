@@ -291,6 +291,11 @@ fn failure(doing: &str, error: fjall::Error) -> PortError {
     fresh::failure(doing, "its bytes are damaged: restore a backup or recount", error)
 }
 
+/// A failure to read.
+fn read_failure(error: fjall::Error) -> PortError {
+    failure("read the counter store", error)
+}
+
 /// A value that is not what the store wrote.
 fn damaged(key: &[u8], damage: row::Damage) -> PortError {
     let context = format!(

@@ -9,7 +9,8 @@ use model::limits::PARTITIONS_MAX;
 use model::{Checkpoint, Day, Hour, PartitionId};
 use parking_lot::{Mutex, RwLock};
 
-use super::{damaged, failure, keys, row};
+use super::row::{self, Damage};
+use super::{damaged, keys, read_failure};
 
 /// Every partition there can be.
 pub(super) struct Partitions(Box<[Partition]>);
@@ -30,27 +31,22 @@ impl Partitions {
     pub(super) fn load(rows: &Keyspace) -> Result<Self, PortError> {
         let partitions: Box<[Partition]> =
             (0..PARTITIONS_MAX).map(|_| Partition::default()).collect();
-        let failed = |error| failure("read the counter store", error);
         for (id, partition) in (0..).map(PartitionId).zip(&partitions) {
             // What has rows has a checkpoint.
             let key = keys::checkpoint(id);
-            let Some(bytes) = rows.get(key).map_err(failed)? else { continue };
+            let Some(bytes) = rows.get(key).map_err(read_failure)? else { continue };
             let checkpoint = row::read_checkpoint(&bytes).map_err(|d| damaged(&key, d))?;
             *partition.checkpoint.lock() = Some(checkpoint);
-            let mut from = keys::hour_head(id, Hour(0));
-            while let Some(first) = rows.range(&from[..]..&keys::hours_end(id)[..]).next() {
-                let key = first.key().map_err(failed)?;
-                let (_, hour) = keys::partition_and_hour(&key).map_err(|d| damaged(&key, d))?;
+            seek_each(rows, keys::hour_head(id, Hour(0)), keys::hours_end(id), |key| {
+                let (_, hour) = keys::partition_and_hour(key)?;
                 partition.add_hour(hour);
-                from = keys::after_hour(id, hour);
-            }
-            let mut from = keys::day_head(id, Day(0));
-            while let Some(first) = rows.range(&from[..]..&keys::days_end(id)[..]).next() {
-                let key = first.key().map_err(failed)?;
-                let (_, day) = keys::partition_and_day(&key).map_err(|d| damaged(&key, d))?;
+                Ok(keys::after_hour(id, hour))
+            })?;
+            seek_each(rows, keys::day_head(id, Day(0)), keys::days_end(id), |key| {
+                let (_, day) = keys::partition_and_day(key)?;
                 partition.add_day(day);
-                from = keys::after_day(id, day);
-            }
+                Ok(keys::after_day(id, day))
+            })?;
         }
         let partitions = Self(partitions);
         Ok(partitions)
@@ -83,6 +79,20 @@ impl Partition {
     pub(super) fn days(&self, range: Range<u32>) -> Vec<Day> {
         within(&self.days, range).into_iter().map(Day).collect()
     }
+}
+
+/// Calls `each` with the first key from `from` on and before `end`, and goes on where it says.
+fn seek_each<const N: usize>(
+    rows: &Keyspace,
+    mut from: [u8; N],
+    end: [u8; 3],
+    mut each: impl FnMut(&[u8]) -> Result<[u8; N], Damage>,
+) -> Result<(), PortError> {
+    while let Some(first) = rows.range(&from[..]..&end[..]).next() {
+        let key = first.key().map_err(read_failure)?;
+        from = each(&key).map_err(|damage| damaged(&key, damage))?;
+    }
+    Ok(())
 }
 
 fn add(numbers: &RwLock<BTreeSet<u32>>, number: u32) {

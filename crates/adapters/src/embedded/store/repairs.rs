@@ -13,7 +13,7 @@ use model::{Corrections, Offset, PartitionId};
 
 use super::changes::Changes;
 use super::row::Damage;
-use super::{damaged, failure, keys};
+use super::{damaged, keys, read_failure};
 
 /// Adds notes to the changes.
 pub(super) fn write(
@@ -49,8 +49,7 @@ pub(super) fn read(
 ) -> Result<Repairs, PortError> {
     let mut repairs = Repairs::default();
     for guard in pinned.prefix(rows, keys::repairs(partition)) {
-        let (key, value) =
-            guard.into_inner().map_err(|error| failure("read the counter store", error))?;
+        let (key, value) = guard.into_inner().map_err(read_failure)?;
         match keys::repair_offset(&key) {
             Some(offset) => {
                 let repair = read_repair(offset, &value).map_err(|d| damaged(&key, d))?;

@@ -11,7 +11,7 @@ use model::{
 
 use super::partitions::Partitions;
 use super::row::{self, Damage};
-use super::{cold, damaged, failure, keys, letters, repairs};
+use super::{cold, damaged, keys, letters, read_failure, repairs};
 
 pub(super) struct EmbeddedSnapshot {
     pub(super) pinned: Arc<Snapshot>,
@@ -214,8 +214,4 @@ impl CounterSnapshot for EmbeddedSnapshot {
         };
         self.pinned.prefix(&self.rows, keys::BULK).map(read).collect()
     }
-}
-
-fn read_failure(error: fjall::Error) -> PortError {
-    failure("read the counter store", error)
 }

@@ -64,21 +64,21 @@ fn ingest(before: &Keyspace, rows: &Keyspace) -> fjall::Result<bool> {
     let mut ingestion = rows.start_ingestion()?;
     // The format's record is written anew.
     let mut moved = 1;
+    let mut take = |head_before: &[u8], head: &[u8]| {
+        for guard in before.prefix(head_before) {
+            let (key, value) = guard.into_inner()?;
+            ingestion.write([head, &key[head_before.len()..]].concat(), value)?;
+            moved += 1;
+        }
+        fjall::Result::Ok(())
+    };
     for [high, low] in (0..PARTITIONS_MAX).map(u16::to_be_bytes) {
         for (tag_before, tag) in TAGS {
-            for guard in before.prefix([tag_before, high, low]) {
-                let (key, value) = guard.into_inner()?;
-                ingestion.write([&[high, low, tag], &key[3..]].concat(), value)?;
-                moved += 1;
-            }
+            take(&[tag_before, high, low], &[high, low, tag])?;
         }
     }
     for head in [keys::COLD_UNTIL, keys::BULK] {
-        for guard in before.prefix(head) {
-            let (key, value) = guard.into_inner()?;
-            ingestion.write(key, value)?;
-            moved += 1;
-        }
+        take(&head, &head)?;
     }
     ingestion.write(keys::FORMAT, super::FORMAT_VERSION.to_be_bytes())?;
     let is_all = moved == before.len()?;
