@@ -7,6 +7,7 @@ mod flush;
 mod folding;
 mod follow;
 mod group;
+mod known;
 mod leaders;
 mod memory;
 mod partition;
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 pub use counting::{Counting, CountingError, Tally};
 pub use flush::flush;
 pub use group::Group;
+pub use known::KnownRows;
 pub use leaders::Leaders;
 pub(crate) use leaders::{Begun, LEADERS};
 pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
@@ -49,6 +51,8 @@ pub struct ProcessorSettings {
     pub flush_interval_ms: u64,
     /// A memory table with so many cells is flushed at once.
     pub table_cells_max: usize,
+    /// Memory for rows of one partition that a flush need not ask the store for, in bytes.
+    pub known_bytes_max: usize,
     /// Seeds of the hash functions: random in production, so that no client can choose collisions.
     pub hash_keys: (u64, u64),
     /// Length of the dedup window where the log does not say yet.

@@ -5,6 +5,8 @@
 //! an event opens two rows at most however long the tail of items is. What came when a day's hours
 //! were no longer kept has a row of that day, which is added.
 
+pub mod bytes;
+
 use crate::bucket::{Day, Hour};
 use crate::partition::Offset;
 use crate::summary::Summary;

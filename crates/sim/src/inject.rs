@@ -3,7 +3,7 @@
 use adapters::embedded::mem_disk::DiskFault;
 use anyhow::{Result, bail};
 use engine::ports::ErrorKind;
-use engine::processor::flush;
+use engine::processor::{KnownRows, flush};
 
 use crate::damage::Damage;
 use crate::fault::Fault;
@@ -108,7 +108,7 @@ impl World {
         self.note_fault(Fault::LateWriter);
         let at = self.chance.index(self.late.len());
         let (id, frozen) = self.late.swap_remove(at);
-        let result = flush(&*self.machine.store, id, &frozen, None);
+        let result = flush(&*self.machine.store, id, &frozen, None, &mut KnownRows::none());
         self.trace.note(format!("late writer of {id}: {:?}", result.as_ref().map_err(|e| e.kind)));
         match result {
             Ok(()) => self.is_usurped = true,

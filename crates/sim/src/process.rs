@@ -116,6 +116,8 @@ impl Process {
         let processors = ProcessorSettings {
             flush_interval_ms: u64::MAX,
             table_cells_max: usize::MAX,
+            // So little that rows are forgotten again.
+            known_bytes_max: 8 << 10,
             hash_keys: HASH_KEYS,
             dedup_minutes: machine.window_minutes,
         };

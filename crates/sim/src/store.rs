@@ -11,7 +11,7 @@ use engine::ports::{
     Claim, CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, Folded, LetterState,
     NamedRow, PortError, Repairs, Rows, StoredDeadLetter,
 };
-use engine::processor::{Frozen, flush};
+use engine::processor::{Frozen, KnownRows, flush};
 use model::{
     BulkEntry, Cell, Checkpoint, Day, Hour, Offset, PartitionId, RowKey, SourceState, StoredRow,
     Summary,
@@ -123,7 +123,7 @@ impl CounterStore for SimStore {
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         if let Some((partition, frozen)) = self.intruder.lock().take() {
             // Whether it is refused is for the store to say; what is stored is checked afterwards.
-            let _ = flush(&self.inner, partition, &frozen, None);
+            let _ = flush(&self.inner, partition, &frozen, None, &mut KnownRows::none());
         }
         let failure = self.next_failure.lock().take();
         match (failure, self.bug) {

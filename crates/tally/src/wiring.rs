@@ -486,6 +486,7 @@ fn processor_settings(settings: &Resolved, partitions: u16) -> ProcessorSettings
     ProcessorSettings {
         flush_interval_ms: settings.flush_interval_ms,
         table_cells_max: tables::cells_max(settings.dedup_bytes, partitions),
+        known_bytes_max: tables::known_bytes_max(settings.dedup_bytes, partitions),
         hash_keys: rand::random(),
         dedup_minutes: settings.dedup_minutes,
     }

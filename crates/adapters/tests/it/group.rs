@@ -64,6 +64,7 @@ impl World {
         let settings = ProcessorSettings {
             flush_interval_ms,
             table_cells_max: 10_000,
+            known_bytes_max: 64 << 10,
             hash_keys: (1, 2),
             dedup_minutes: 10,
         };
@@ -179,6 +180,7 @@ fn questions_are_answered_from_the_store_where_others_count() {
     let settings = ProcessorSettings {
         flush_interval_ms: 1,
         table_cells_max: 10_000,
+        known_bytes_max: 64 << 10,
         hash_keys: (1, 2),
         dedup_minutes: 10,
     };

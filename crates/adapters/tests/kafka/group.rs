@@ -33,6 +33,7 @@ impl Member {
         let settings = ProcessorSettings {
             flush_interval_ms: 50,
             table_cells_max: 10_000,
+            known_bytes_max: 64 << 10,
             hash_keys: (3, 4),
             dedup_minutes: 10,
         };

@@ -1,12 +1,17 @@
 //! How a frozen table gets into the store: absolute rows and the checkpoint in one atomic batch.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use model::aggregate::{DayCell, HourCells, SortedCells, TotalCell};
+use model::counter::bytes::{read_row, write_row};
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
 use model::{Checkpoint, Hour, PartitionId};
 
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
 use super::correct::{Corrected, Merged, corrected};
+use super::known::{Found, Known, KnownRows};
 use super::leaders::Leaders;
 use super::memory::Frozen;
 
@@ -18,12 +23,14 @@ const ROWS_AT_A_TIME: usize = 128;
 /// A repeat after a failure that had in fact succeeded changes nothing: the store refuses a
 /// checkpoint that is not above its own, and this sees that it is the same one.
 ///
-/// Rows are noted in `leaders`, where there are some.
+/// Rows are noted in `leaders`, where there are some. What is known of rows in `known` is not asked of the store;
+/// it has to be that of whoever flushed the partition since it was opened.
 pub fn flush(
     store: &dyn CounterStore,
     partition: PartitionId,
     frozen: &Frozen,
     leaders: Option<&Leaders>,
+    known: &mut KnownRows,
 ) -> Result<(), PortError> {
     let checkpoint = frozen.checkpoint;
     let stamp = Stamp {
@@ -36,6 +43,7 @@ pub fn flush(
         && stored.next_offset != stamp.base_offset
     {
         if is_same_place(&stored, &checkpoint) {
+            known.forget();
             return Ok(());
         }
         let context = format!(
@@ -51,23 +59,34 @@ pub fn flush(
         let had_rows = || snapshot.hours(partition, 0..u32::MAX);
         leaders.begin_flush(&cells.hours, &corrected, had_rows)?;
     }
-    let rows = AbsoluteRows::new(&*snapshot, partition, stamp, cells);
-    let mut rows = Merged::new(rows, corrected).inspect(|row| {
-        if let (Some(leaders), Ok(row)) = (leaders, row) {
+    let is_corrected = !corrected.is_empty();
+    let folded_until = checkpoint.horizons.minute();
+    let mut counted = AbsoluteRows::new(&*snapshot, partition, stamp, cells, known, folded_until);
+    #[expect(clippy::manual_inspect, reason = "its rows would live as long as the table's names")]
+    let mut rows = Merged::new(&mut counted, corrected).map(|row| {
+        if let (Some(leaders), Ok(row)) = (leaders, &row) {
             leaders.note(row);
         }
+        row
     });
     let Frozen { dead_letters, sources, bulk, .. } = frozen;
     let flush = Flush { partition, dead_letters, sources, bulk, repairs: &notes, checkpoint };
-    match store.flush(&flush, &mut rows) {
+    let flushed = store.flush(&flush, &mut rows);
+    drop(rows);
+    match flushed {
+        // The rows that were corrected are others than those that were counted.
+        Ok(()) if is_corrected => known.forget(),
+        Ok(()) => counted.done().teach(known),
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {
-                Some(stored) if is_same_place(&stored, &checkpoint) => Ok(()),
-                _ => Err(error),
+                Some(stored) if is_same_place(&stored, &checkpoint) => known.forget(),
+                _ => return Err(error),
             }
         }
-        result => result,
+        // What is known holds for the repeat as it did for this one.
+        Err(error) => return Err(error),
     }
+    Ok(())
 }
 
 fn is_same_place(one: &Checkpoint, other: &Checkpoint) -> bool {
@@ -96,89 +115,199 @@ pub(super) fn count_on(
 }
 
 /// The rows as they are to be, made of a frozen table and what is stored, a few at a time.
-struct AbsoluteRows<'a> {
-    snapshot: &'a dyn CounterSnapshot,
+struct AbsoluteRows<'a, 's> {
+    snapshot: &'s dyn CounterSnapshot,
     partition: PartitionId,
     stamp: Stamp,
-    totals: std::vec::IntoIter<TotalCell<'a>>,
-    /// For each total that was passed: what was known before.
-    passed: Vec<Passed>,
+    known: &'s KnownRows,
+    /// Hours before it may have been folded since they were written.
+    folded_until: Hour,
+    made: Made<'a>,
     hours: std::vec::IntoIter<HourCells<'a>>,
     days: std::vec::IntoIter<DayCell<'a>>,
     ready: std::vec::IntoIter<CounterRow<'a>>,
 }
 
-/// What a stored total says of its other rows: one that is not there is the dearest to look for.
-#[derive(Clone, Copy)]
-struct Passed {
-    is_stored: bool,
-    /// The newest hour that has a row.
-    newest_hour: Option<Hour>,
+/// What is to be known of the rows of a flush once they are in the store.
+struct Made<'a> {
+    totals: Vec<TotalCell<'a>>,
+    /// For each total that was passed: what was known before, and what is now.
+    passed: Vec<Passed>,
+    /// The bytes of rows.
+    bytes: Vec<u8>,
 }
 
-impl<'a> AbsoluteRows<'a> {
+struct Passed {
+    found: Found,
+    /// Whether the store had the total: a row that is not there is the dearest to look for.
+    is_stored: bool,
+    /// The newest hour that had a row.
+    newest_before: Option<Hour>,
+    /// The newest hour that has a row now.
+    newest_hour: Option<Hour>,
+    /// Where the bytes of the total are.
+    total: Range<u32>,
+    /// Where those of the newest hour are: of the one before until that of now is made; nowhere where they are not
+    /// known.
+    hour: Range<u32>,
+}
+
+/// What is known of an hour row.
+enum KnownHour {
+    Row(StoredRow),
+    /// There is none.
+    Nothing,
+    /// The store has to be asked.
+    Unknown,
+}
+
+impl Made<'_> {
+    fn keep(&mut self, row: &StoredRow) -> Range<u32> {
+        let start = self.bytes.len();
+        write_row(&mut self.bytes, row);
+        self.since(start)
+    }
+
+    fn copy(&mut self, row: &[u8]) -> Range<u32> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(row);
+        self.since(start)
+    }
+
+    fn since(&self, start: usize) -> Range<u32> {
+        let place = |at: usize| u32::try_from(at).expect("a table is flushed long before");
+        place(start)..place(self.bytes.len())
+    }
+
+    fn at(&self, range: &Range<u32>) -> &[u8] {
+        &self.bytes[range.start as usize..range.end as usize]
+    }
+
+    /// Hands on what was made, once it is stored.
+    fn teach(self, known: &mut KnownRows) {
+        for (at, (total, passed)) in self.totals.iter().zip(&self.passed).enumerate() {
+            if at % ROWS_AT_A_TIME == 0 {
+                std::thread::yield_now();
+            }
+            let names = (total.item, total.event_type);
+            known.learn(names, passed.found, self.at(&passed.total), self.at(&passed.hour));
+        }
+    }
+}
+
+impl<'a, 's> AbsoluteRows<'a, 's> {
     fn new(
-        snapshot: &'a dyn CounterSnapshot,
+        snapshot: &'s dyn CounterSnapshot,
         partition: PartitionId,
         stamp: Stamp,
         cells: SortedCells<'a>,
+        known: &'s KnownRows,
+        folded_until: Hour,
     ) -> Self {
         let SortedCells { totals, hours, days } = cells;
+        let passed = Vec::with_capacity(totals.len());
         Self {
             snapshot,
             partition,
             stamp,
-            passed: Vec::with_capacity(totals.len()),
-            totals: totals.into_iter(),
+            known,
+            folded_until,
+            made: Made { totals, passed, bytes: Vec::new() },
             hours: hours.into_iter(),
             days: days.into_iter(),
             ready: Vec::new().into_iter(),
         }
     }
 
+    /// What was made of all cells.
+    fn done(self) -> Made<'a> {
+        self.made
+    }
+
+    fn totals_left(&self) -> usize {
+        self.made.totals.len() - self.made.passed.len()
+    }
+
+    /// Asks the store only for what is not known.
     fn next_totals(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
-        let chunk: Vec<_> = self.totals.by_ref().take(ROWS_AT_A_TIME).collect();
+        let begin = self.made.passed.len();
+        let end = self.made.totals.len().min(begin + ROWS_AT_A_TIME);
+        let chunk: Vec<_> = self.made.totals[begin..end].to_vec();
         let key = |t: &TotalCell<'a>| RowKey::Total { item: t.item, event_type: t.event_type };
-        let keys: Vec<_> = chunk.iter().map(key).collect();
-        let stored = self.snapshot.get(self.partition, &keys)?;
+        let found = self.known.find_all(chunk.iter().map(|total| (total.item, total.event_type)));
+        let known: Vec<_> = found.iter().map(|found| self.known.get(*found)).collect();
+        let unknown = |(_, known): &(_, &Known<'_>)| matches!(known, Known::Unknown);
+        let keys: Vec<_> =
+            chunk.iter().zip(&known).filter(unknown).map(|(total, _)| key(total)).collect();
+        let mut asked = self.snapshot.get(self.partition, &keys)?.into_iter();
         let mut rows = Vec::with_capacity(chunk.len());
-        for ((total, key), stored) in chunk.iter().zip(keys).zip(stored) {
+        for ((total, found), known) in chunk.iter().zip(found).zip(known) {
+            let (stored, hour) = match known {
+                Known::Rows { total, hour } => (Some(total), hour),
+                Known::Nothing => (None, &[][..]),
+                Known::Unknown => (asked.next().flatten(), &[][..]),
+            };
             let is_stored = stored.is_some();
             let mut row: StoredRow = stored.unwrap_or_default();
-            self.passed.push(Passed { is_stored, newest_hour: row.newest_hour });
+            let newest_before = row.newest_hour;
             let cell = Cell { slot: Cell::WHOLE, summary: total.summary };
             count_on(self.partition, &mut row, self.stamp, &[cell])?;
-            row.newest_hour = row.newest_hour.max(total.newest_hour);
-            rows.push(CounterRow { key, row });
+            row.newest_hour = newest_before.max(total.newest_hour);
+            let newest_hour = row.newest_hour;
+            let (hour, total) = (self.made.copy(hour), self.made.keep(&row));
+            let passed = Passed { found, is_stored, newest_before, newest_hour, total, hour };
+            self.made.passed.push(passed);
+            rows.push(CounterRow { key: key(&chunk[rows.len()]), row });
         }
         Ok(rows)
     }
 
-    /// Hours newer than any the store has are not asked for.
+    /// Hours newer than any the store has are not asked for, and the newest only where it is not known.
     fn next_hours(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
         let chunk: Vec<_> = self.hours.by_ref().take(ROWS_AT_A_TIME).collect();
         let key = |row: &HourCells<'a>| {
             let (hour, event_type, item) = (row.hour, row.event_type, row.item);
             RowKey::Hour { hour, event_type, item }
         };
-        let may_be_stored =
-            |row: &HourCells<'a>| Some(row.hour) <= self.passed[row.total].newest_hour;
-        let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
-        let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let known: Vec<_> = chunk.iter().map(|row| self.known_hour(row)).collect();
+        let is_asked = |(_, known): &(_, &KnownHour)| matches!(known, KnownHour::Unknown);
+        let keys: Vec<_> =
+            chunk.iter().zip(&known).filter(is_asked).map(|(row, _)| key(row)).collect();
+        let mut asked = self.snapshot.get(self.partition, &keys)?.into_iter();
         let mut rows = Vec::with_capacity(chunk.len());
-        for added in chunk {
+        for (added, known) in chunk.into_iter().zip(known) {
             let key = key(&added);
-            let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
-            let row = match known {
+            let (hour, total) = (added.hour, added.total);
+            let stored = match known {
+                KnownHour::Row(row) => Some(row),
+                KnownHour::Nothing => None,
+                KnownHour::Unknown => asked.next().flatten(),
+            };
+            let row = match stored {
                 Some(mut row) => {
                     count_on(self.partition, &mut row, self.stamp, &added.cells)?;
                     row
                 }
                 None => StoredRow::begin(self.stamp, added.cells),
             };
+            if self.made.passed[total].newest_hour == Some(hour) {
+                self.made.passed[total].hour = self.made.keep(&row);
+            }
             rows.push(CounterRow { key, row });
         }
         Ok(rows)
+    }
+
+    fn known_hour(&self, row: &HourCells<'a>) -> KnownHour {
+        let Passed { newest_before, hour, .. } = &self.made.passed[row.total];
+        let is_known = !hour.is_empty() && row.hour >= self.folded_until;
+        match Some(row.hour).cmp(newest_before) {
+            Ordering::Greater => KnownHour::Nothing,
+            Ordering::Equal if is_known => {
+                KnownHour::Row(read_row(self.made.at(hour)).expect("as it was learned"))
+            }
+            Ordering::Equal | Ordering::Less => KnownHour::Unknown,
+        }
     }
 
     /// Of an item and type that the store did not know, no days are asked for.
@@ -188,7 +317,7 @@ impl<'a> AbsoluteRows<'a> {
             let (day, event_type, item) = (row.day, row.event_type, row.item);
             RowKey::Day { day, event_type, item }
         };
-        let may_be_stored = |row: &DayCell<'a>| self.passed[row.total].is_stored;
+        let may_be_stored = |row: &DayCell<'a>| self.made.passed[row.total].is_stored;
         let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
         let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
         let mut rows = Vec::with_capacity(chunk.len());
@@ -203,14 +332,14 @@ impl<'a> AbsoluteRows<'a> {
     }
 }
 
-impl<'a> Iterator for AbsoluteRows<'a> {
+impl<'a> Iterator for AbsoluteRows<'a, '_> {
     type Item = Result<CounterRow<'a>, PortError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.len() == 0 {
             // An answer may wait for this core, and the kernel looks only every few milliseconds.
             std::thread::yield_now();
-            let more = match (self.totals.len(), self.hours.len()) {
+            let more = match (self.totals_left(), self.hours.len()) {
                 (0, 0) => self.next_days(),
                 (0, _) => self.next_hours(),
                 _ => self.next_totals(),
@@ -224,7 +353,7 @@ impl<'a> Iterator for AbsoluteRows<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.ready.len() + self.totals.len() + self.hours.len() + self.days.len();
+        let left = self.ready.len() + self.totals_left() + self.hours.len() + self.days.len();
         (left, Some(left))
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::corrections::{Standing, corrected_until, newest_correction};
 use super::counting::Counting;
 use super::flush::flush;
+use super::known::KnownRows;
 use super::leaders::Leaders;
 use super::memory::{Frozen, Memory};
 use super::{PortError, Ports};
@@ -46,6 +47,8 @@ pub(crate) struct Partition {
     /// Whether somebody else counts it already, so that nothing is to be flushed.
     is_lost: AtomicBool,
     leaders: Leaders,
+    /// Held while flushing.
+    known: Mutex<KnownRows>,
     /// Whether what may pass ends these threads and not the partition: whoever opened it opens it anew.
     is_opened_anew: bool,
 }
@@ -148,9 +151,11 @@ impl Partition {
         ports.admission.set_window(id.0, (0, 0), resume.window_from);
         let seed = ports.settings.hash_keys.0 ^ ports.settings.hash_keys.1.rotate_left(32);
         let memory = Memory::new(checkpoint.unwrap_or_default(), seed).ending_at(begun);
+        let is_new = checkpoint.is_none() && begun.is_none();
+        let known = Mutex::new(KnownRows::new(ports.settings.known_bytes_max, seed, is_new));
         let opened = Self::new(ports, id, memory, checkpoint, resume);
         opened.figures.corrections.set(corrected);
-        Ok(Self { sources, replay_end: bounds.durable_offset, ..opened })
+        Ok(Self { sources, known, replay_end: bounds.durable_offset, ..opened })
     }
 
     /// A partition that somebody else counts: what the store has is all that is known of it.
@@ -196,6 +201,7 @@ impl Partition {
             is_leaving: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
             leaders: Leaders::default(),
+            known: Mutex::new(KnownRows::none()),
             is_opened_anew: false,
         }
     }
@@ -416,7 +422,8 @@ impl Partition {
             // Until a repeat after a failure, which may have corrected after all, has succeeded.
             self.figures.corrections.set(None);
         }
-        flush(&*self.ports.store, self.id, frozen, self.leaders())?;
+        let known = &mut self.known.lock();
+        flush(&*self.ports.store, self.id, frozen, self.leaders(), known)?;
         if newest.is_some() {
             self.figures.corrections.set(newest);
         }

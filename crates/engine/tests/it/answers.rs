@@ -82,6 +82,7 @@ impl Bench {
         let settings = ProcessorSettings {
             flush_interval_ms: 1_000,
             table_cells_max: usize::MAX,
+            known_bytes_max: 0,
             hash_keys: (1, 2),
             dedup_minutes: 10,
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{Claim, CounterSnapshot, CounterStore, ErrorKind};
-use engine::processor::{Counting, Frozen, Memory, flush};
+use engine::processor::{Counting, Frozen, KnownRows, Memory, flush};
 use engine::sources::SourceBook;
 use model::bucket::MINUTE_MS;
 use model::control::Control;
@@ -198,7 +198,7 @@ struct World {
     batches: Vec<Batch<Vec<u8>>>,
     entries: Vec<(u32, Entry)>,
     now: u32,
-    running: (Counting, Memory),
+    running: (Counting, Memory, KnownRows),
     /// Processes of before with what they were flushing, which everybody takes for dead.
     zombies: Vec<(MemStore, Arc<Frozen>)>,
 }
@@ -271,7 +271,7 @@ impl World {
 
     /// Store and memory together know every file that was named, and where.
     fn check_named(&self, snapshot: &dyn CounterSnapshot) -> Result<(), TestCaseError> {
-        let (counting, memory) = &self.running;
+        let (counting, memory, _) = &self.running;
         let counted = self.entries[..counting.next_offset().0 as usize].iter().zip(0u64..);
         let named = counted.filter_map(|((_, entry), offset)| match entry {
             Entry::Name(id) => Some((object(*id).id, Offset(offset))),
@@ -300,7 +300,7 @@ impl World {
         let rest = self.batches.iter().filter(|batch| batch.next_offset() > next);
         let rest: Vec<_> = rest.take(batches).cloned().collect();
         for batch in rest {
-            let (counting, memory) = &mut self.running;
+            let (counting, memory, _) = &mut self.running;
             counting.apply(&batch, memory).expect("batches follow each other");
             let corrects = |frozen: &Arc<Frozen>| !frozen.controls.is_empty();
             // One that ends where a flush was begun is frozen already.
@@ -352,12 +352,12 @@ impl World {
     }
 
     fn flush(&mut self, failure: Option<FlushFailure>) {
-        let memory = &self.running.1;
+        let (_, memory, known) = &mut self.running;
         let Some(frozen) = memory.freeze_now() else { return };
         if let Some(failure) = failure {
             self.store.fail_flush(0, failure);
         }
-        match flush(&self.store, PARTITION, &frozen, None) {
+        match flush(&self.store, PARTITION, &frozen, None, known) {
             Ok(()) => memory.flushed(),
             Err(_) if matches!(failure, Some(FlushFailure::Before | FlushFailure::Partly(_))) => {
                 // The store is back: the same flush again, later.
@@ -375,7 +375,7 @@ impl World {
         for (store, frozen) in self.zombies.drain(..) {
             let before = self.store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
             // Whether it was its own flush that another finished, or it is refused: it changes nothing.
-            let woken = flush(&store, PARTITION, &frozen, None);
+            let woken = flush(&store, PARTITION, &frozen, None, &mut KnownRows::none());
             assert!(woken.is_ok() || woken.is_err_and(|error| error.kind == ErrorKind::Conflict));
             let after = self.store.snapshot().unwrap().checkpoint(PARTITION).unwrap();
             assert_eq!(before, after);
@@ -393,7 +393,7 @@ impl World {
     /// Store and memory together are the oracle's counters of what has been counted, in the buckets
     /// that are still kept.
     fn check(&self) -> Result<(), TestCaseError> {
-        let (counting, memory) = &self.running;
+        let (counting, memory, _) = &self.running;
         if memory.ends_at().is_some() {
             // Rows are ahead of what is counted: the log is being replayed, and nobody is answered.
             return Ok(());
@@ -485,7 +485,7 @@ fn buckets(
 }
 
 /// What a process does when it starts on this store and log.
-fn start(store: &MemStore, log: &[Batch<Vec<u8>>], end: Offset) -> (Counting, Memory) {
+fn start(store: &MemStore, log: &[Batch<Vec<u8>>], end: Offset) -> (Counting, Memory, KnownRows) {
     let Claim { checkpoint, begun } = store.claim(PARTITION).unwrap();
     let facts = LogFacts { log_epoch: 1, start_offset: Offset(0), durable_offset: end };
     let resume = resume(checkpoint.as_ref(), facts).expect("log and store belong together");
@@ -495,7 +495,10 @@ fn start(store: &MemStore, log: &[Batch<Vec<u8>>], end: Offset) -> (Counting, Me
     for batch in log.iter().filter(|batch| batch.next_offset() > resume.window_from) {
         counting.rebuild(batch, resume.window_from);
     }
-    (counting, Memory::new(checkpoint.unwrap_or_default(), 5).ending_at(begun))
+    let is_new = checkpoint.is_none() && begun.is_none();
+    // So little that rows are forgotten again.
+    let known = KnownRows::new(8 << 10, 5, is_new);
+    (counting, Memory::new(checkpoint.unwrap_or_default(), 5).ending_at(begun), known)
 }
 
 fn event(sent: &Sent) -> Event<'static> {

@@ -124,6 +124,7 @@ fn opened(log: &Arc<FedLog>, store: &Arc<MemStore>) -> Stepped {
     let settings = ProcessorSettings {
         flush_interval_ms: 1_000,
         table_cells_max: usize::MAX,
+        known_bytes_max: 64 << 10,
         hash_keys: (1, 2),
         dedup_minutes: 10,
     };

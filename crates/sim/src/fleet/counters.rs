@@ -21,6 +21,8 @@ pub(super) fn settings(seed: u64, dedup_minutes: u32) -> ProcessorSettings {
     ProcessorSettings {
         flush_interval_ms: u64::MAX,
         table_cells_max: usize::MAX,
+        // So little that rows are forgotten again.
+        known_bytes_max: 8 << 10,
         hash_keys: (seed, 7),
         dedup_minutes,
     }

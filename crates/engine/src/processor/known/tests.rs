@@ -1,0 +1,137 @@
+use std::collections::HashMap;
+
+use model::counter::bytes::write_row;
+use model::counter::{Cell, Stamp};
+use model::{Offset, Summary};
+use proptest::prelude::*;
+
+use super::*;
+
+const TYPE: &str = "view";
+
+/// A total that has counted up to an offset.
+fn total(next: u64) -> StoredRow {
+    let stamp = Stamp { log_epoch: 1, base_offset: Offset(0), next_offset: Offset(next) };
+    StoredRow::begin(stamp, vec![Cell { slot: Cell::WHOLE, summary: Summary::of(None) }])
+}
+
+fn learn(known: &mut KnownRows, item: &str, row: &StoredRow, hour: &[u8]) {
+    let found = known.find_all([(item, TYPE)].into_iter())[0];
+    let mut bytes = Vec::new();
+    write_row(&mut bytes, row);
+    known.learn((item, TYPE), found, &bytes, hour);
+}
+
+fn get<'a>(known: &'a KnownRows, item: &str) -> Known<'a> {
+    known.get(known.find_all([(item, TYPE)].into_iter())[0])
+}
+
+#[test]
+fn what_was_learned_last_is_known() {
+    let mut known = KnownRows::new(1 << 20, 7, true);
+    assert_eq!(get(&known, "a"), Known::Nothing);
+    learn(&mut known, "a", &total(1), b"hour");
+    learn(&mut known, "b", &total(2), b"");
+    learn(&mut known, "a", &total(3), b"another");
+    assert_eq!(get(&known, "a"), Known::Rows { total: total(3), hour: b"another" });
+    assert_eq!(get(&known, "b"), Known::Rows { total: total(2), hour: b"" });
+    assert_eq!(get(&known, "c"), Known::Nothing);
+    learn(&mut known, "b", &total(4), &[1; HOUR_BYTES_MAX + 1]);
+    let without_hour = Known::Rows { total: total(4), hour: b"" };
+    assert_eq!(get(&known, "b"), without_hour, "hours are bounded");
+    known.forget();
+    assert_eq!(get(&known, "a"), Known::Unknown, "the store may have it");
+    learn(&mut known, "a", &total(5), b"");
+    assert_eq!(get(&known, "a"), Known::Rows { total: total(5), hour: b"" });
+}
+
+#[test]
+fn who_began_with_a_filled_store_asks_for_what_was_not_learned() {
+    let mut known = KnownRows::new(1 << 20, 7, false);
+    learn(&mut known, "a", &total(1), b"");
+    assert_eq!(get(&known, "b"), Known::Unknown);
+}
+
+#[test]
+fn nothing_is_kept_where_there_is_no_room() {
+    let mut known = KnownRows::new(0, 7, true);
+    assert_eq!(get(&known, "a"), Known::Nothing);
+    learn(&mut known, "a", &total(1), b"");
+    assert_eq!(get(&known, "a"), Known::Unknown);
+    assert!(known.segments.is_empty());
+}
+
+/// What cannot be kept takes what was known before with it.
+#[test]
+fn a_row_that_has_no_room_is_not_known_as_it_was() {
+    let mut known = KnownRows::new(1 << 20, 7, true);
+    learn(&mut known, "a", &total(1), b"");
+    let found = known.find_all([("a", TYPE)].into_iter())[0];
+    known.learn(("a", TYPE), found, &[0; 1 << 17], b"");
+    assert_eq!(get(&known, "a"), Known::Unknown);
+    assert_eq!(get(&known, "b"), Known::Unknown);
+}
+
+#[test]
+fn what_was_not_written_for_longest_goes_and_memory_is_bounded() {
+    const BYTES: usize = 1 << 20;
+    let mut known = KnownRows::new(BYTES, 7, true);
+    let items: Vec<String> = (0..100_000).map(|n| format!("item-{n}")).collect();
+    for item in &items {
+        learn(&mut known, item, &total(1), b"hour");
+        learn(&mut known, "often", &total(2), b"hour");
+    }
+    let segments: usize = known.segments.iter().map(Vec::capacity).sum();
+    let index = known.index.allocation_size();
+    assert!(segments + index <= BYTES + BYTES / 4, "{segments} bytes and {index} of the index");
+    let is_known = |item: &&String| get(&known, item) != Known::Unknown;
+    let kept = items.iter().filter(is_known).count();
+    assert!((5_000..15_000).contains(&kept), "{kept}");
+    assert!(items[items.len() - kept..].iter().all(|item| is_known(&item)), "the newest");
+    assert_eq!(get(&known, "often"), Known::Rows { total: total(2), hour: b"hour" });
+    assert_eq!(get(&known, "never"), Known::Unknown, "as what has gone is");
+}
+
+proptest! {
+    /// What is known is never anything but what was learned last, however little room there is and however many
+    /// are learned at once.
+    #[test]
+    fn nothing_old_is_known(
+        bytes in prop_oneof![Just(8usize << 10), Just(20 << 10), Just(1 << 20)],
+        rounds in prop::collection::vec(
+            prop::collection::vec((0u16..300, prop_oneof![Just(0usize), 0..900usize]), 1..200),
+            1..20,
+        ),
+    ) {
+        let mut known = KnownRows::new(bytes, 7, true);
+        let mut last: HashMap<String, (StoredRow, Vec<u8>)> = HashMap::new();
+        for (round, items) in rounds.into_iter().enumerate() {
+            let rows: HashMap<String, usize> =
+                items.into_iter().map(|(item, len)| (format!("i{item}"), len)).collect();
+            let rows: Vec<_> = rows.into_iter().collect();
+            // All are looked for before any is learned, as a flush does.
+            let found = known.find_all(rows.iter().map(|(item, _)| (item.as_str(), TYPE)));
+            for ((item, len), found) in rows.iter().zip(found) {
+                let (row, hour) = (total(round as u64), vec![round as u8; *len]);
+                let mut bytes = Vec::new();
+                write_row(&mut bytes, &row);
+                known.learn((item, TYPE), found, &bytes, &hour);
+                last.insert(item.clone(), (row, hour));
+            }
+            for item in 0..300 {
+                let item = format!("i{item}");
+                match (get(&known, &item), last.get(&item)) {
+                    (Known::Rows { total, hour }, Some((last, last_hour))) => {
+                        prop_assert_eq!(&total, last);
+                        prop_assert_eq!(hour, &last_hour[..]);
+                    }
+                    (Known::Nothing, None) | (Known::Unknown, _) => {}
+                    (known, last) => prop_assert!(false, "{known:?} of {last:?}"),
+                }
+            }
+        }
+        if bytes == 1 << 20 {
+            prop_assert!(last.keys().all(|item| get(&known, item) != Known::Unknown));
+        }
+    }
+}
