@@ -9,6 +9,7 @@ use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 use std::hash::Hasher;
+use std::ops::Range;
 
 use crate::bucket::{Day, Hour, TimeRange};
 use crate::counter::Cell;
@@ -118,15 +119,17 @@ pub struct DayCell<'a> {
     pub total: usize,
 }
 
-/// All of a table in the order of the store's keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// All of a table in the order of the store's keys. What it has of a row is made when it is asked for: together
+/// it takes more memory than the table.
 pub struct SortedCells<'a> {
-    /// By item and type.
-    pub totals: Vec<TotalCell<'a>>,
-    /// By hour, type and item.
-    pub hours: Vec<HourCells<'a>>,
+    table: &'a MemoryTable,
+    /// The entries by item and type, one for each total.
+    totals: Vec<u32>,
+    /// By hour, type and item; each with which of the totals is of the same item and type.
+    hours: Vec<(Hour, u32)>,
+    written: Vec<(Hour, &'a str)>,
     /// By day, type and item.
-    pub days: Vec<DayCell<'a>>,
+    days: Vec<(Day, u32)>,
 }
 
 impl MemoryTable {
@@ -354,12 +357,19 @@ impl MemoryTable {
         }
     }
 
-    /// Everything in the order of the store's keys. It takes tens of milliseconds.
-    pub fn sorted<'a>(&'a self) -> SortedCells<'a> {
-        let mut order: Vec<(u128, u32)> = (0u32..)
-            .zip(&self.entries)
-            .map(|(at, entry)| (prefix(self.names(entry).0), at))
-            .collect();
+    /// Everything in the order of the store's keys. It takes some ten milliseconds.
+    pub fn sorted(&self) -> SortedCells<'_> {
+        let mut order = Vec::with_capacity(self.entries.len());
+        let (mut hours, mut days) = (Grouped::default(), Grouped::default());
+        // In the order in which they lie in memory; what is looked at in that of names waits for each.
+        for (at, entry) in (0u32..).zip(&self.entries) {
+            let (item, event_type) = self.names(entry);
+            order.push((prefix(item), at));
+            entry.slots.for_each(TimeRange::ALL, |slot, _| match slot.place() {
+                SlotPlace::Hour(hour, _) => hours.push((hour, event_type), at),
+                SlotPlace::Day(day) => days.push((day, event_type), at),
+            });
+        }
         // The first sixteen bytes decide nearly always, without a look at the names.
         order.sort_unstable_by(|a, b| {
             a.0.cmp(&b.0).then_with(|| {
@@ -367,54 +377,131 @@ impl MemoryTable {
                 name(a.1).cmp(&name(b.1))
             })
         });
-        let mut by_hour: BTreeMap<(Hour, &str), Vec<HourCells<'_>>> = BTreeMap::new();
-        let mut by_day: BTreeMap<(Day, &str), Vec<DayCell<'_>>> = BTreeMap::new();
-        let mut totals = Vec::with_capacity(order.len());
-        for (total, (_, at)) in order.into_iter().enumerate() {
-            let entry = &self.entries[at as usize];
-            let (item, event_type) = self.names(entry);
-            let mut sum =
-                TotalCell { item, event_type, summary: Summary::EMPTY, newest_hour: None };
-            let mut row: Option<HourCells<'_>> = None;
-            let mut done = |row: HourCells<'a>| {
-                by_hour.entry((row.hour, event_type)).or_default().push(row);
-            };
-            entry.slots.for_each(TimeRange::ALL, |slot, summary| {
-                let summary = *summary;
-                sum.summary.add(&summary);
-                let (hour, slot) = match slot.place() {
-                    SlotPlace::Hour(hour, slot) => (hour, slot),
-                    SlotPlace::Day(day) => {
-                        let cell = DayCell { day, event_type, item, summary, total };
-                        by_day.entry((day, event_type)).or_default().push(cell);
-                        return;
-                    }
-                };
-                let cell = Cell { slot, summary };
-                sum.newest_hour = Some(hour);
-                match &mut row {
-                    Some(row) if row.hour == hour => row.cells.push(cell),
-                    _ => {
-                        let cells = vec![cell];
-                        let begun = HourCells { hour, event_type, item, cells, total };
-                        row.replace(begun).into_iter().for_each(&mut done);
-                    }
-                }
-            });
-            row.into_iter().for_each(&mut done);
-            totals.push(sum);
+        let mut total_of = vec![0; order.len()];
+        for (total, (_, at)) in (0u32..).zip(&order) {
+            total_of[*at as usize] = total;
         }
-        SortedCells { totals, hours: joined(by_hour), days: joined(by_day) }
+        let written = hours.index.keys().copied().collect();
+        let (hours, days) = (hours.by_total(&total_of), days.by_total(&total_of));
+        let totals = order.into_iter().map(|(_, at)| at).collect();
+        SortedCells { table: self, totals, hours, written, days }
     }
 }
 
-/// Lists one behind the other. Nearly always there is one, whose rows need no second place.
-fn joined<K, V>(lists: BTreeMap<K, Vec<V>>) -> Vec<V> {
-    let join = |mut all: Vec<V>, next: Vec<V>| {
-        all.extend(next);
+/// Entries by hour or day and type.
+struct Grouped<'a, K> {
+    index: BTreeMap<(K, &'a str), usize>,
+    groups: Vec<((K, &'a str), Vec<u32>)>,
+    /// The group of the slot before: nearly always that of the next one too.
+    last: usize,
+}
+
+impl<K> Default for Grouped<'_, K> {
+    fn default() -> Self {
+        Self { index: BTreeMap::new(), groups: Vec::new(), last: 0 }
+    }
+}
+
+impl<'a, K: Copy + Ord> Grouped<'a, K> {
+    fn push(&mut self, key: (K, &'a str), entry: u32) {
+        if self.groups.get(self.last).is_none_or(|(last, _)| *last != key) {
+            self.last = *self.index.entry(key).or_insert(self.groups.len());
+            if self.last == self.groups.len() {
+                self.groups.push((key, Vec::new()));
+            }
+        }
+        let entries = &mut self.groups[self.last].1;
+        // The slots of an entry follow each other.
+        if entries.last() != Some(&entry) {
+            entries.push(entry);
+        }
+    }
+
+    /// All in the order of groups and totals.
+    fn by_total(mut self, total_of: &[u32]) -> Vec<(K, u32)> {
+        let mut all = Vec::with_capacity(self.groups.iter().map(|(_, each)| each.len()).sum());
+        for ((key, _), group) in &self.index {
+            let mut entries = std::mem::take(&mut self.groups[*group].1);
+            entries.iter_mut().for_each(|at| *at = total_of[*at as usize]);
+            entries.sort_unstable();
+            all.extend(entries.into_iter().map(|total| (*key, total)));
+        }
         all
-    };
-    lists.into_values().reduce(join).unwrap_or_default()
+    }
+}
+
+impl<'a> SortedCells<'a> {
+    /// Number of totals.
+    pub fn totals_len(&self) -> usize {
+        self.totals.len()
+    }
+
+    /// Number of hour rows.
+    pub fn hours_len(&self) -> usize {
+        self.hours.len()
+    }
+
+    /// Number of day rows.
+    pub fn days_len(&self) -> usize {
+        self.days.len()
+    }
+
+    /// The hours and types that have hour rows, in order.
+    pub fn written(&self) -> &[(Hour, &'a str)] {
+        &self.written
+    }
+
+    /// What is added to totals, by item and type.
+    pub fn totals(&self, range: Range<usize>) -> Vec<TotalCell<'a>> {
+        let cell = |entry: &'a Entry| {
+            let (item, event_type) = self.table.names(entry);
+            let (mut summary, mut newest_hour) = (Summary::EMPTY, None);
+            entry.slots.for_each(TimeRange::ALL, |slot, of_slot| {
+                summary.add(of_slot);
+                if let SlotPlace::Hour(hour, _) = slot.place() {
+                    newest_hour = newest_hour.max(Some(hour));
+                }
+            });
+            TotalCell { item, event_type, summary, newest_hour }
+        };
+        self.totals[range].iter().map(|at| cell(&self.table.entries[*at as usize])).collect()
+    }
+
+    /// What is added to hour rows, by hour, type and item.
+    pub fn hours(&self, range: Range<usize>) -> Vec<HourCells<'a>> {
+        let row = |&(hour, total): &(Hour, u32)| {
+            let (entry, item, event_type) = self.of_total(total);
+            let mut cells = Vec::with_capacity(1);
+            entry.slots.for_each(hour.range(), |slot, summary| {
+                if let SlotPlace::Hour(_, slot) = slot.place() {
+                    cells.push(Cell { slot, summary: *summary });
+                }
+            });
+            HourCells { hour, event_type, item, cells, total: total as usize }
+        };
+        self.hours[range].iter().map(row).collect()
+    }
+
+    /// What is added to day rows, by day, type and item.
+    pub fn days(&self, range: Range<usize>) -> Vec<DayCell<'a>> {
+        let row = |&(day, total): &(Day, u32)| {
+            let (entry, item, event_type) = self.of_total(total);
+            let mut summary = Summary::EMPTY;
+            entry.slots.for_each(day.minute().hour().range(), |slot, of_slot| {
+                if slot.place() == SlotPlace::Day(day) {
+                    summary.add(of_slot);
+                }
+            });
+            DayCell { day, event_type, item, summary, total: total as usize }
+        };
+        self.days[range].iter().map(row).collect()
+    }
+
+    fn of_total(&self, total: u32) -> (&'a Entry, &'a str, &'a str) {
+        let entry = &self.table.entries[self.totals[total as usize] as usize];
+        let (item, event_type) = self.table.names(entry);
+        (entry, item, event_type)
+    }
 }
 
 /// The first sixteen bytes, so that comparing two numbers orders two texts.
@@ -564,20 +651,27 @@ mod tests {
         fn sorted_holds_every_event_once_in_key_order(events in events()) {
             let table = table(&events);
             let sorted = table.sorted();
-            let keys: Vec<_> = sorted.totals.iter().map(|t| (t.item, t.event_type)).collect();
+            let totals = sorted.totals(0..sorted.totals_len());
+            let hours = sorted.hours(0..sorted.hours_len());
+            let days = sorted.days(0..sorted.days_len());
+            let keys: Vec<_> = totals.iter().map(|t| (t.item, t.event_type)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for total in &sorted.totals {
+            for total in &totals {
                 let sum = expected(&events, |i, t, _| i == total.item && t == total.event_type);
                 prop_assert_eq!(total.summary, sum);
-                let hours = sorted.hours.iter().filter(|row| row.item == total.item);
-                let newest = hours.filter(|row| row.event_type == total.event_type).map(|row| row.hour).max();
+                let of_item = hours.iter().filter(|row| row.item == total.item);
+                let newest = of_item.filter(|row| row.event_type == total.event_type).map(|row| row.hour).max();
                 prop_assert_eq!(total.newest_hour, newest);
             }
-            let of_total = |total: usize| (sorted.totals[total].item, sorted.totals[total].event_type);
+            let of_total = |total: usize| (totals[total].item, totals[total].event_type);
             let mut slots = 0;
-            let keys: Vec<_> = sorted.hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
+            let keys: Vec<_> = hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for row in &sorted.hours {
+            let mut written: Vec<_> = hours.iter().map(|row| (row.hour, row.event_type)).collect();
+            written.dedup();
+            prop_assert_eq!(sorted.written(), &written[..]);
+            prop_assert_eq!(sorted.hours(1.min(hours.len())..hours.len()), &hours[1.min(hours.len())..]);
+            for row in &hours {
                 prop_assert_eq!((row.item, row.event_type), of_total(row.total));
                 prop_assert!(row.cells.is_sorted_by(|a, b| a.slot < b.slot));
                 slots += row.cells.len();
@@ -589,9 +683,9 @@ mod tests {
                     prop_assert_eq!(&cell.summary, &sum);
                 }
             }
-            let keys: Vec<_> = sorted.days.iter().map(|row| (row.day, row.event_type, row.item)).collect();
+            let keys: Vec<_> = days.iter().map(|row| (row.day, row.event_type, row.item)).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for row in &sorted.days {
+            for row in &days {
                 prop_assert_eq!((row.item, row.event_type), of_total(row.total));
                 slots += 1;
                 let sum = expected(&events, |i, t, m| {

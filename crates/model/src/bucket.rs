@@ -55,6 +55,11 @@ impl Hour {
         Minute(self.0 * 60 + u32::from(of_hour))
     }
 
+    /// All its minutes.
+    pub fn range(self) -> TimeRange {
+        TimeRange { start: self.minute(0), end: Minute(self.minute(0).0 + 60) }
+    }
+
     /// Start of the hour.
     pub fn start(self) -> TimestampMs {
         TimestampMs(i64::from(self.0) * HOUR_MS)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::control::Control;
 use model::correction::Changed;
 use model::counter::{Cell, RowKey, Stamp, StoredRow};
-use model::{Correction, Corrections, Hour, HourCell, PartitionId, SlotPlace, Summary, TimeRange};
+use model::{Correction, Corrections, HourCell, PartitionId, SlotPlace, Summary, TimeRange};
 
 use super::flush::count_on;
 use super::memory::Frozen;
@@ -156,10 +156,7 @@ impl<'a> Build<'_, 'a> {
                     let row = match rows.entry(key) {
                         std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
                         std::collections::btree_map::Entry::Vacant(row) => {
-                            let range = TimeRange {
-                                start: hour.minute(0),
-                                end: Hour(hour.0 + 1).minute(0),
-                            };
+                            let range = hour.range();
                             row.insert(self.now(key, range)?)
                         }
                     };

@@ -11,10 +11,12 @@ use model::{Checkpoint, Hour, PartitionId};
 use crate::ports::{CounterRow, CounterSnapshot, CounterStore, ErrorKind, Flush, PortError};
 
 use super::correct::{Corrected, Merged, corrected};
-use super::known::{Found, Known, KnownRows};
+use super::known::{Found, Known, KnownRows, Record};
 use super::leaders::Leaders;
 use super::memory::Frozen;
 
+/// What an item takes of the bytes that are made of a long tail.
+const ITEM_BYTES: usize = 48;
 /// Rows read from the store at a time.
 const ROWS_AT_A_TIME: usize = 128;
 
@@ -57,7 +59,7 @@ pub fn flush(
     let cells = frozen.table.sorted();
     if let Some(leaders) = leaders {
         let had_rows = || snapshot.hours(partition, 0..u32::MAX);
-        leaders.begin_flush(&cells.hours, &corrected, had_rows)?;
+        leaders.begin_flush(cells.written(), &corrected, had_rows)?;
     }
     let is_corrected = !corrected.is_empty();
     let folded_until = checkpoint.horizons.minute();
@@ -114,6 +116,11 @@ pub(super) fn count_on(
     Ok(())
 }
 
+/// The next ones of so many.
+fn next(made: usize, all: usize) -> Range<usize> {
+    made..all.min(made + ROWS_AT_A_TIME)
+}
+
 /// The rows as they are to be, made of a frozen table and what is stored, a few at a time.
 struct AbsoluteRows<'a, 's> {
     snapshot: &'s dyn CounterSnapshot,
@@ -122,18 +129,18 @@ struct AbsoluteRows<'a, 's> {
     known: &'s KnownRows,
     /// Hours before it may have been folded since they were written.
     folded_until: Hour,
-    made: Made<'a>,
-    hours: std::vec::IntoIter<HourCells<'a>>,
-    days: std::vec::IntoIter<DayCell<'a>>,
+    cells: SortedCells<'a>,
+    made: Made,
+    hours_made: usize,
+    days_made: usize,
     ready: std::vec::IntoIter<CounterRow<'a>>,
 }
 
 /// What is to be known of the rows of a flush once they are in the store.
-struct Made<'a> {
-    totals: Vec<TotalCell<'a>>,
+struct Made {
     /// For each total that was passed: what was known before, and what is now.
     passed: Vec<Passed>,
-    /// The bytes of rows.
+    /// Names, and the bytes of rows.
     bytes: Vec<u8>,
 }
 
@@ -145,11 +152,18 @@ struct Passed {
     newest_before: Option<Hour>,
     /// The newest hour that has a row now.
     newest_hour: Option<Hour>,
-    /// Where the bytes of the total are.
-    total: Range<u32>,
-    /// Where those of the newest hour are: of the one before until that of now is made; nowhere where they are not
-    /// known.
-    hour: Range<u32>,
+    item: Part,
+    event_type: Part,
+    total: Part,
+    /// The row of the newest hour: of the one before until that of now is made; empty where it is not known.
+    hour: Part,
+}
+
+/// Where bytes are.
+#[derive(Clone, Copy)]
+struct Part {
+    start: u32,
+    len: u32,
 }
 
 /// What is known of an hour row.
@@ -161,36 +175,28 @@ enum KnownHour {
     Unknown,
 }
 
-impl Made<'_> {
-    fn keep(&mut self, row: &StoredRow) -> Range<u32> {
+impl Made {
+    fn keep(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Part {
         let start = self.bytes.len();
-        write_row(&mut self.bytes, row);
-        self.since(start)
-    }
-
-    fn copy(&mut self, row: &[u8]) -> Range<u32> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(row);
-        self.since(start)
-    }
-
-    fn since(&self, start: usize) -> Range<u32> {
+        write(&mut self.bytes);
         let place = |at: usize| u32::try_from(at).expect("a table is flushed long before");
-        place(start)..place(self.bytes.len())
+        Part { start: place(start), len: place(self.bytes.len() - start) }
     }
 
-    fn at(&self, range: &Range<u32>) -> &[u8] {
-        &self.bytes[range.start as usize..range.end as usize]
+    fn at(&self, part: Part) -> &[u8] {
+        &self.bytes[part.start as usize..][..part.len as usize]
     }
 
     /// Hands on what was made, once it is stored.
-    fn teach(self, known: &mut KnownRows) {
-        for (at, (total, passed)) in self.totals.iter().zip(&self.passed).enumerate() {
+    fn teach(&self, known: &mut KnownRows) {
+        for (at, passed) in self.passed.iter().enumerate() {
             if at % ROWS_AT_A_TIME == 0 {
                 std::thread::yield_now();
             }
-            let names = (total.item, total.event_type);
-            known.learn(names, passed.found, self.at(&passed.total), self.at(&passed.hour));
+            let Passed { found, item, event_type, total, hour, .. } = *passed;
+            let [item, event_type, total, hour] =
+                [item, event_type, total, hour].map(|part| self.at(part));
+            known.learn(found, &Record { item, event_type, total, hour });
         }
     }
 }
@@ -204,35 +210,38 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
         known: &'s KnownRows,
         folded_until: Hour,
     ) -> Self {
-        let SortedCells { totals, hours, days } = cells;
-        let passed = Vec::with_capacity(totals.len());
+        let passed = Vec::with_capacity(cells.totals_len());
+        let bytes = Vec::with_capacity(ITEM_BYTES * cells.totals_len());
         Self {
             snapshot,
             partition,
             stamp,
             known,
             folded_until,
-            made: Made { totals, passed, bytes: Vec::new() },
-            hours: hours.into_iter(),
-            days: days.into_iter(),
+            cells,
+            made: Made { passed, bytes },
+            hours_made: 0,
+            days_made: 0,
             ready: Vec::new().into_iter(),
         }
     }
 
     /// What was made of all cells.
-    fn done(self) -> Made<'a> {
+    fn done(self) -> Made {
         self.made
     }
 
     fn totals_left(&self) -> usize {
-        self.made.totals.len() - self.made.passed.len()
+        self.cells.totals_len() - self.made.passed.len()
+    }
+
+    fn hours_left(&self) -> usize {
+        self.cells.hours_len() - self.hours_made
     }
 
     /// Asks the store only for what is not known.
     fn next_totals(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
-        let begin = self.made.passed.len();
-        let end = self.made.totals.len().min(begin + ROWS_AT_A_TIME);
-        let chunk: Vec<_> = self.made.totals[begin..end].to_vec();
+        let chunk = self.cells.totals(next(self.made.passed.len(), self.cells.totals_len()));
         let key = |t: &TotalCell<'a>| RowKey::Total { item: t.item, event_type: t.event_type };
         let found = self.known.find_all(chunk.iter().map(|total| (total.item, total.event_type)));
         let known: Vec<_> = found.iter().map(|found| self.known.get(*found)).collect();
@@ -254,17 +263,27 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
             count_on(self.partition, &mut row, self.stamp, &[cell])?;
             row.newest_hour = newest_before.max(total.newest_hour);
             let newest_hour = row.newest_hour;
-            let (hour, total) = (self.made.copy(hour), self.made.keep(&row));
-            let passed = Passed { found, is_stored, newest_before, newest_hour, total, hour };
-            self.made.passed.push(passed);
-            rows.push(CounterRow { key: key(&chunk[rows.len()]), row });
+            let made = &mut self.made;
+            let passed = Passed {
+                found,
+                is_stored,
+                newest_before,
+                newest_hour,
+                item: made.keep(|bytes| bytes.extend_from_slice(total.item.as_bytes())),
+                event_type: made.keep(|bytes| bytes.extend_from_slice(total.event_type.as_bytes())),
+                total: made.keep(|bytes| write_row(bytes, &row)),
+                hour: made.keep(|bytes| bytes.extend_from_slice(hour)),
+            };
+            made.passed.push(passed);
+            rows.push(CounterRow { key: key(total), row });
         }
         Ok(rows)
     }
 
     /// Hours newer than any the store has are not asked for, and the newest only where it is not known.
     fn next_hours(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
-        let chunk: Vec<_> = self.hours.by_ref().take(ROWS_AT_A_TIME).collect();
+        let chunk = self.cells.hours(next(self.hours_made, self.cells.hours_len()));
+        self.hours_made += chunk.len();
         let key = |row: &HourCells<'a>| {
             let (hour, event_type, item) = (row.hour, row.event_type, row.item);
             RowKey::Hour { hour, event_type, item }
@@ -291,7 +310,7 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
                 None => StoredRow::begin(self.stamp, added.cells),
             };
             if self.made.passed[total].newest_hour == Some(hour) {
-                self.made.passed[total].hour = self.made.keep(&row);
+                self.made.passed[total].hour = self.made.keep(|bytes| write_row(bytes, &row));
             }
             rows.push(CounterRow { key, row });
         }
@@ -299,9 +318,9 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
     }
 
     fn known_hour(&self, row: &HourCells<'a>) -> KnownHour {
-        let Passed { newest_before, hour, .. } = &self.made.passed[row.total];
-        let is_known = !hour.is_empty() && row.hour >= self.folded_until;
-        match Some(row.hour).cmp(newest_before) {
+        let Passed { newest_before, hour, .. } = self.made.passed[row.total];
+        let is_known = hour.len > 0 && row.hour >= self.folded_until;
+        match Some(row.hour).cmp(&newest_before) {
             Ordering::Greater => KnownHour::Nothing,
             Ordering::Equal if is_known => {
                 KnownHour::Row(read_row(self.made.at(hour)).expect("as it was learned"))
@@ -312,7 +331,8 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
 
     /// Of an item and type that the store did not know, no days are asked for.
     fn next_days(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
-        let chunk: Vec<_> = self.days.by_ref().take(ROWS_AT_A_TIME).collect();
+        let chunk = self.cells.days(next(self.days_made, self.cells.days_len()));
+        self.days_made += chunk.len();
         let key = |row: &DayCell<'a>| {
             let (day, event_type, item) = (row.day, row.event_type, row.item);
             RowKey::Day { day, event_type, item }
@@ -339,7 +359,7 @@ impl<'a> Iterator for AbsoluteRows<'a, '_> {
         if self.ready.len() == 0 {
             // An answer may wait for this core, and the kernel looks only every few milliseconds.
             std::thread::yield_now();
-            let more = match (self.totals_left(), self.hours.len()) {
+            let more = match (self.totals_left(), self.hours_left()) {
                 (0, 0) => self.next_days(),
                 (0, _) => self.next_hours(),
                 _ => self.next_totals(),
@@ -353,7 +373,8 @@ impl<'a> Iterator for AbsoluteRows<'a, '_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.ready.len() + self.totals_left() + self.hours.len() + self.days.len();
+        let days_left = self.cells.days_len() - self.days_made;
+        let left = self.ready.len() + self.totals_left() + self.hours_left() + days_left;
         (left, Some(left))
     }
 }

@@ -78,11 +78,15 @@ pub(super) enum Known<'a> {
     Unknown,
 }
 
-struct Record<'a> {
-    item: &'a [u8],
-    event_type: &'a [u8],
-    total: &'a [u8],
-    hour: &'a [u8],
+/// What is known of an item and type, as bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) item: &'a [u8],
+    pub(super) event_type: &'a [u8],
+    /// The total's row.
+    pub(super) total: &'a [u8],
+    /// The row of the total's newest hour; empty where it has to be asked for.
+    pub(super) hour: &'a [u8],
 }
 
 impl KnownRows {
@@ -152,12 +156,11 @@ impl KnownRows {
         }
     }
 
-    /// Learns the rows that the store has now of what was found before: its total, and the row of the total's
-    /// newest hour, or nothing where that is to be asked for.
-    pub(super) fn learn(&mut self, names: (&str, &str), found: Found, total: &[u8], hour: &[u8]) {
-        let hour = if hour.len() > HOUR_BYTES_MAX { &[] } else { hour };
-        let (item, event_type) = (names.0.as_bytes(), names.1.as_bytes());
-        let pushed = self.push(&Record { item, event_type, total, hour });
+    /// Learns the rows that the store has now of what was looked for.
+    pub(super) fn learn(&mut self, found: Found, record: &Record<'_>) {
+        let is_long = record.hour.len() > HOUR_BYTES_MAX;
+        let hour = if is_long { &[] } else { record.hour };
+        let pushed = self.push(&Record { hour, ..*record });
         // It may have gone to make room.
         let before = found.place.and_then(|before| {
             let is_it = |indexed: &Indexed| indexed.hash == found.hash && indexed.place == before;

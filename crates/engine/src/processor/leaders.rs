@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use model::aggregate::HourCells;
 use model::counter::RowKey;
 use model::{Hour, StoredRow};
 use parking_lot::Mutex;
@@ -69,15 +68,15 @@ pub(crate) enum Begun {
 }
 
 impl Leaders {
-    /// Says that rows of these hours are going to be written, and of the rows that will be written with them: from here
-    /// on they are noted. `had_rows` gives the hours that may have rows by now; it is asked only where that is needed.
+    /// Says that rows of these hours and types are going to be written, and these that are corrected: from here on
+    /// they are noted. `had_rows` gives the hours that may have rows by now; it is asked only where that is needed.
     pub(super) fn begin_flush<E>(
         &self,
-        cells: &[HourCells<'_>],
+        counted: &[(Hour, &str)],
         corrected: &[CounterRow<'_>],
         had_rows: impl FnOnce() -> Result<Vec<Hour>, E>,
     ) -> Result<(), E> {
-        let written = written(cells, corrected);
+        let written = written(counted, corrected);
         let is_new = |lists: &mut Lists, (hour, event_type): (Hour, &str)| {
             lists.find(hour, event_type).is_none()
         };
@@ -191,17 +190,11 @@ impl Lists {
 }
 
 /// The hours and types of rows.
-fn written<'a>(cells: &[HourCells<'a>], corrected: &[CounterRow<'a>]) -> BTreeSet<(Hour, &'a str)> {
-    let mut written = BTreeSet::new();
-    let mut before = None;
-    for row in cells {
-        let key = (row.hour, row.event_type);
-        // They are sorted by it.
-        if before != Some(key) {
-            before = Some(key);
-            written.insert(key);
-        }
-    }
+fn written<'a>(
+    counted: &[(Hour, &'a str)],
+    corrected: &[CounterRow<'a>],
+) -> BTreeSet<(Hour, &'a str)> {
+    let mut written: BTreeSet<_> = counted.iter().copied().collect();
     written.extend(corrected.iter().filter_map(|row| match row.key {
         RowKey::Hour { hour, event_type, .. } => Some((hour, event_type)),
         RowKey::Total { .. } | RowKey::Day { .. } => None,
@@ -248,14 +241,7 @@ mod tests {
     }
 
     fn begin(leaders: &Leaders, hours: &[u32], had_rows: &[u32]) {
-        let cells = |hour: &u32| HourCells {
-            hour: Hour(*hour),
-            event_type: "view",
-            item: "x",
-            cells: Vec::new(),
-            total: 0,
-        };
-        let cells: Vec<_> = hours.iter().map(cells).collect();
+        let cells: Vec<_> = hours.iter().map(|hour| (Hour(*hour), "view")).collect();
         let had_rows = had_rows.iter().copied().map(Hour).collect();
         leaders.begin_flush(&cells, &[], || Ok::<_, Infallible>(had_rows)).unwrap();
     }
@@ -354,16 +340,8 @@ mod tests {
     fn many_types_at_once_have_few_lists() {
         let leaders = Leaders::default();
         let types: Vec<String> = (0..50_000).map(|n| format!("t{n:05}")).collect();
-        let written: Vec<_> = types
-            .iter()
-            .map(|event_type| HourCells {
-                hour: Hour(7),
-                event_type,
-                item: "x",
-                cells: Vec::new(),
-                total: 0,
-            })
-            .collect();
+        let written: Vec<_> =
+            types.iter().map(|event_type| (Hour(7), event_type.as_str())).collect();
         leaders.begin_flush(&written, &[], || Ok::<_, Infallible>(Vec::new())).unwrap();
         let known = |event_type: &&String| leaders.bound(Hour(7), event_type, |_| false).is_some();
         assert_eq!(types.iter().filter(known).count(), LISTS_MAX);

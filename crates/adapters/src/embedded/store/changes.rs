@@ -21,15 +21,21 @@ pub(super) struct Changes {
 struct Change {
     /// Where its key begins.
     start: usize,
-    key_len: usize,
-    /// The value lies behind the key; none where the key is removed.
-    value_len: Option<usize>,
+    key_len: u32,
+    /// The value lies behind the key; [`REMOVED`] where the key is removed.
+    value_len: u32,
 }
+
+/// No value is so long.
+const REMOVED: u32 = u32::MAX;
+/// What a change of a row takes, of nearly all.
+const CHANGE_BYTES: usize = 48;
 
 impl Changes {
     /// No change, with room for so many.
     pub(super) fn with_capacity(changes: usize) -> Self {
-        Self { bytes: Vec::new(), all: Vec::with_capacity(changes) }
+        let bytes = Vec::with_capacity(changes * CHANGE_BYTES);
+        Self { bytes, all: Vec::with_capacity(changes) }
     }
 
     pub(super) fn insert(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
@@ -44,16 +50,18 @@ impl Changes {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value.unwrap_or_default());
-        let value_len = value.map(<[u8]>::len);
-        self.all.push(Change { start, key_len: key.len(), value_len });
+        let short = |len: usize| u32::try_from(len).expect("keys and values are short");
+        let value_len = value.map_or(REMOVED, |value| short(value.len()));
+        self.all.push(Change { start, key_len: short(key.len()), value_len });
     }
 
     fn key(&self, change: &Change) -> &[u8] {
-        &self.bytes[change.start..][..change.key_len]
+        &self.bytes[change.start..][..change.key_len as usize]
     }
 
     fn value(&self, change: &Change) -> Option<&[u8]> {
-        change.value_len.map(|len| &self.bytes[change.start + change.key_len..][..len])
+        let start = change.start + change.key_len as usize;
+        (change.value_len != REMOVED).then(|| &self.bytes[start..][..change.value_len as usize])
     }
 
     /// How many there are.

@@ -19,7 +19,11 @@ fn learn(known: &mut KnownRows, item: &str, row: &StoredRow, hour: &[u8]) {
     let found = known.find_all([(item, TYPE)].into_iter())[0];
     let mut bytes = Vec::new();
     write_row(&mut bytes, row);
-    known.learn((item, TYPE), found, &bytes, hour);
+    known.learn(found, &record(item, &bytes, hour));
+}
+
+fn record<'a>(item: &'a str, total: &'a [u8], hour: &'a [u8]) -> Record<'a> {
+    Record { item: item.as_bytes(), event_type: TYPE.as_bytes(), total, hour }
 }
 
 fn get<'a>(known: &'a KnownRows, item: &str) -> Known<'a> {
@@ -67,7 +71,7 @@ fn a_row_that_has_no_room_is_not_known_as_it_was() {
     let mut known = KnownRows::new(1 << 20, 7, true);
     learn(&mut known, "a", &total(1), b"");
     let found = known.find_all([("a", TYPE)].into_iter())[0];
-    known.learn(("a", TYPE), found, &[0; 1 << 17], b"");
+    known.learn(found, &record("a", &[0; 1 << 17], b""));
     assert_eq!(get(&known, "a"), Known::Unknown);
     assert_eq!(get(&known, "b"), Known::Unknown);
 }
@@ -115,7 +119,7 @@ proptest! {
                 let (row, hour) = (total(round as u64), vec![round as u8; *len]);
                 let mut bytes = Vec::new();
                 write_row(&mut bytes, &row);
-                known.learn((item, TYPE), found, &bytes, &hour);
+                known.learn(found, &record(item, &bytes, &hour));
                 last.insert(item.clone(), (row, hour));
             }
             for item in 0..300 {
