@@ -3,8 +3,9 @@
 //!
 //! Of an item and type that is the total and the row of its newest hour, and nothing older. It holds for as long as
 //! nobody else writes rows of the partition: it begins with the one who opens it, and hours that the store may have
-//! folded are asked for all the same. Records lie one behind the other in segments; where there is no more room the
-//! oldest segment is written over, so that what was not counted for longest goes.
+//! folded are asked for all the same. Records lie one behind the other in segments. Where there is no more room the
+//! segment that was begun longest ago is cleaned: what was written again since goes, and where nearly all of the
+//! room is taken by what was not, the rest too.
 //!
 //! ```text
 //! record = length of item, type, total and hour row u16 each | item | type | total | hour row
@@ -26,6 +27,9 @@ const HEAD: usize = 8;
 const HOUR_BYTES_MAX: usize = 1 << 10;
 /// Bounds of a segment. A record fits into the smallest.
 const SEGMENT_BYTES: (usize, usize) = (4 << 10, 1 << 20);
+/// Where records that were not written again take more than so much of the room, in percent, some of them go:
+/// room for the next ones would take more and more cleaning.
+const KEPT_PERCENT_MAX: usize = 80;
 /// Places are counted in [`ALIGN`] and are 32 bits.
 const BYTES_MAX: usize = 8 << 30;
 
@@ -33,17 +37,24 @@ const BYTES_MAX: usize = 8 << 30;
 pub struct KnownRows {
     /// How much it may take, in bytes.
     bytes_max: usize,
-    /// Bytes of a segment, a power of two.
-    segment_bytes: usize,
-    segments: Vec<Vec<u8>>,
-    /// The segment that is written to.
-    current: usize,
+    segments: Segments,
     /// Whether the last segment was full and there is no room for more.
     is_full: bool,
+    /// Bytes of records that were not written again since.
+    newest_bytes: usize,
     index: HashTable<Indexed>,
     seed: u64,
     /// Whether there are no other totals in the store.
     has_all: bool,
+}
+
+/// Records one behind the other, in pieces.
+struct Segments {
+    /// Bytes of a segment, a power of two.
+    segment_bytes: usize,
+    all: Vec<Vec<u8>>,
+    /// The segment that is written to.
+    current: usize,
 }
 
 /// An item and type and where its record is.
@@ -100,12 +111,12 @@ impl KnownRows {
     pub fn new(bytes_max: usize, seed: u64, is_new: bool) -> Self {
         let bytes_max = bytes_max.min(BYTES_MAX);
         let (least, most) = SEGMENT_BYTES;
+        let segment_bytes = (bytes_max / 16).next_power_of_two().clamp(least, most);
         Self {
             bytes_max,
-            segment_bytes: (bytes_max / 16).next_power_of_two().clamp(least, most),
-            segments: Vec::new(),
-            current: 0,
+            segments: Segments { segment_bytes, all: Vec::new(), current: 0 },
             is_full: false,
+            newest_bytes: 0,
             index: HashTable::new(),
             seed,
             has_all: is_new,
@@ -133,7 +144,8 @@ impl KnownRows {
             *place = self.index.find(spread(*hash), same_hash).map(|indexed| indexed.place);
         }
         for (names, found) in names.zip(&mut all) {
-            let is_it = |place: Place| self.record(place).has_names(names);
+            let names = (names.0.as_bytes(), names.1.as_bytes());
+            let is_it = |place: Place| self.segments.record(place).has_names(names);
             // Two names may share a hash.
             if found.place.is_some_and(|place| !is_it(place)) {
                 let is_it = |indexed: &Indexed| indexed.hash == found.hash && is_it(indexed.place);
@@ -148,7 +160,7 @@ impl KnownRows {
     pub(super) fn get(&self, found: Found) -> Known<'_> {
         match found.place {
             Some(place) => {
-                let Record { total, hour, .. } = self.record(place);
+                let Record { total, hour, .. } = self.segments.record(place);
                 Known::Rows { total: read_row(total).expect("as it was learned"), hour }
             }
             None if self.has_all => Known::Nothing,
@@ -161,11 +173,20 @@ impl KnownRows {
         let is_long = record.hour.len() > HOUR_BYTES_MAX;
         let hour = if is_long { &[] } else { record.hour };
         let pushed = self.push(&Record { hour, ..*record });
-        // It may have gone to make room.
+        // It may have gone to make room, or be elsewhere.
+        let Self { segments, index, is_full, .. } = self;
         let before = found.place.and_then(|before| {
-            let is_it = |indexed: &Indexed| indexed.hash == found.hash && indexed.place == before;
-            self.index.find_entry(spread(found.hash), is_it).ok()
+            let names = (record.item, record.event_type);
+            let is_at = |place| match *is_full {
+                true => segments.record(place).has_names(names),
+                false => place == before,
+            };
+            let is_it = |indexed: &Indexed| indexed.hash == found.hash && is_at(indexed.place);
+            index.find_entry(spread(found.hash), is_it).ok()
         });
+        if let Some(before) = &before {
+            self.newest_bytes -= segments.record(before.get().place).len();
+        }
         match (before, pushed) {
             (Some(mut before), Some(place)) => before.get_mut().place = place,
             (Some(before), None) => {
@@ -174,81 +195,78 @@ impl KnownRows {
             }
             (None, Some(place)) => {
                 let indexed = Indexed { hash: found.hash, place };
-                self.index.insert_unique(spread(found.hash), indexed, |other| spread(other.hash));
+                index.insert_unique(spread(found.hash), indexed, |other| spread(other.hash));
             }
             (None, None) => self.has_all = false,
         }
     }
 
-    /// Appends a record; none where it has no room.
+    /// Appends a record; none where it can have no room.
     fn push(&mut self, record: &Record<'_>) -> Option<Place> {
-        let Record { item, event_type, total, hour } = record;
-        let parts = [item, event_type, total, hour];
-        let len = HEAD + parts.iter().map(|part| part.len()).sum::<usize>();
-        let fits = len <= self.segment_bytes && self.bytes_max >= 2 * self.segment_bytes;
-        if !fits || parts.iter().any(|part| part.len() > usize::from(u16::MAX)) {
+        let Segments { segment_bytes, .. } = self.segments;
+        let is_short = |part: &[u8]| part.len() <= usize::from(u16::MAX);
+        let fits = record.parts().into_iter().all(is_short) && record.len() <= segment_bytes;
+        if !fits || self.bytes_max < 2 * segment_bytes {
             return None;
         }
-        let has_room = |segment: &Vec<u8>| segment.len() + len <= self.segment_bytes;
-        if !self.segments.get(self.current).is_some_and(has_room) {
-            self.begin_segment();
-        }
-        let segment = &mut self.segments[self.current];
-        let place = self.current * (self.segment_bytes / ALIGN) + segment.len() / ALIGN;
-        for part in parts {
-            segment.extend_from_slice(&(part.len() as u16).to_le_bytes());
-        }
-        for part in parts {
-            segment.extend_from_slice(part);
-        }
-        segment.resize(segment.len().next_multiple_of(ALIGN), 0);
-        Some(Place(place as u32))
+        self.make_room(record.len());
+        self.newest_bytes += record.len();
+        Some(self.segments.append(record))
     }
 
-    /// Goes on in an empty segment.
-    fn begin_segment(&mut self) {
-        let count = self.segments.len();
-        let taken = count * self.segment_bytes + self.index.allocation_size();
-        self.is_full |= count >= 2 && taken + self.segment_bytes > self.bytes_max;
-        if self.is_full {
-            self.current = (self.current + 1) % count;
-            self.evict(self.current);
-        } else {
-            self.current = count;
-            self.segments.push(Vec::with_capacity(self.segment_bytes));
-        }
-    }
-
-    /// Forgets what a segment has that was not written again since.
-    fn evict(&mut self, segment: usize) {
-        let begin = segment * (self.segment_bytes / ALIGN);
-        let mut at = 0;
-        while at < self.segments[segment].len() {
-            let place = Place((begin + at / ALIGN) as u32);
-            let record = self.record(place);
-            let (hash, len) = (self.hash(record.item, record.event_type), record.len());
-            let is_it = |indexed: &Indexed| indexed.place == place;
-            if let Ok(newest) = self.index.find_entry(spread(hash), is_it) {
-                newest.remove();
-                self.has_all = false;
+    /// Goes on in a segment that has so much room.
+    fn make_room(&mut self, len: usize) {
+        // Once around at most: what is kept may leave a little room everywhere, and nowhere enough.
+        for round in 0.. {
+            if self.segments.has_room(len) {
+                return;
             }
-            at += len.next_multiple_of(ALIGN);
+            let (count, segment_bytes) = (self.segments.all.len(), self.segments.segment_bytes);
+            let room = count * segment_bytes;
+            let taken = room + self.index.allocation_size();
+            self.is_full |= count >= 2 && taken + segment_bytes > self.bytes_max;
+            if !self.is_full {
+                return self.segments.begin();
+            }
+            if count > 2 && taken > self.bytes_max {
+                // The index has grown: records may be shorter now, or fewer of them written again.
+                self.clean(count - 1, false);
+                self.segments.all.pop();
+                self.segments.current %= count - 1;
+                continue;
+            }
+            let keeps = round < count && self.newest_bytes <= room / 100 * KEPT_PERCENT_MAX;
+            self.segments.current = (self.segments.current + 1) % count;
+            self.clean(self.segments.current, keeps);
         }
-        self.segments[segment].clear();
     }
 
-    fn record(&self, Place(place): Place) -> Record<'_> {
-        let in_segment = self.segment_bytes / ALIGN;
-        let at = place as usize;
-        let (head, mut rest) =
-            self.segments[at / in_segment][at % in_segment * ALIGN..].split_at(HEAD);
-        let mut part = |at: usize| {
-            let len = usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
-            let part;
-            (part, rest) = rest.split_at(len);
-            part
-        };
-        Record { item: part(0), event_type: part(2), total: part(4), hour: part(6) }
+    /// Removes from a segment what was written again since, or everything.
+    fn clean(&mut self, segment: usize, keeps_newest: bool) {
+        let mut bytes = std::mem::take(&mut self.segments.all[segment]);
+        let (mut at, mut kept) = (0, 0);
+        while at < bytes.len() {
+            let record = Record::read(&bytes[at..]);
+            let (hash, len) = (self.hash(record.item, record.event_type), record.len());
+            let place = self.segments.place(segment, at);
+            let is_it = |indexed: &Indexed| indexed.place == place;
+            match self.index.find_entry(spread(hash), is_it) {
+                Ok(mut newest) if keeps_newest => {
+                    bytes.copy_within(at..at + len, kept);
+                    newest.get_mut().place = self.segments.place(segment, kept);
+                    kept += len;
+                }
+                Ok(newest) => {
+                    newest.remove();
+                    self.newest_bytes -= len;
+                    self.has_all = false;
+                }
+                Err(_) => {}
+            }
+            at += len;
+        }
+        bytes.truncate(kept);
+        self.segments.all[segment] = bytes;
     }
 
     fn hash(&self, item: &[u8], event_type: &[u8]) -> u32 {
@@ -259,13 +277,66 @@ impl KnownRows {
     }
 }
 
-impl Record<'_> {
-    fn has_names(&self, (item, event_type): (&str, &str)) -> bool {
-        self.item == item.as_bytes() && self.event_type == event_type.as_bytes()
+impl Segments {
+    fn begin(&mut self) {
+        self.current = self.all.len();
+        self.all.push(Vec::with_capacity(self.segment_bytes));
     }
 
+    fn has_room(&self, len: usize) -> bool {
+        self.all.get(self.current).is_some_and(|segment| segment.len() + len <= self.segment_bytes)
+    }
+
+    /// Appends a record for which there is room.
+    fn append(&mut self, record: &Record<'_>) -> Place {
+        let segment = &mut self.all[self.current];
+        let at = segment.len();
+        record.write(segment);
+        self.place(self.current, at)
+    }
+
+    fn place(&self, segment: usize, at: usize) -> Place {
+        Place((segment * (self.segment_bytes / ALIGN) + at / ALIGN) as u32)
+    }
+
+    fn record(&self, Place(place): Place) -> Record<'_> {
+        let (at, in_segment) = (place as usize, self.segment_bytes / ALIGN);
+        Record::read(&self.all[at / in_segment][at % in_segment * ALIGN..])
+    }
+}
+
+impl<'a> Record<'a> {
+    fn parts(&self) -> [&'a [u8]; 4] {
+        [self.item, self.event_type, self.total, self.hour]
+    }
+
+    /// Bytes until the next record.
     fn len(&self) -> usize {
-        HEAD + self.item.len() + self.event_type.len() + self.total.len() + self.hour.len()
+        let parts: usize = self.parts().into_iter().map(<[u8]>::len).sum();
+        (HEAD + parts).next_multiple_of(ALIGN)
+    }
+
+    fn has_names(&self, names: (&[u8], &[u8])) -> bool {
+        (self.item, self.event_type) == names
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let parts = self.parts();
+        parts.iter().for_each(|part| out.extend_from_slice(&(part.len() as u16).to_le_bytes()));
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.resize(out.len().next_multiple_of(ALIGN), 0);
+    }
+
+    /// The record at the begin of these bytes.
+    fn read(bytes: &'a [u8]) -> Self {
+        let (head, mut rest) = bytes.split_at(HEAD);
+        let mut part = |at: usize| {
+            let len = usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+            let part;
+            (part, rest) = rest.split_at(len);
+            part
+        };
+        Self { item: part(0), event_type: part(2), total: part(4), hour: part(6) }
     }
 }
 
