@@ -55,8 +55,9 @@ fn throughput_run(bench: &Bench, load_flags: &str) -> Result<Value> {
     let seconds = begun.elapsed().as_secs_f64();
     let counting = seconds - number(&report, "seconds")?;
     let until_counted = server.usage()?;
-    // What the archive left for later is work of these events too.
+    // What the archive and merges left for later is work of these events too.
     server.wait_until_archived()?;
+    server.wait_until_idle()?;
     let usage = server.usage()?;
     let events = number(&report, "accepted")?;
     ensure!(events == bench.events as f64, "events were refused: {report}");
@@ -89,7 +90,7 @@ fn throughput(bench: &Bench, load_flags: &str, target: f64) -> Result<Findings> 
         format!("{counted:.0} events/s counted: {:.2} × the target {target:.0}", counted / target),
         format!(
             "{:.2} CPU-seconds a million events (server), {:.2} until they are counted and the rest for \
-             raw files later",
+             raw files and merges later",
             of("cpu_s_per_million")?,
             of("cpu_s_per_million_until_counted")?
         ),

@@ -136,6 +136,23 @@ impl Server {
         self.wait_for_partitions(is_archived).context("the archive does not catch up")
     }
 
+    /// Waits until it does nothing that is worth mentioning: what was left for later is done, merges of counters too.
+    pub(crate) fn wait_until_idle(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(500);
+        const IDLE_CPU_S: f64 = 0.03;
+        let (begun, mut before, mut idle) = (Instant::now(), self.usage()?.cpu_s, 0);
+        while begun.elapsed() < CAUGHT_UP_WITHIN {
+            std::thread::sleep(LOOK);
+            let now = self.usage()?.cpu_s;
+            idle = if now - before < IDLE_CPU_S { idle + 1 } else { 0 };
+            if idle == 3 {
+                return Ok(());
+            }
+            before = now;
+        }
+        bail!("it works on after {} s", CAUGHT_UP_WITHIN.as_secs())
+    }
+
     /// Waits until this is true of every partition.
     fn wait_for_partitions(&self, is_done: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
         let path = format!("{}/v1/admin/partitions", self.url);

@@ -110,7 +110,7 @@ impl Pipeline {
         let settings = ProcessorSettings {
             flush_interval_ms: 1_000,
             table_cells_max: usize::MAX,
-            known_bytes_max: 0,
+            known_bytes_max: 64 << 20,
             hash_keys: (1, 2),
             dedup_minutes: 60,
         };

@@ -14,7 +14,7 @@ use engine::admission::Admission;
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::gateway::{Gateway, Outcome};
 use engine::ports::{Clock, CounterStore, EventLog, PortError};
-use engine::processor::{Counting, Memory, flush};
+use engine::processor::{Counting, KnownRows, Memory, flush};
 use futures::executor::block_on;
 use model::append_time::ClockReading;
 use model::recover::{LogFacts, resume};
@@ -56,7 +56,7 @@ enum Step {
 struct Process {
     log: Arc<EmbeddedLog>,
     gateway: Gateway,
-    processors: Vec<(Counting, Memory)>,
+    processors: Vec<(Counting, Memory, KnownRows)>,
 }
 
 struct World {
@@ -170,7 +170,7 @@ impl World {
 
     fn count(&mut self) {
         let Some(process) = &mut self.process else { return };
-        for (id, (counting, memory)) in process.processors.iter_mut().enumerate() {
+        for (id, (counting, memory, _)) in process.processors.iter_mut().enumerate() {
             let id = PartitionId(id as u16);
             while counting.next_offset() < process.log.bounds(id).durable_offset {
                 let read = block_on(process.log.read(id, counting.next_offset(), 4 << 10));
@@ -182,13 +182,13 @@ impl World {
     }
 
     fn flush(&mut self, partition: u16, failure: Option<FlushFailure>) {
-        let Some(process) = &self.process else { return };
-        let memory = &process.processors[usize::from(partition)].1;
+        let Some(process) = &mut self.process else { return };
+        let (_, memory, rows) = &mut process.processors[usize::from(partition)];
         let Some(frozen) = memory.freeze_now() else { return };
         if let Some(failure) = failure {
             self.store.fail_flush(0, failure);
         }
-        match flush(&self.store, PartitionId(partition), &frozen, None) {
+        match flush(&self.store, PartitionId(partition), &frozen, None, rows) {
             Ok(()) => {
                 memory.flushed();
                 let needed = frozen.checkpoint.window_start_offset;
@@ -205,7 +205,7 @@ impl World {
         let process = self.process.as_ref().expect("the process runs");
         let snapshot = self.store.snapshot().expect("the store is there");
         let mut total = 0;
-        for (id, (_, memory)) in process.processors.iter().enumerate() {
+        for (id, (_, memory, _)) in process.processors.iter().enumerate() {
             let id = PartitionId(id as u16);
             let checkpoint = snapshot.checkpoint(id).expect("it is there").unwrap_or_default();
             let name = item_name(item);
@@ -269,7 +269,7 @@ fn recover(
     log: &EmbeddedLog,
     id: PartitionId,
     checkpoint: Option<&model::Checkpoint>,
-) -> Result<(Counting, Memory), PortError> {
+) -> Result<(Counting, Memory, KnownRows), PortError> {
     let bounds = log.bounds(id);
     let facts = LogFacts {
         log_epoch: bounds.log_epoch,
@@ -285,7 +285,9 @@ fn recover(
             from = from.max(batch.next_offset());
         }
     }
-    Ok((counting, Memory::new(checkpoint.copied().unwrap_or_default(), 5)))
+    // So little that rows are forgotten again.
+    let rows = KnownRows::new(8 << 10, 5, checkpoint.is_none());
+    Ok((counting, Memory::new(checkpoint.copied().unwrap_or_default(), 5), rows))
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -14,7 +14,7 @@ use super::small_disk::SmallDisk;
 const OUTAGE_SECONDS: u64 = 60;
 /// The load goes on when the store is there again.
 const LOAD_LONGER: u64 = 5;
-/// A store refuses flushes below 512 MiB of room. What it does beside them goes on in what is left.
+/// A store refuses flushes below 576 MiB of room. What it does beside them goes on in what is left.
 const STORE_BYTES: u64 = 1536 << 20;
 const LEFT_BYTES: u64 = 384 << 20;
 /// Most resident memory while the store is away: bodies, queues, the newest batches, and the counters
