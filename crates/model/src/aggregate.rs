@@ -3,20 +3,22 @@
 //! It holds the events of `[from, next)` and nothing else. A row of the store plus this is the
 //! whole count; when the table is flushed it becomes part of the rows and an empty one takes over.
 
+mod sorted;
+
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
-use std::hash::Hasher;
-use std::ops::Range;
 
-use crate::bucket::{Day, Hour, TimeRange};
-use crate::counter::Cell;
+use crate::bucket::TimeRange;
 use crate::partition::Offset;
-use crate::slot::{Slot, SlotPlace};
+use crate::slot::Slot;
 use crate::summary::Summary;
 use crate::value::Value;
+
+pub use sorted::{DayCell, HourCells, SortedCells, TotalCell};
 
 /// More slots of one item than this are kept in a tree: inserting in the middle of a longer list
 /// would cost more than it saves.
@@ -90,62 +92,6 @@ struct Small {
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
-
-/// What a flush adds to one total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TotalCell<'a> {
-    /// The item.
-    pub item: &'a str,
-    /// The event type.
-    pub event_type: &'a str,
-    /// The sum of all slots.
-    pub summary: Summary,
-    /// The newest hour among them; none where all are days.
-    pub newest_hour: Option<Hour>,
-}
-
-/// The cells of one hour row that a flush adds to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HourCells<'a> {
-    /// The hour.
-    pub hour: Hour,
-    /// The event type.
-    pub event_type: &'a str,
-    /// The item.
-    pub item: &'a str,
-    /// The newly counted cells, in slot order.
-    pub cells: Vec<Cell>,
-    /// Which of the totals is that of the same item and type.
-    pub total: usize,
-}
-
-/// What a flush adds to one day row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DayCell<'a> {
-    /// The day.
-    pub day: Day,
-    /// The event type.
-    pub event_type: &'a str,
-    /// The item.
-    pub item: &'a str,
-    /// The numbers.
-    pub summary: Summary,
-    /// Which of the totals is that of the same item and type.
-    pub total: usize,
-}
-
-/// All of a table in the order of the store's keys. What it has of a row is made when it is asked for: together
-/// it takes more memory than the table.
-pub struct SortedCells<'a> {
-    table: &'a MemoryTable,
-    /// The entries by item and type, one for each total.
-    totals: Vec<u32>,
-    /// By hour, type and item; each with which of the totals is of the same item and type.
-    hours: Vec<(Hour, u32)>,
-    written: Vec<(Hour, &'a str)>,
-    /// By day, type and item.
-    days: Vec<(Day, u32)>,
-}
 
 impl MemoryTable {
     /// An empty table that counts from an offset on.
@@ -371,160 +317,6 @@ impl MemoryTable {
             entry.slots.for_each(range, |slot, summary| each(item, event_type, slot, summary));
         }
     }
-
-    /// Everything in the order of the store's keys. It takes some ten milliseconds.
-    pub fn sorted(&self) -> SortedCells<'_> {
-        let mut order = Vec::with_capacity(self.entries.len());
-        let (mut hours, mut days) = (Grouped::default(), Grouped::default());
-        // In the order in which they lie in memory; what is looked at in that of names waits for each.
-        for (at, entry) in (0u32..).zip(&self.entries) {
-            let (item, event_type) = self.names(entry);
-            order.push((prefix(item), at));
-            entry.slots.for_each(TimeRange::ALL, |slot, _| match slot.place() {
-                SlotPlace::Hour(hour, _) => hours.push((hour, event_type), at),
-                SlotPlace::Day(day) => days.push((day, event_type), at),
-            });
-        }
-        // The first sixteen bytes decide nearly always, without a look at the names.
-        order.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| {
-                let name = |at: u32| self.names(&self.entries[at as usize]);
-                name(a.1).cmp(&name(b.1))
-            })
-        });
-        let mut total_of = vec![0; order.len()];
-        for (total, (_, at)) in (0u32..).zip(&order) {
-            total_of[*at as usize] = total;
-        }
-        let written = hours.index.keys().copied().collect();
-        let (hours, days) = (hours.by_total(&total_of), days.by_total(&total_of));
-        let totals = order.into_iter().map(|(_, at)| at).collect();
-        SortedCells { table: self, totals, hours, written, days }
-    }
-}
-
-/// Entries by hour or day and type.
-struct Grouped<'a, K> {
-    index: BTreeMap<(K, &'a str), usize>,
-    groups: Vec<((K, &'a str), Vec<u32>)>,
-    /// The group of the slot before: nearly always that of the next one too.
-    last: usize,
-}
-
-impl<K> Default for Grouped<'_, K> {
-    fn default() -> Self {
-        Self { index: BTreeMap::new(), groups: Vec::new(), last: 0 }
-    }
-}
-
-impl<'a, K: Copy + Ord> Grouped<'a, K> {
-    fn push(&mut self, key: (K, &'a str), entry: u32) {
-        if self.groups.get(self.last).is_none_or(|(last, _)| *last != key) {
-            self.last = *self.index.entry(key).or_insert(self.groups.len());
-            if self.last == self.groups.len() {
-                self.groups.push((key, Vec::new()));
-            }
-        }
-        let entries = &mut self.groups[self.last].1;
-        // The slots of an entry follow each other.
-        if entries.last() != Some(&entry) {
-            entries.push(entry);
-        }
-    }
-
-    /// All in the order of groups and totals.
-    fn by_total(mut self, total_of: &[u32]) -> Vec<(K, u32)> {
-        let mut all = Vec::with_capacity(self.groups.iter().map(|(_, each)| each.len()).sum());
-        for ((key, _), group) in &self.index {
-            let mut entries = std::mem::take(&mut self.groups[*group].1);
-            entries.iter_mut().for_each(|at| *at = total_of[*at as usize]);
-            entries.sort_unstable();
-            all.extend(entries.into_iter().map(|total| (*key, total)));
-        }
-        all
-    }
-}
-
-impl<'a> SortedCells<'a> {
-    /// Number of totals.
-    pub fn totals_len(&self) -> usize {
-        self.totals.len()
-    }
-
-    /// Number of hour rows.
-    pub fn hours_len(&self) -> usize {
-        self.hours.len()
-    }
-
-    /// Number of day rows.
-    pub fn days_len(&self) -> usize {
-        self.days.len()
-    }
-
-    /// The hours and types that have hour rows, in order.
-    pub fn written(&self) -> &[(Hour, &'a str)] {
-        &self.written
-    }
-
-    /// What is added to totals, by item and type.
-    pub fn totals(&self, range: Range<usize>) -> Vec<TotalCell<'a>> {
-        let cell = |entry: &'a Entry| {
-            let (item, event_type) = self.table.names(entry);
-            let (mut summary, mut newest_hour) = (Summary::EMPTY, None);
-            entry.slots.for_each(TimeRange::ALL, |slot, of_slot| {
-                summary.add(of_slot);
-                if let SlotPlace::Hour(hour, _) = slot.place() {
-                    newest_hour = newest_hour.max(Some(hour));
-                }
-            });
-            TotalCell { item, event_type, summary, newest_hour }
-        };
-        self.totals[range].iter().map(|at| cell(&self.table.entries[*at as usize])).collect()
-    }
-
-    /// What is added to hour rows, by hour, type and item.
-    pub fn hours(&self, range: Range<usize>) -> Vec<HourCells<'a>> {
-        let row = |&(hour, total): &(Hour, u32)| {
-            let (entry, item, event_type) = self.of_total(total);
-            let mut cells = Vec::with_capacity(1);
-            entry.slots.for_each(hour.range(), |slot, summary| {
-                if let SlotPlace::Hour(_, slot) = slot.place() {
-                    cells.push(Cell { slot, summary: *summary });
-                }
-            });
-            HourCells { hour, event_type, item, cells, total: total as usize }
-        };
-        self.hours[range].iter().map(row).collect()
-    }
-
-    /// What is added to day rows, by day, type and item.
-    pub fn days(&self, range: Range<usize>) -> Vec<DayCell<'a>> {
-        let row = |&(day, total): &(Day, u32)| {
-            let (entry, item, event_type) = self.of_total(total);
-            let mut summary = Summary::EMPTY;
-            entry.slots.for_each(day.minute().hour().range(), |slot, of_slot| {
-                if slot.place() == SlotPlace::Day(day) {
-                    summary.add(of_slot);
-                }
-            });
-            DayCell { day, event_type, item, summary, total: total as usize }
-        };
-        self.days[range].iter().map(row).collect()
-    }
-
-    fn of_total(&self, total: u32) -> (&'a Entry, &'a str, &'a str) {
-        let entry = &self.table.entries[self.totals[total as usize] as usize];
-        let (item, event_type) = self.table.names(entry);
-        (entry, item, event_type)
-    }
-}
-
-/// The first sixteen bytes, so that comparing two numbers orders two texts.
-fn prefix(text: &str) -> u128 {
-    let mut bytes = [0; 16];
-    let len = text.len().min(16);
-    bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-    u128::from_be_bytes(bytes)
 }
 
 impl Small {
@@ -622,118 +414,4 @@ impl Slots {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::bucket::Minute;
-    use crate::horizon::Horizons;
-
-    /// Minutes up to 4999: the first day counts as a whole, and the hours up to the 40th.
-    fn horizons() -> Horizons {
-        Horizons::new(Hour(40), Day(1)).unwrap()
-    }
-
-    type Events = Vec<(String, String, u32, Option<i64>)>;
-
-    fn events() -> impl Strategy<Value = Events> {
-        let event = (
-            "[ab]{1,10}",
-            "[xy]",
-            prop_oneof![Just(100u32), 0u32..50, 0u32..5_000],
-            // The sum of two of the largest needs more than 64 bits.
-            proptest::option::of(prop_oneof![-1_000i64..1_000, Just(9_000_000_000_000_000_000)]),
-        );
-        proptest::collection::vec(event, 0..400)
-    }
-
-    fn table<'a>(events: &'a Events) -> MemoryTable {
-        let mut table = MemoryTable::new(Offset(5), 7);
-        let event = |(item, event_type, minute, value): &'a (String, String, u32, Option<i64>)| {
-            let value = value.map(|micros| Value::from_micros(micros).unwrap());
-            CountedEvent { item, event_type, slot: horizons().slot(Minute(*minute)), value }
-        };
-        let events: Vec<_> = events.iter().map(event).collect();
-        // As many as are counted together: items are new in the same chunk and in an earlier one.
-        for events in events.chunks(50) {
-            let places = table.find_all(events);
-            table.count_all(events, &places);
-        }
-        table
-    }
-
-    fn expected(events: &Events, mut wanted: impl FnMut(&str, &str, u32) -> bool) -> Summary {
-        let mut total = Summary::EMPTY;
-        for (item, event_type, minute, value) in events {
-            if wanted(item, event_type, *minute) {
-                total.add(&Summary::of(value.map(|micros| Value::from_micros(micros).unwrap())));
-            }
-        }
-        total
-    }
-
-    proptest! {
-        #[test]
-        fn a_range_of_an_item_is_the_sum_of_its_events(events in events(), start in 0u32..5_000, len in 0u32..5_000) {
-            let table = table(&events);
-            let range = horizons().round(TimeRange { start: Minute(start), end: Minute(start + len) });
-            for item in ["a", "b", "ab"] {
-                let sum = expected(&events, |i, t, m| i == item && t == "x" && range.contains(Minute(m)));
-                prop_assert_eq!(table.summary(item, "x", range), sum);
-            }
-            let mut by_item = Summary::EMPTY;
-            table.for_each_item_slot("y", range, |_, _, summary| by_item.add(summary));
-            prop_assert_eq!(by_item, expected(&events, |_, t, m| t == "y" && range.contains(Minute(m))));
-        }
-
-        #[test]
-        fn sorted_holds_every_event_once_in_key_order(events in events()) {
-            let table = table(&events);
-            let sorted = table.sorted();
-            let totals = sorted.totals(0..sorted.totals_len());
-            let hours = sorted.hours(0..sorted.hours_len());
-            let days = sorted.days(0..sorted.days_len());
-            let keys: Vec<_> = totals.iter().map(|t| (t.item, t.event_type)).collect();
-            prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for total in &totals {
-                let sum = expected(&events, |i, t, _| i == total.item && t == total.event_type);
-                prop_assert_eq!(total.summary, sum);
-                let of_item = hours.iter().filter(|row| row.item == total.item);
-                let newest = of_item.filter(|row| row.event_type == total.event_type).map(|row| row.hour).max();
-                prop_assert_eq!(total.newest_hour, newest);
-            }
-            let of_total = |total: usize| (totals[total].item, totals[total].event_type);
-            let mut slots = 0;
-            let keys: Vec<_> = hours.iter().map(|row| (row.hour, row.event_type, row.item)).collect();
-            prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            let mut written: Vec<_> = hours.iter().map(|row| (row.hour, row.event_type)).collect();
-            written.dedup();
-            prop_assert_eq!(sorted.written(), &written[..]);
-            prop_assert_eq!(sorted.hours(1.min(hours.len())..hours.len()), &hours[1.min(hours.len())..]);
-            for row in &hours {
-                prop_assert_eq!((row.item, row.event_type), of_total(row.total));
-                prop_assert!(row.cells.is_sorted_by(|a, b| a.slot < b.slot));
-                slots += row.cells.len();
-                for cell in &row.cells {
-                    let place = SlotPlace::Hour(row.hour, cell.slot);
-                    let sum = expected(&events, |i, t, m| {
-                        i == row.item && t == row.event_type && horizons().slot(Minute(m)).place() == place
-                    });
-                    prop_assert_eq!(&cell.summary, &sum);
-                }
-            }
-            let keys: Vec<_> = days.iter().map(|row| (row.day, row.event_type, row.item)).collect();
-            prop_assert!(keys.is_sorted_by(|a, b| a < b));
-            for row in &days {
-                prop_assert_eq!((row.item, row.event_type), of_total(row.total));
-                slots += 1;
-                let sum = expected(&events, |i, t, m| {
-                    i == row.item && t == row.event_type
-                        && horizons().slot(Minute(m)).place() == SlotPlace::Day(row.day)
-                });
-                prop_assert_eq!(row.summary, sum);
-            }
-            prop_assert_eq!(slots, table.cells());
-        }
-    }
-}
+mod tests;
