@@ -208,10 +208,7 @@ impl MemoryTable {
     }
 
     fn hash(&self, item: &str, event_type: &str) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_fixed());
-        hasher.write(item.as_bytes());
-        hasher.write(event_type.as_bytes());
-        hasher.finish()
+        hash_names(self.seed, item.as_bytes(), event_type.as_bytes())
     }
 
     fn names(&self, entry: &Entry) -> (&str, &str) {
@@ -317,6 +314,14 @@ impl MemoryTable {
             entry.slots.for_each(range, |slot, summary| each(item, event_type, slot, summary));
         }
     }
+}
+
+/// A hash of an item and type, for tables in memory. Names that differ may share one.
+pub fn hash_names(seed: u64, item: &[u8], event_type: &[u8]) -> u64 {
+    let mut hasher = FoldHasher::with_seed(seed, SharedSeed::global_fixed());
+    hasher.write(item);
+    hasher.write(event_type);
+    hasher.finish()
 }
 
 impl Small {

@@ -78,7 +78,7 @@ pub fn flush(
     match flushed {
         // The rows that were corrected are others than those that were counted.
         Ok(()) if is_corrected => known.forget(),
-        Ok(()) => counted.done().teach(known),
+        Ok(()) => counted.made.teach(known),
         Err(error) if error.kind == ErrorKind::Conflict => {
             match store.snapshot()?.checkpoint(partition)? {
                 Some(stored) if is_same_place(&stored, &checkpoint) => known.forget(),
@@ -226,11 +226,6 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
         }
     }
 
-    /// What was made of all cells.
-    fn done(self) -> Made {
-        self.made
-    }
-
     fn totals_left(&self) -> usize {
         self.cells.totals_len() - self.made.passed.len()
     }
@@ -239,22 +234,27 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
         self.cells.hours_len() - self.hours_made
     }
 
+    /// The stored rows of keys; none where no key is given or the store has no row.
+    fn ask(&self, wanted: &[Option<RowKey<'a>>]) -> Result<Vec<Option<StoredRow>>, PortError> {
+        let keys: Vec<_> = wanted.iter().flatten().copied().collect();
+        let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
+        Ok(wanted.iter().map(|key| key.and_then(|_| stored.next().flatten())).collect())
+    }
+
     /// Asks the store only for what is not known.
     fn next_totals(&mut self) -> Result<Vec<CounterRow<'a>>, PortError> {
         let chunk = self.cells.totals(next(self.made.passed.len(), self.cells.totals_len()));
         let key = |t: &TotalCell<'a>| RowKey::Total { item: t.item, event_type: t.event_type };
         let found = self.known.find_all(chunk.iter().map(|total| (total.item, total.event_type)));
         let known: Vec<_> = found.iter().map(|found| self.known.get(*found)).collect();
-        let unknown = |(_, known): &(_, &Known<'_>)| matches!(known, Known::Unknown);
-        let keys: Vec<_> =
-            chunk.iter().zip(&known).filter(unknown).map(|(total, _)| key(total)).collect();
-        let mut asked = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let wanted = |(total, known)| matches!(known, &Known::Unknown).then(|| key(total));
+        let asked = self.ask(&chunk.iter().zip(&known).map(wanted).collect::<Vec<_>>())?;
         let mut rows = Vec::with_capacity(chunk.len());
-        for ((total, found), known) in chunk.iter().zip(found).zip(known) {
+        for (((total, found), known), asked) in chunk.iter().zip(found).zip(known).zip(asked) {
             let (stored, hour) = match known {
                 Known::Rows { total, hour } => (Some(total), hour),
                 Known::Nothing => (None, &[][..]),
-                Known::Unknown => (asked.next().flatten(), &[][..]),
+                Known::Unknown => (asked, &[][..]),
             };
             let is_stored = stored.is_some();
             let mut row: StoredRow = stored.unwrap_or_default();
@@ -289,18 +289,16 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
             RowKey::Hour { hour, event_type, item }
         };
         let known: Vec<_> = chunk.iter().map(|row| self.known_hour(row)).collect();
-        let is_asked = |(_, known): &(_, &KnownHour)| matches!(known, KnownHour::Unknown);
-        let keys: Vec<_> =
-            chunk.iter().zip(&known).filter(is_asked).map(|(row, _)| key(row)).collect();
-        let mut asked = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let wanted = |(row, known)| matches!(known, &KnownHour::Unknown).then(|| key(row));
+        let asked = self.ask(&chunk.iter().zip(&known).map(wanted).collect::<Vec<_>>())?;
         let mut rows = Vec::with_capacity(chunk.len());
-        for (added, known) in chunk.into_iter().zip(known) {
+        for ((added, known), asked) in chunk.into_iter().zip(known).zip(asked) {
             let key = key(&added);
             let (hour, total) = (added.hour, added.total);
             let stored = match known {
                 KnownHour::Row(row) => Some(row),
                 KnownHour::Nothing => None,
-                KnownHour::Unknown => asked.next().flatten(),
+                KnownHour::Unknown => asked,
             };
             let row = match stored {
                 Some(mut row) => {
@@ -338,11 +336,10 @@ impl<'a, 's> AbsoluteRows<'a, 's> {
             RowKey::Day { day, event_type, item }
         };
         let may_be_stored = |row: &DayCell<'a>| self.made.passed[row.total].is_stored;
-        let keys: Vec<_> = chunk.iter().filter(|row| may_be_stored(row)).map(key).collect();
-        let mut stored = self.snapshot.get(self.partition, &keys)?.into_iter();
+        let wanted = |row| may_be_stored(row).then(|| key(row));
+        let asked = self.ask(&chunk.iter().map(wanted).collect::<Vec<_>>())?;
         let mut rows = Vec::with_capacity(chunk.len());
-        for added in chunk {
-            let known = may_be_stored(&added).then(|| stored.next().flatten()).flatten();
+        for (added, known) in chunk.into_iter().zip(asked) {
             let mut row: StoredRow = known.unwrap_or_default();
             let cell = Cell { slot: Cell::WHOLE, summary: added.summary };
             count_on(self.partition, &mut row, self.stamp, &[cell])?;

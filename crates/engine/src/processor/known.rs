@@ -11,12 +11,9 @@
 //! record = length of item, type, total and hour row u16 each | item | type | total | hour row
 //! ```
 
-use std::hash::Hasher;
-
-use foldhash::SharedSeed;
-use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 use model::StoredRow;
+use model::aggregate::hash_names;
 use model::counter::bytes::read_row;
 
 /// Records begin at multiples of so many bytes.
@@ -270,10 +267,7 @@ impl KnownRows {
     }
 
     fn hash(&self, item: &[u8], event_type: &[u8]) -> u32 {
-        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_fixed());
-        hasher.write(item);
-        hasher.write(event_type);
-        hasher.finish() as u32
+        hash_names(self.seed, item, event_type) as u32
     }
 }
 
