@@ -327,7 +327,9 @@ impl EventBatch<'_> {
         if let (Some(heat), Some(sampled)) = (&self.gateway.heat, self.sampled.take()) {
             heat.end(&sampled);
         }
-        let (mut appends, mut indexes) = (Vec::new(), Vec::new());
+        let parts_max = self.parts.len() * if self.stamp.is_some() { 2 } else { 1 };
+        let mut appends = Vec::with_capacity(parts_max);
+        let mut offered = Vec::with_capacity(parts_max);
         for (partition, mut part) in (0..).map(PartitionId).zip(std::mem::take(&mut self.parts)) {
             if let Some((turn, _)) = &self.stamp
                 && !part.refused.is_empty()
@@ -335,24 +337,23 @@ impl EventBatch<'_> {
                 turn.announce_refused(partition.0, part.refused.len()).map_err(no_room)?;
                 let records = part.refused_records(turn.source());
                 appends.push(AppendPart { partition, records, is_control: true });
-                indexes.push(part.refused_indexes);
+                offered.push((part.refused_indexes, false));
             }
             if !part.records.is_empty() {
                 if let Some((turn, _)) = &self.stamp {
                     turn.announce(partition.0);
                 }
                 appends.push(AppendPart { partition, records: part.records, is_control: false });
-                indexes.push(part.indexes);
+                offered.push((part.indexes, true));
             }
         }
         if appends.is_empty() {
             return Ok(Outcome::default());
         }
-        let are_events: Vec<_> = appends.iter().map(|part| !part.is_control).collect();
         let results = self.gateway.log.append(appends)?.await;
         let mut outcome = Outcome::default();
         let mut first_error = None;
-        for ((result, indexes), are_events) in results.into_iter().zip(indexes).zip(are_events) {
+        for (result, (indexes, are_events)) in results.into_iter().zip(offered) {
             match result {
                 Ok(Appended { partition, next_offset, .. }) if are_events => {
                     let events = indexes.len() as u64;

@@ -41,6 +41,9 @@ use foreign::UNREADABLE_BRANCH;
 /// The Avro schema of a record, as JSON.
 pub const EVENT_SCHEMA: &str = include_str!("event.avsc");
 
+/// About what a record takes beside its texts, where it has no attributes.
+const REST_BYTES: usize = 48;
+
 /// Records of one partition, in offset order, as the log gives them out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch<B> {
@@ -159,6 +162,9 @@ impl RecordBuf {
         // Most records are below 128 bytes, so that their length takes one byte: leave one, and
         // move the record up in the rare case that it takes two.
         let start = self.payload.len();
+        // In one step: what grows from nothing grows several times.
+        let texts = event.id.len() + event.item.len() + event.event_type.len();
+        self.payload.reserve(texts + REST_BYTES);
         self.payload.push(0);
         write_event(&mut self.payload, event, source);
         let len = self.payload.len() - start - 1;

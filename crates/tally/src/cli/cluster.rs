@@ -111,8 +111,8 @@ mod roles {
         let (settings, runtime) = begin(args)?;
         let accepting = Accepting::open(&settings)?;
         let role = accepting.parts.role.clone();
-        let router = roles::gateway_router(accepting.parts.clone())?;
-        runtime.block_on(serve(&settings, &role, router, || {}))?;
+        let front = roles::gateway_front(accepting.parts.clone())?;
+        runtime.block_on(serve(&settings, &role, front, || {}))?;
         accepting.stop();
         traces::stop();
         eprintln!("the gateway has stopped; everything that was accepted is in the log");
@@ -122,7 +122,7 @@ mod roles {
     pub(super) fn run_processor(args: &RoleArgs) -> anyhow::Result<Outcome> {
         let (settings, runtime) = begin(args)?;
         let processor = Arc::new(Processor::open(&settings)?);
-        let router = roles::processor_router(processor.parts.clone());
+        let front = roles::processor_front(processor.parts.clone());
         let noting = processor.clone();
         let served = runtime.block_on(async {
             let noted = tokio::spawn(async move {
@@ -132,7 +132,7 @@ mod roles {
                     drop(tokio::task::spawn_blocking(move || noting.note_progress()).await);
                 }
             });
-            let served = serve(&settings, &processor.parts.role, router, || {}).await;
+            let served = serve(&settings, &processor.parts.role, front, || {}).await;
             noted.abort();
             served
         });
@@ -146,9 +146,9 @@ mod roles {
     pub(super) fn run_query(args: &RoleArgs) -> anyhow::Result<Outcome> {
         let (settings, runtime) = begin(args)?;
         let questions = Questions::open(&settings)?;
-        let router = roles::query_router(questions.parts.clone());
+        let front = roles::query_front(questions.parts.clone());
         let live = questions.parts.live.clone();
-        runtime.block_on(serve(&settings, &questions.parts.role, router, move || live.stop()))?;
+        runtime.block_on(serve(&settings, &questions.parts.role, front, move || live.stop()))?;
         drop(runtime);
         questions.stop()?;
         traces::stop();
@@ -164,7 +164,7 @@ mod roles {
     async fn serve(
         settings: &Resolved,
         role: &Role,
-        router: Router,
+        front: Arc<Front>,
         ending: impl FnOnce(),
     ) -> anyhow::Result<()> {
         let listener = listen_as_set(settings)?;
@@ -172,7 +172,7 @@ mod roles {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut signals = Signals::new(settings.drain_delay_ms)?;
         println!("listening on {scheme}://{}", listener.local_addr()?);
-        let service = service(settings, &role.door, router, tls);
+        let service = service(settings, &role.door, front, tls);
         let until = async {
             signals.wait(&role.draining).await;
             ending();

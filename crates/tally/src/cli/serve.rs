@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::config::resolve;
 use super::{Outcome, UsageError};
 use crate::config::{Raw, Resolved};
-use crate::http::{Door, Service, Tls};
+use crate::http::{Door, Front, Service, Tls};
 use crate::threads::Duty;
 use crate::wiring::Tally;
 use crate::{http, telemetry};
@@ -154,7 +153,7 @@ pub(super) async fn answer(
     audit_url: Option<&str>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let router = http::router(tally.parts.clone(), tls.clone())?;
+    let front = http::front(tally.parts.clone(), tls.clone())?;
     let audit = tally.parts.audit.clone();
     let keys = tally.parts.door.keys().clone();
     // The audit does not look through the certificate of a public name at an address of this machine:
@@ -177,7 +176,7 @@ pub(super) async fn answer(
         tally.parts.live.stop();
         eprintln!("stopping: finishing what is in flight");
     };
-    let service = service(settings, &tally.parts.door, router, tls);
+    let service = service(settings, &tally.parts.door, front, tls);
     let own = own.map(|listener| {
         let service = Service { tls: None, ..service.clone() };
         tokio::spawn(http::serve(listener, service, std::future::pending()))
@@ -192,11 +191,11 @@ pub(super) async fn answer(
 pub(super) fn service(
     settings: &Resolved,
     door: &Door,
-    router: Router,
+    front: Arc<Front>,
     tls: Option<Arc<Tls>>,
 ) -> Service {
     Service {
-        router,
+        front,
         tells_peers: door.wants_address(),
         limits: settings.connections,
         trusted_proxies: settings.door.trusted_proxies.clone(),

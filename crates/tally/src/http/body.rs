@@ -1,14 +1,18 @@
 //! Bodies of requests: read within a deadline, a size and a memory budget, then decompressed.
 
+use std::future::poll_fn;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use api::ProblemCode;
-use axum::body::Body;
+use axum::body::HttpBody;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use model::limits::BODY_BYTES_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -155,7 +159,7 @@ pub(crate) struct ReadBody {
 pub(crate) async fn read(
     budget: &BodyBudget,
     headers: &HeaderMap,
-    mut body: Body,
+    mut body: impl HttpBody<Data = Bytes> + Unpin,
 ) -> Result<ReadBody, Failure> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|value| value.parse::<u64>().ok());
@@ -169,13 +173,16 @@ pub(crate) async fn read(
     let mut out = Buffer::new(budget.room());
     loop {
         let at_rate = Duration::from_secs(out.bytes.len() as u64 / RATE_MIN);
-        let frame = timeout_at(started + GRACE + at_rate, body.frame()).await.map_err(|_| {
-            let detail = format!(
-                "a body must arrive within {} s or at {RATE_MIN} bytes a second",
-                GRACE.as_secs()
-            );
-            Failure::new(ProblemCode::RequestTimeout, detail).closing()
-        })?;
+        let frame = match frame_at_hand(&mut body).await {
+            Some(frame) => frame,
+            None => timeout_at(started + GRACE + at_rate, body.frame()).await.map_err(|_| {
+                let detail = format!(
+                    "a body must arrive within {} s or at {RATE_MIN} bytes a second",
+                    GRACE.as_secs()
+                );
+                Failure::new(ProblemCode::RequestTimeout, detail).closing()
+            })?,
+        };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| {
             Failure::new(ProblemCode::UnreadableBody, "the body ended early").closing()
@@ -189,6 +196,24 @@ pub(crate) async fn read(
         out.push(&data)?;
     }
     Ok(out.into_body())
+}
+
+/// The next frame, if it has arrived; then no timer is needed. A connection hands over what it has only
+/// when it is asked, so that this asks twice.
+async fn frame_at_hand<B: HttpBody<Data = Bytes> + Unpin>(
+    body: &mut B,
+) -> Option<Option<Result<Frame<Bytes>, B::Error>>> {
+    let mut has_asked = false;
+    poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if has_asked => Poll::Ready(None),
+        Poll::Pending => {
+            has_asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 impl ReadBody {

@@ -13,7 +13,7 @@ const NOW: TimestampMs = TimestampMs(1_795_255_200_123);
 /// A query string, read as every path that has a time range does.
 pub fn query(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let Ok(params) = Params::read(Some(text), |_| true, "all") else { return };
+    let Ok(params) = Params::read(Some(text), |_| true, || "all".to_owned()) else { return };
     assert!(
         params.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= text.len()
     );

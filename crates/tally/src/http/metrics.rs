@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::ProblemCode;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::answers::CacheFigures;
@@ -97,17 +97,20 @@ impl Disk {
     }
 }
 
+/// The label of methods and paths that are none of ours.
+const OTHER: &str = "other";
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    method: String,
+    method: &'static str,
     /// The template, never the path itself: items are not labels.
-    route: String,
+    route: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    method: String,
-    route: String,
+    method: &'static str,
+    route: &'static str,
     status: u32,
 }
 
@@ -246,31 +249,28 @@ impl Drop for InFlight {
 /// A request that is being measured.
 pub(super) struct Measured {
     started: Instant,
-    method: String,
-    route: String,
+    method: &'static str,
+    route: &'static str,
     _in_flight: InFlight,
 }
 
 impl Metrics {
-    /// Begins to measure a request.
-    pub(super) fn measure(&self, request: &Request) -> Measured {
+    /// Begins to measure a request; `route` is the template of its path, none where it has none of ours.
+    pub(super) fn measure(&self, method: &Method, route: Option<&'static str>) -> Measured {
+        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
         let started = Instant::now();
         // Methods are free text on the wire; labels are not.
-        let method = match request.method().as_str() {
-            method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => method,
-            _ => "other",
-        };
-        let route = request.extensions().get::<MatchedPath>();
-        let route = route.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+        let method = METHODS.into_iter().find(|known| *known == method.as_str());
+        let (method, route) = (method.unwrap_or(OTHER), route.unwrap_or(OTHER));
         let _in_flight = InFlight::begin(&self.in_flight);
-        Measured { started, method: method.to_owned(), route, _in_flight }
+        Measured { started, method, route, _in_flight }
     }
 }
 
 impl Measured {
     /// The span of the request, for collectors of traces.
     pub(super) fn span(&self, ids: &RequestIds) -> tracing::Span {
-        traces::request_span(ids, &self.method, &self.route)
+        traces::request_span(ids, self.method, self.route)
     }
 
     /// Counts the request and its answer.
@@ -282,7 +282,7 @@ impl Measured {
             let code = code.map_or("none", |code| code.as_str());
             metrics.errors.get_or_create(&CodeLabel { code }).inc();
         }
-        let labels = RouteLabels { method: method.clone(), route: route.clone() };
+        let labels = RouteLabels { method, route };
         let took = started.elapsed().as_secs_f64();
         traces::answered(status);
         // One line a request, for who asks for `tally::access=debug`.

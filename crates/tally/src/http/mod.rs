@@ -18,6 +18,7 @@ pub(crate) mod details;
 mod door;
 pub(crate) mod events;
 mod explain;
+mod front;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod health;
@@ -51,13 +52,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use api::ProblemCode;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
 use engine::admission::Admission;
 use engine::answers::Answers;
 use engine::archiver::Archiver;
@@ -67,7 +61,6 @@ use engine::ports::ItemDetailsStore;
 use engine::processor::Processors;
 use engine::query::Query;
 use engine::routing::Routing;
-use tracing::Instrument;
 
 use crate::audit::LiveAudit;
 use crate::backups::Backups;
@@ -76,12 +69,11 @@ use body::BodyBudget;
 use events::Ingest;
 use events::pool::IngestPool;
 use metrics::{Disk, Metrics, Vitals};
-use problem::Failure;
 
 use crate::recount::Recounts;
-use crate::telemetry;
 
 pub(crate) use door::{Door, DoorSettings};
+pub(crate) use front::{Front, Routes};
 pub(crate) use live::Live;
 pub(crate) use server::{Service, Tls, serve};
 
@@ -113,7 +105,7 @@ pub(crate) struct Parts {
 }
 
 /// Every path, over the parts; with the certificate, where HTTPS is served.
-pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Router> {
+pub(crate) fn front(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Arc<Front>> {
     let budget = BodyBudget::new();
     let skew = Arc::new(skew::Skew::default());
     let metrics = Arc::new(Metrics::new(vitals(&parts, &budget, &skew, tls)));
@@ -167,7 +159,7 @@ pub(crate) fn router(parts: Parts, tls: Option<Arc<Tls>>) -> std::io::Result<Rou
     let routes = log_level::routes(routes, &level_budget);
     let routes = static_routes(routes);
     let routes = metrics::routes(routes, &metrics);
-    Ok(routes.into_router(Front { metrics, door: parts.door }))
+    Ok(routes.behind(metrics, parts.door))
 }
 
 /// The paths that show item details, alone or beside counts.
@@ -235,96 +227,6 @@ fn vitals(
         dedup_bytes: parts.admission.dedup_bytes(),
         audits: parts.audit.audits().figures(),
     }
-}
-
-/// A router that can say which paths it has: the API's description is checked against them.
-#[derive(Default)]
-pub(crate) struct Routes {
-    router: Router,
-    listed: Vec<(&'static str, &'static [&'static str])>,
-}
-
-impl Routes {
-    /// Adds a path with its methods.
-    fn add(
-        mut self,
-        path: &'static str,
-        methods: &'static [&'static str],
-        handler: MethodRouter,
-    ) -> Self {
-        self.router = self.router.route(path, handler);
-        self.listed.push((path, methods));
-        self
-    }
-
-    /// With something that requests to all paths pass behind the door.
-    #[cfg(feature = "kafka")]
-    fn passing(self, layer: impl FnOnce(Router) -> Router) -> Self {
-        Self { router: layer(self.router), ..self }
-    }
-
-    /// The router, with problems for what it has not.
-    fn into_router(self, front: Front) -> Router {
-        self.router
-            .method_not_allowed_fallback(method_not_allowed)
-            .fallback(not_found)
-            .layer(from_fn_with_state(Arc::new(front), measure))
-    }
-}
-
-/// What every request passes on its way in and out.
-struct Front {
-    metrics: Arc<Metrics>,
-    door: Arc<Door>,
-}
-
-/// Names and measures a request, also one that is turned away.
-async fn measure(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let ids = Arc::new(request_ids::of(request.headers()));
-    let measured = front.metrics.measure(&request);
-    let span = measured.span(&ids);
-    let answering = async {
-        let response = front.pass(request, next).await;
-        measured.end(&front.metrics, &response);
-        response
-    };
-    let answering = answering.instrument(span);
-    let mut response = telemetry::request::within(ids.clone(), answering).await;
-    if let Some(id) = request_ids::header(&ids) {
-        response.headers_mut().insert(request_ids::HEADER, id);
-    }
-    response
-}
-
-impl Front {
-    /// The answer of the door, or that of the path behind it.
-    async fn pass(&self, mut request: Request, next: Next) -> Response {
-        let cors = self.door.cors();
-        let reader = cors.reader(&request);
-        let preflight = reader.as_ref().and_then(|_| cors.preflight(&request));
-        let mut response = match preflight {
-            Some(response) => response,
-            None => match self.door.admit(&mut request) {
-                Ok(()) => next.run(request).await,
-                Err(refused) => refused.into_response(),
-            },
-        };
-        if let Some(origin) = reader {
-            door::allow_reading(origin, &mut response);
-        }
-        response
-    }
-}
-
-async fn not_found(uri: Uri) -> Failure {
-    let detail = format!("there is nothing at {}; GET /openapi.json lists all paths", uri.path());
-    Failure::new(ProblemCode::NotFound, detail)
-}
-
-async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
-    let detail =
-        format!("{} does not take {method}; the header Allow says what it does", uri.path());
-    Failure::new(ProblemCode::MethodNotAllowed, detail)
 }
 
 #[cfg(test)]

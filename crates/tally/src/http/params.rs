@@ -21,7 +21,7 @@ impl Params {
     pub(crate) fn read(
         query: Option<&str>,
         is_known: impl Fn(&str) -> bool,
-        known: &str,
+        known: impl Fn() -> String,
     ) -> Result<Self, Failure> {
         let mut params = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -29,7 +29,7 @@ impl Params {
             let name = decode(name)?;
             if !is_known(&name) {
                 let detail =
-                    format!("the parameter `{name}` is not known; this path takes {known}");
+                    format!("the parameter `{name}` is not known; this path takes {}", known());
                 return Err(Failure::parameter(detail));
             }
             params.push((name, decode(value)?));
@@ -39,8 +39,8 @@ impl Params {
 
     /// As [`Params::read`], with the names given.
     pub(crate) fn of(query: Option<&str>, names: &[&str]) -> Result<Self, Failure> {
-        let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        Self::read(query, |name| names.contains(&name), &known)
+        let known = || if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Self::read(query, |name| names.contains(&name), known)
     }
 
     /// The one value of a name.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::{Durability, ProblemCode};
-use axum::Router;
 use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -85,7 +84,7 @@ pub(crate) struct QueryParts {
 }
 
 /// The paths of a gateway.
-pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
+pub(crate) fn gateway_front(parts: GatewayParts) -> std::io::Result<Arc<Front>> {
     let GatewayParts { role, gateway, routing, durability } = parts;
     let budget = BodyBudget::new();
     let accepting = gateway.clone();
@@ -104,11 +103,11 @@ pub(crate) fn gateway_router(parts: GatewayParts) -> std::io::Result<Router> {
     let routes = routing::routes(routes, &Arc::new(changing));
     let routes = health(routes, &role, is_ready);
     let routes = metrics::routes(routes, &metrics);
-    Ok(routes.into_router(Front { metrics, door: role.door }))
+    Ok(routes.behind(metrics, role.door))
 }
 
 /// The paths of a processor.
-pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
+pub(crate) fn processor_front(parts: ProcessorParts) -> Arc<Front> {
     let ProcessorParts { role, group, archiver } = parts;
     let (counting, admission) = (group.clone(), role.admission.clone());
     let is_ready = move || {
@@ -134,11 +133,11 @@ pub(crate) fn processor_router(parts: ProcessorParts) -> Router {
     let archived = move || archiver.as_ref().map(|a| a.status()).unwrap_or_default();
     let routes = partitions(routes, move || (group.status(), archived()));
     let routes = metrics::routes(routes, &metrics);
-    routes.into_router(Front { metrics, door: role.door })
+    routes.behind(metrics, role.door)
 }
 
 /// The paths of a process that answers questions.
-pub(crate) fn query_router(parts: QueryParts) -> Router {
+pub(crate) fn query_front(parts: QueryParts) -> Arc<Front> {
     let QueryParts { role, query, answers, live, recounts, processors, routing, .. } = parts;
     let (store, dead_letters) = (parts.details, parts.dead_letters);
     let last_known = Arc::new(LastKnown::new(query.clone(), parts.last_known));
@@ -190,7 +189,7 @@ pub(crate) fn query_router(parts: QueryParts) -> Router {
     let routes =
         routes.passing(|router| router.layer(from_fn_with_state(last_known, last_known::pass)));
     let routes = metrics::routes(routes, &metrics);
-    routes.into_router(Front { metrics, door: role.door })
+    routes.behind(metrics, role.door)
 }
 
 /// `GET /v1/admin/partitions` of a role; `status` says how partitions are counted and archived.

@@ -17,10 +17,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::Front;
 use super::door::{AddressRange, Peer};
 use crate::config::ConnectionLimits;
 use connection::Connection;
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a server serves, and to how many.
 #[derive(Clone)]
 pub(crate) struct Service {
-    pub(crate) router: Router,
+    pub(crate) front: Arc<Front>,
     /// Whether requests are to know the other end of their connection.
     pub(crate) tells_peers: bool,
     pub(crate) limits: ConnectionLimits,
@@ -70,7 +70,7 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, stop: impl Fu
         let _ = stream.set_nodelay(true);
         let connection = Connection {
             stream,
-            router: service.router.clone(),
+            front: service.front.clone(),
             peer: service.tells_peers.then(|| Peer(peer.ip())),
             tls: service.tls.as_ref().map(|tls| tls.acceptor()),
             told: told.clone(),

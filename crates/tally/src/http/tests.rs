@@ -2,6 +2,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use api::ProblemCode;
+use axum::http::Method;
 use bytes::Bytes;
 use engine::ports::{
     AppendPart, Appended, Clock, ErrorKind, EventLog, LogBounds, PartResult, PortError,
@@ -213,9 +215,9 @@ impl Server {
         let routes = more(routes);
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
-        let router = routes.into_router(Front { metrics, door: door.clone() });
+        let front = routes.behind(metrics, door.clone());
         let service = Service {
-            router,
+            front,
             tells_peers: door.wants_address(),
             limits: ConnectionLimits { total: 2_000, per_address: None },
             trusted_proxies: Vec::new(),

@@ -68,6 +68,8 @@ pub(super) struct State {
     parts: Vec<QueuedPart>,
     bytes: usize,
     closed: Option<Closed>,
+    /// Whether the writer waits for the first part. While it lingers it looks by itself.
+    is_awaited: bool,
 }
 
 /// Why nothing is taken any more.
@@ -108,27 +110,27 @@ impl Queue {
 
     /// Takes a part for which there is room.
     pub(super) fn push(&self, state: &mut State, part: QueuedPart) {
-        let was_empty = state.parts.is_empty();
         state.bytes += part.payload.len();
         state.parts.push(part);
-        if was_empty {
+        if std::mem::take(&mut state.is_awaited) {
             self.ready.notify_one();
         }
     }
 
     /// Waits for parts, and gives those of about `bytes_max`, at least one; none when the queue is
-    /// closed and empty. With a linger, waits that much longer for more of them.
+    /// closed and empty. With a linger, leaves them that much time to gather first.
     pub(super) fn wait(&self, bytes_max: usize, linger: Duration) -> Option<Vec<QueuedPart>> {
         let mut state = self.state.lock();
+        if !linger.is_zero() && state.bytes < bytes_max && state.closed.is_none() {
+            // Only who closes the queue notifies now, so this is the whole linger.
+            self.ready.wait_for(&mut state, linger);
+        }
         while state.parts.is_empty() {
             if state.closed.is_some() {
                 return None;
             }
+            state.is_awaited = true;
             self.ready.wait(&mut state);
-        }
-        if !linger.is_zero() && state.bytes < bytes_max && state.closed.is_none() {
-            // New parts do not notify a queue that has some, so this is the whole linger.
-            self.ready.wait_for(&mut state, linger);
         }
         Some(state.take(bytes_max))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
 
 /// The other end of the connection; an extension of the requests of a server that wants to know.
@@ -91,20 +91,20 @@ pub(in crate::http) const KEY_PARAMETER: &str = "key";
 
 /// Takes the parameter `key` out of the address, so that no path sees it. A key has no characters that
 /// are percent-encoded. None where there is no such parameter, or more than one.
-pub(super) fn take_key(request: &mut Request) -> Option<String> {
-    let query = request.uri().query()?;
+pub(super) fn take_key(head: &mut Parts) -> Option<String> {
+    let query = head.uri.query()?;
     let is_key = |pair: &&str| pair.split('=').next() == Some(KEY_PARAMETER);
     let mut found = query.split('&').filter(is_key);
     let (Some(pair), None) = (found.next(), found.next()) else { return None };
     let (_, key) = pair.split_once('=')?;
     let key = key.to_owned();
     let rest: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
-    let path = request.uri().path();
+    let path = head.uri.path();
     let path_and_query =
         if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
-    let mut parts = request.uri().clone().into_parts();
+    let mut parts = head.uri.clone().into_parts();
     // A part of what was an address is one.
     parts.path_and_query = path_and_query.parse().ok();
-    *request.uri_mut() = Uri::from_parts(parts).ok()?;
+    head.uri = Uri::from_parts(parts).ok()?;
     Some(key)
 }

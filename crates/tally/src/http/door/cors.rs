@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 
@@ -79,20 +79,20 @@ impl Cors {
     }
 
     /// The origin of a request from a page whose scripts may read the answer.
-    pub(in crate::http) fn reader(&self, request: &Request) -> Option<HeaderValue> {
+    pub(in crate::http) fn reader(&self, head: &Parts) -> Option<HeaderValue> {
         if self.origins.is_empty() {
             return None;
         }
-        let path = request.uri().path();
+        let path = head.uri.path();
         let is_shared = path.starts_with("/v1/") && !path.starts_with("/v1/admin/");
-        let origin = request.headers().get(header::ORIGIN)?;
+        let origin = head.headers.get(header::ORIGIN)?;
         (is_shared && self.is_listed(origin)).then(|| origin.clone())
     }
 
     /// The answer to a browser that asks first, before it sends what is not a plain form.
-    pub(in crate::http) fn preflight(&self, request: &Request) -> Option<Response> {
-        if *request.method() != Method::OPTIONS
-            || !request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    pub(in crate::http) fn preflight(&self, head: &Parts) -> Option<Response> {
+        if head.method != Method::OPTIONS
+            || !head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
         {
             return None;
         }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::ProblemCode;
-use axum::extract::{MatchedPath, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use engine::ports::Clock;
 
@@ -96,37 +96,35 @@ impl Door {
         !self.limits.has_defaults() && !self.keys.is_closed()
     }
 
-    /// Lets a request in, with what its path is to know of the caller.
+    /// Lets a request to a path, by its template, in, with what that is to know of the caller.
     ///
     /// # Errors
     /// 401 without a good key, 403 with one that is not for this, 429 when it comes too soon.
-    pub(super) fn admit(&self, request: &mut Request) -> Result<(), Failure> {
+    pub(super) fn admit(&self, head: &mut Parts, route: Option<&str>) -> Result<(), Failure> {
         if self.is_wide_open() {
             return Ok(());
         }
-        let admitted = self.examine(request);
+        let admitted = self.examine(head, route);
         // What has not been read of a body cannot be skipped.
-        admitted.map_err(
-            |refused| if has_body(request.headers()) { refused.closing() } else { refused },
-        )
+        admitted
+            .map_err(|refused| if has_body(&head.headers) { refused.closing() } else { refused })
     }
 
-    fn examine(&self, request: &mut Request) -> Result<(), Failure> {
-        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-        let need = Need::of(request.method(), route);
-        let address = self.address_of(request);
+    fn examine(&self, head: &mut Parts, route: Option<&str>) -> Result<(), Failure> {
+        let need = Need::of(&head.method, route);
+        let address = self.address_of(head);
         if need == Need::Nothing {
             return Ok(());
         }
         let is_closed = self.keys.is_closed();
-        let caller = if is_closed { self.caller(request, need) } else { None };
+        let caller = if is_closed { self.caller(head, need) } else { None };
         if caller.as_ref().is_some_and(|caller| caller.is_internal) {
             return Ok(());
         }
         let verdict = match &caller {
             _ if !is_closed => Ok(()),
-            None => Err(unauthorized(request.headers())),
-            Some(caller) => self.judge(caller, need, request.headers()),
+            None => Err(unauthorized(&head.headers)),
+            Some(caller) => self.judge(caller, need, &head.headers),
         };
         let accounts = self.limits.accounts(caller.as_ref().filter(|_| verdict.is_ok()), address);
         // Those who are turned away pay too.
@@ -136,22 +134,22 @@ impl Door {
         if need == Need::SendEvents {
             self.limits.owes_events(&accounts).map_err(|wait| too_many("events", wait))?;
             let admitted = Admitted { limits: self.limits.clone(), accounts, is_public };
-            request.extensions_mut().insert(admitted);
+            head.extensions.insert(admitted);
         }
         Ok(())
     }
 
     /// Whose key the request shows. A public key may stand in the address: `sendBeacon` sends no
     /// headers.
-    fn caller(&self, request: &mut Request, need: Need) -> Option<Caller> {
-        let shown = bearer(request.headers());
+    fn caller(&self, head: &mut Parts, need: Need) -> Option<Caller> {
+        let shown = bearer(&head.headers);
         if let Some(shown) = shown {
             return self.keys.recognise(shown);
         }
-        if need != Need::SendEvents || request.headers().contains_key(header::AUTHORIZATION) {
+        if need != Need::SendEvents || head.headers.contains_key(header::AUTHORIZATION) {
             return None;
         }
-        let text = address::take_key(request)?;
+        let text = address::take_key(head)?;
         self.keys.recognise(text.as_bytes()).filter(|caller| caller.is_public)
     }
 
@@ -172,9 +170,9 @@ impl Door {
         forbidden(format!("this needs a key with the scope {names}"))
     }
 
-    fn address_of(&self, request: &Request) -> Option<IpAddr> {
-        let Peer(peer) = *request.extensions().get::<Peer>()?;
-        Some(address::client(peer, request.headers(), &self.trusted_proxies))
+    fn address_of(&self, head: &Parts) -> Option<IpAddr> {
+        let Peer(peer) = *head.extensions.get::<Peer>()?;
+        Some(address::client(peer, &head.headers, &self.trusted_proxies))
     }
 }
 

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::{AcceptedAnswer, Durability, ProblemCode, RejectedEvent};
-use axum::extract::{Request, State};
+use axum::body::HttpBody;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
 use engine::gateway::{EventBatch, Fate, Gateway, Outcome, SourceStamp};
 use engine::ports::PortError;
 
@@ -32,6 +34,8 @@ use pool::IngestPool;
 use read::cloud_events::Attributes;
 use read::{EventSink, IdSource, Intake, Verdicts};
 
+/// The path that takes events.
+pub(super) const PATH: &str = "/v1/events";
 /// A body up to this size is parsed where it arrives: handing it over costs more than it saves.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 /// How many times as large a compressed body of events is, at most as a rule, once it is read.
@@ -51,11 +55,8 @@ pub(crate) struct Ingest {
 
 /// Adds the paths of this resource.
 pub(super) fn routes(routes: Routes, ingest: &Arc<Ingest>) -> Routes {
-    routes.add("/v1/events", &["POST"], post(post_events).with_state(ingest.clone())).add(
-        "/v1/items/{item}/events",
-        &["POST"],
-        post(single::post_event).with_state(ingest.clone()),
-    )
+    let one = post(single::post_event).with_state(ingest.clone());
+    routes.add_events(ingest).add("/v1/items/{item}/events", &["POST"], one)
 }
 
 /// What a body holds, by its content type.
@@ -132,39 +133,6 @@ fn charge(admitted: Option<&Admitted>, events: u64) -> Result<(), Failure> {
     admitted.map_or(Ok(()), |admitted| admitted.charge_events(events))
 }
 
-async fn post_events(
-    State(ingest): State<Arc<Ingest>>,
-    request: Request,
-) -> Result<Response, Failure> {
-    // A page names its key also where none is asked for.
-    Params::of(request.uri().query(), &[KEY_PARAMETER])?;
-    let admitted = request.extensions().get::<Admitted>().cloned();
-    let is_public = admitted.as_ref().is_some_and(|admitted| admitted.is_public);
-    let attributes = binary::attributes(request.headers())?;
-    let format = match &attributes {
-        Some(_) => Format::CloudEvent,
-        None => Format::of(request.headers(), is_public)?,
-    };
-    let encoding = Encoding::of(request.headers())?;
-    let ids = ids(request.headers())?;
-    let stamp = stamp::stamp(request.headers())?;
-    let (head, body) = request.into_parts();
-    let body = body::read(&ingest.budget, &head.headers, body).await?;
-    // What a small body holds is unknown where it is compressed.
-    let is_small = body.bytes.len() <= INLINE_BYTES_MAX
-        && encoding == Encoding::Identity
-        && format != Format::Avro;
-    let told = Told { format, attributes, encoding, ids, stamp, admitted };
-    if is_small {
-        ingest.take(told, body, std::future::ready(())).await
-    } else {
-        // What a compressed one holds is not known.
-        let bytes = body.bytes.len() * if encoding == Encoding::Identity { 1 } else { INFLATED };
-        let batch = ingest.clone().take(told, body, pool::until_round_ends());
-        ingest.pool.run(bytes, Box::pin(batch)).await?
-    }
-}
-
 /// Where ids come from for events without one.
 fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
     const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -182,10 +150,49 @@ fn ids(headers: &HeaderMap) -> Result<IdSource, Failure> {
 }
 
 impl Ingest {
+    /// Answers a request to [`PATH`].
+    ///
+    /// # Errors
+    /// What the head or the body has wrong, or that the events cannot be taken now.
+    pub(super) async fn answer_to(
+        self: &Arc<Self>,
+        head: Parts,
+        body: impl HttpBody<Data = Bytes> + Unpin,
+    ) -> Result<Response, Failure> {
+        // A page names its key also where none is asked for.
+        Params::of(head.uri.query(), &[KEY_PARAMETER])?;
+        let admitted = head.extensions.get::<Admitted>().cloned();
+        let is_public = admitted.as_ref().is_some_and(|admitted| admitted.is_public);
+        let attributes = binary::attributes(&head.headers)?;
+        let format = match &attributes {
+            Some(_) => Format::CloudEvent,
+            None => Format::of(&head.headers, is_public)?,
+        };
+        let encoding = Encoding::of(&head.headers)?;
+        let ids = ids(&head.headers)?;
+        let stamp = stamp::stamp(&head.headers)?;
+        let body = body::read(&self.budget, &head.headers, body).await?;
+        // What a small body holds is unknown where it is compressed.
+        let is_small = body.bytes.len() <= INLINE_BYTES_MAX
+            && encoding == Encoding::Identity
+            && format != Format::Avro;
+        let told = Told { format, attributes, encoding, ids, stamp, admitted };
+        // Nothing may hold the connection's buffer while the events are made durable: it is used again.
+        drop(head);
+        if is_small {
+            return self.take(told, body, std::future::ready(())).await;
+        }
+        // What a compressed one holds is not known.
+        let bytes = body.bytes.len() * if encoding == Encoding::Identity { 1 } else { INFLATED };
+        let ingest = self.clone();
+        let batch = async move { ingest.take(told, body, pool::until_round_ends()).await };
+        self.pool.run(bytes, Box::pin(batch)).await?
+    }
+
     /// Reads, judges and commits the events of a body. All CPU work lies before `read`, which is awaited
     /// then, and what is sent to the log is sent at once after it.
     async fn take(
-        self: Arc<Self>,
+        &self,
         told: Told,
         body: ReadBody,
         read: impl Future<Output = ()>,

@@ -37,7 +37,7 @@ pub(super) async fn post_event(
         matches!(name, "type" | "value" | "id" | "time" | KEY_PARAMETER)
             || name.starts_with(ATTRIBUTE_PREFIX)
     };
-    let known = "type, value, id, time and attr.NAME";
+    let known = || "type, value, id, time and attr.NAME".to_owned();
     let params = Params::read(request.uri().query(), is_known, known)?;
     let time = params
         .one("time")?

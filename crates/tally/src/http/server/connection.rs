@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::ProblemCode;
-use axum::Router;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,6 +21,7 @@ use tokio::time::timeout;
 
 use super::guarded::Guarded;
 use super::tls::{Acceptor, TlsStream};
+use crate::http::Front;
 use crate::http::door::Peer;
 use crate::http::problem::Failure;
 
@@ -50,7 +49,7 @@ type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 /// See the module.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) router: Router,
+    pub(super) front: Arc<Front>,
     /// For the requests that are to know it.
     pub(super) peer: Option<Peer>,
     pub(super) tls: Option<Acceptor>,
@@ -61,7 +60,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves it to its end.
     pub(super) async fn serve(self) -> Ended {
-        let Self { mut stream, router, peer, tls, mut told } = self;
+        let Self { mut stream, front, peer, tls, mut told } = self;
         let agreed = async {
             match tls {
                 None => {
@@ -80,10 +79,10 @@ impl Connection {
             _ = told.changed() => return Ok(()),
         };
         match transport {
-            Transport::Plain(stream) if is_http2 => http2(stream, router, peer, told).await,
-            Transport::Plain(stream) => http1(stream, router, peer, told).await,
-            Transport::Tls(stream) if is_http2 => http2(*stream, router, peer, told).await,
-            Transport::Tls(stream) => http1(*stream, router, peer, told).await,
+            Transport::Plain(stream) if is_http2 => http2(stream, front, peer, told).await,
+            Transport::Plain(stream) => http1(stream, front, peer, told).await,
+            Transport::Tls(stream) if is_http2 => http2(*stream, front, peer, told).await,
+            Transport::Tls(stream) => http1(*stream, front, peer, told).await,
         }
     }
 }
@@ -108,14 +107,14 @@ async fn first_words(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    router: Router,
+    front: Arc<Front>,
     peer: Option<Peer>,
     mut told: watch::Receiver<()>,
 ) -> Ended {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), answering(router, peer, None));
+        .serve_connection(TokioIo::new(stream), answering(front, peer, None));
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
@@ -127,7 +126,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    router: Router,
+    front: Arc<Front>,
     peer: Option<Peer>,
     mut told: watch::Receiver<()>,
 ) -> Ended {
@@ -140,7 +139,7 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), answering(router, peer, Some(requests.clone())));
+        .serve_connection(TokioIo::new(stream), answering(front, peer, Some(requests.clone())));
     let mut connection = pin!(connection);
     let mut seen = 0;
     loop {
@@ -162,9 +161,9 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok(connection.await?)
 }
 
-/// The router as hyper calls it; a handler that panics answers 500 and the connection lives on.
+/// The front as hyper calls it; a handler that panics answers 500 and the connection lives on.
 fn answering(
-    router: Router,
+    front: Arc<Front>,
     peer: Option<Peer>,
     requests: Option<Arc<AtomicU64>>,
 ) -> impl Service<
@@ -173,7 +172,6 @@ fn answering(
     Error = std::convert::Infallible,
     Future: Send + 'static,
 > {
-    let router = TowerToHyperService::new(router);
     service_fn(move |mut request: hyper::Request<Incoming>| {
         if let Some(requests) = &requests {
             requests.fetch_add(1, Ordering::Relaxed);
@@ -181,12 +179,13 @@ fn answering(
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        let answer = AssertUnwindSafe(router.call(request)).catch_unwind();
+        let front = front.clone();
         async move {
-            answer.await.unwrap_or_else(|_| {
+            let answer = AssertUnwindSafe(front.answer(request)).catch_unwind();
+            Ok(answer.await.unwrap_or_else(|_| {
                 let detail = "this is a bug; the server's log says more";
-                Ok(Failure::new(ProblemCode::Internal, detail).into_response())
-            })
+                Failure::new(ProblemCode::Internal, detail).into_response()
+            }))
         }
     })
 }
