@@ -94,12 +94,12 @@ mod roles {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use axum::Router;
     use tokio::runtime::Runtime;
 
     use super::{Outcome, RoleArgs};
     use crate::cli::serve::{self, Signals, listen_as_set, serve_until, service};
     use crate::config::Resolved;
+    use crate::http::Front;
     use crate::http::roles::{self, Role};
     use crate::telemetry::traces;
     use crate::wiring::roles::{Accepting, Processor, Questions};
