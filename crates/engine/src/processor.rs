@@ -11,6 +11,7 @@ mod known;
 mod leaders;
 mod memory;
 mod partition;
+mod reading;
 #[cfg(feature = "conformance")]
 mod stepped;
 #[cfg(feature = "conformance")]
@@ -32,6 +33,7 @@ pub use leaders::Leaders;
 pub(crate) use leaders::{Begun, LEADERS};
 pub use memory::{Beside, Frozen, Memory, SourceMarks, TableTotal, Tables};
 pub use partition::PartitionStatus;
+pub use reading::{ReadRow, with_hours};
 #[cfg(feature = "conformance")]
 pub use stepped::Stepped;
 #[cfg(feature = "conformance")]
@@ -244,7 +246,11 @@ impl Processors {
 
 /// Starts the threads of a partition.
 fn spawn(partition: &Arc<Partition>) -> Result<Vec<JoinHandle<()>>, PortError> {
-    let bodies = [("count", Partition::run as fn(&Partition)), ("flush", Partition::run_flushes)];
+    let bodies = [
+        ("count", Partition::run as fn(&Partition)),
+        ("flush", Partition::run_flushes),
+        ("read", Partition::run_reading),
+    ];
     let start = |(name, body): (&str, fn(&Partition))| {
         let owned = Arc::clone(partition);
         let thread = std::thread::Builder::new().name(format!("{name}-{}", partition.id));

@@ -2,7 +2,7 @@
 //! before that wakes up in the middle of a flush. Planted bugs of stores live here too.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -240,7 +240,7 @@ impl CounterSnapshot for SimSnapshot {
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         self.inner.scan_totals(partition, each)
     }

@@ -2,7 +2,7 @@
 //! it was first asked for.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, OnceLock};
 
 use engine::ports::{CounterSnapshot, NamedRow, PortError, Repairs, StoredDeadLetter};
@@ -226,7 +226,7 @@ impl CounterSnapshot for ClusterSnapshot {
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         MergedTotals::new(&self.shared, partition).for_each(each)
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
 
 use engine::ports::PortError;
 use model::{PartitionId, StoredRow};
@@ -35,10 +36,10 @@ impl<'a> MergedTotals<'a> {
         Self { shared, buckets: (0..TOTAL_BUCKETS).map(bucket).collect() }
     }
 
-    /// Calls `each` with item, type and row.
+    /// Calls `each` with item, type and row, until it says that this is enough.
     pub(super) fn for_each(
         mut self,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         // The next of each bucket.
         let mut next = BinaryHeap::with_capacity(self.buckets.len());
@@ -48,8 +49,10 @@ impl<'a> MergedTotals<'a> {
             );
         }
         while let Some(Reverse((item, event_type, at, counts))) = next.pop() {
-            if let Some(row) = read_row(counts)? {
-                each(&item, &event_type, row);
+            if let Some(row) = read_row(counts)?
+                && each(&item, &event_type, row).is_break()
+            {
+                break;
             }
             next.extend(
                 self.next_of(at)?.map(|(item, of, counts)| Reverse((item, of, at, counts))),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Excluded;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use model::{
@@ -447,11 +447,11 @@ impl CounterSnapshot for MemSnapshot {
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         for ((id, item, event_type), row) in &self.0.totals {
-            if *id == partition {
-                each(item, event_type, row.clone());
+            if *id == partition && each(item, event_type, row.clone()).is_break() {
+                break;
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The counter store: absolute rows, each stamped with the log prefix it counts.
 
+use std::ops::ControlFlow;
+
 use model::{
     BulkEntry, Checkpoint, Corrections, Day, DeadLetter, Hour, Offset, PartitionId, RowKey,
     SourceMark, SourceState, StoredRow, TimestampMs,
@@ -216,11 +218,11 @@ pub trait CounterSnapshot: Send + Sync {
         each: &mut dyn FnMut(Hour, &str, &str, StoredRow),
     ) -> Result<(), PortError>;
 
-    /// Calls `each` with item, type and row of every total, in key order.
+    /// Calls `each` with item, type and row of every total, in key order, until it says that this is enough.
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError>;
 
     /// Calls `each` with type and row of every total of an item, in the order of types.

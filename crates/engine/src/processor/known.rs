@@ -3,7 +3,7 @@
 //!
 //! Of an item and type that is the total and the row of its newest hour, and nothing older. It holds for as long as
 //! nobody else writes rows of the partition: it begins with the one who opens it, and hours that the store may have
-//! folded are asked for all the same. Records lie one behind the other in segments. Where there is no more room the
+//! folded are asked for all the same. What the store had before is read in the background. Records lie one behind the other in segments. Where there is no more room the
 //! segment that was begun longest ago is cleaned: what was written again since goes, and where nearly all of the
 //! room is taken by what was not, the rest too.
 //!
@@ -14,7 +14,9 @@
 use hashbrown::HashTable;
 use model::StoredRow;
 use model::aggregate::hash_names;
-use model::counter::bytes::read_row;
+use model::counter::bytes::{read_row, write_row};
+
+use super::reading::ReadRow;
 
 /// Records begin at multiples of so many bytes.
 const ALIGN: usize = 4;
@@ -41,8 +43,18 @@ pub struct KnownRows {
     newest_bytes: usize,
     index: HashTable<Indexed>,
     seed: u64,
-    /// Whether there are no other totals in the store.
-    has_all: bool,
+    reach: Reach,
+}
+
+/// Which totals of the store are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All.
+    All,
+    /// All that were written since a reading of the store began.
+    SinceReading,
+    /// Some.
+    Some,
 }
 
 /// Records one behind the other, in pieces.
@@ -116,7 +128,7 @@ impl KnownRows {
             newest_bytes: 0,
             index: HashTable::new(),
             seed,
-            has_all: is_new,
+            reach: if is_new { Reach::All } else { Reach::Some },
         }
     }
 
@@ -160,7 +172,7 @@ impl KnownRows {
                 let Record { total, hour, .. } = self.segments.record(place);
                 Known::Rows { total: read_row(total).expect("as it was learned"), hour }
             }
-            None if self.has_all => Known::Nothing,
+            None if self.reach == Reach::All => Known::Nothing,
             None => Known::Unknown,
         }
     }
@@ -188,13 +200,57 @@ impl KnownRows {
             (Some(mut before), Some(place)) => before.get_mut().place = place,
             (Some(before), None) => {
                 before.remove();
-                self.has_all = false;
+                self.reach = Reach::Some;
             }
             (None, Some(place)) => {
                 let indexed = Indexed { hash: found.hash, place };
                 index.insert_unique(spread(found.hash), indexed, |other| spread(other.hash));
             }
-            (None, None) => self.has_all = false,
+            (None, None) => self.reach = Reach::Some,
+        }
+    }
+
+    /// Says that a snapshot is taken now, whose totals are read; false where that is no use. Nobody may flush in
+    /// between.
+    pub fn begin_reading(&mut self) -> bool {
+        let has_room = self.bytes_max >= 2 * self.segments.segment_bytes;
+        let is_wanted = has_room && self.reach != Reach::All;
+        if is_wanted {
+            self.reach = Reach::SinceReading;
+        }
+        is_wanted
+    }
+
+    /// Takes rows that were read of the snapshot. What is known already was written since,
+    /// or is the same. False where no more is wanted: what was written since may be known no longer, and
+    /// then what the snapshot has may be old.
+    pub fn read(&mut self, rows: &[ReadRow]) -> bool {
+        let names = rows.iter().map(|row| (row.item.as_str(), row.event_type.as_str()));
+        let (mut total, mut hour) = (Vec::new(), Vec::new());
+        for (found, row) in self.find_all(names).into_iter().zip(rows) {
+            if self.is_full {
+                // What is met again is of more use than the rest.
+                self.reach = Reach::Some;
+            }
+            if self.reach != Reach::SinceReading {
+                return false;
+            }
+            if found.place.is_none() {
+                total.clear();
+                hour.clear();
+                write_row(&mut total, &row.total);
+                row.hour.iter().for_each(|row| write_row(&mut hour, row));
+                let (item, event_type) = (row.item.as_bytes(), row.event_type.as_bytes());
+                self.learn(found, &Record { item, event_type, total: &total, hour: &hour });
+            }
+        }
+        self.reach == Reach::SinceReading
+    }
+
+    /// Says that all of the snapshot was read.
+    pub fn end_reading(&mut self) {
+        if self.reach == Reach::SinceReading {
+            self.reach = Reach::All;
         }
     }
 
@@ -256,7 +312,7 @@ impl KnownRows {
                 Ok(newest) => {
                     newest.remove();
                     self.newest_bytes -= len;
-                    self.has_all = false;
+                    self.reach = Reach::Some;
                 }
                 Err(_) => {}
             }

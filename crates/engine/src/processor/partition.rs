@@ -18,6 +18,7 @@ use super::flush::flush;
 use super::known::KnownRows;
 use super::leaders::Leaders;
 use super::memory::{Frozen, Memory};
+use super::reading::read_ahead;
 use super::{PortError, Ports};
 use crate::ports::{Claim, CounterSnapshot, ErrorKind, Repairs};
 use crate::sources::SourceBook;
@@ -26,6 +27,8 @@ use crate::sources::SourceBook;
 const READ_BYTES: usize = 1 << 20;
 /// Wait before a flush that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often who waits for the count looks how far it is.
+const READING_PAUSE: Duration = Duration::from_millis(200);
 
 /// One partition's processor.
 pub(crate) struct Partition {
@@ -409,6 +412,40 @@ impl Partition {
             drop(turn);
             wait = interval.saturating_sub(self.fold(&mut may_fold, interval));
         }
+    }
+
+    /// Reads totals, so that flushes need not ask for them, once what was left to count is counted: until then it
+    /// would only be in the way. Where partitions move, whoever takes one over has others to think of, and a store
+    /// that lies elsewhere.
+    pub(crate) fn run_reading(&self) {
+        if self.is_opened_anew {
+            return;
+        }
+        while self.figures.next_offset.load(Ordering::Relaxed) < self.replay_end.0 {
+            if self.memory.wait_closed(READING_PAUSE) {
+                return;
+            }
+        }
+        if let Err(error) = self.read_totals() {
+            // Flushes ask for what they need, as ever.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(partition = self.id.0, error, "totals could not be read ahead");
+        }
+    }
+
+    fn read_totals(&self) -> Result<(), PortError> {
+        let snapshot = {
+            // No flush is between the two.
+            let mut known = self.known.lock();
+            if !known.begin_reading() {
+                return Ok(());
+            }
+            self.ports.store.snapshot()?
+        };
+        // Of hours before the newest there is less to come.
+        let counted_until = snapshot.checkpoint(self.id)?.unwrap_or_default().append_time;
+        let is_over = || self.memory.is_closed();
+        read_ahead(&*snapshot, self.id, counted_until.minute().hour(), &self.known, is_over)
     }
 
     pub(super) fn note_folded(&self, rows: u64) {

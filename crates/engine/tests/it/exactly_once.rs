@@ -2,11 +2,12 @@
 //! ten-line oracle, at every moment and not only at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use engine::conformance::mem_store::{FlushFailure, MemStore};
 use engine::ports::{Claim, CounterSnapshot, CounterStore, ErrorKind};
-use engine::processor::{Counting, Frozen, KnownRows, Memory, flush};
+use engine::processor::{Counting, Frozen, KnownRows, Memory, ReadRow, flush, with_hours};
 use engine::sources::SourceBook;
 use model::bucket::MINUTE_MS;
 use model::control::Control;
@@ -65,6 +66,8 @@ enum Step {
     Flush(Option<FlushFailure>),
     /// The store folds so many rows.
     Fold(usize),
+    /// So many totals are read, so that flushes need not ask for them; of a snapshot of now, if none is being read.
+    Read(usize),
     /// The process ends without warning and starts again.
     Crash,
     /// What a flush that failed half way had sent arrives now.
@@ -199,6 +202,8 @@ struct World {
     entries: Vec<(u32, Entry)>,
     now: u32,
     running: (Counting, Memory, KnownRows),
+    /// What is left of the totals that are being read.
+    reading: Option<Vec<ReadRow>>,
     /// Processes of before with what they were flushing, which everybody takes for dead.
     zombies: Vec<(MemStore, Arc<Frozen>)>,
 }
@@ -207,8 +212,8 @@ impl World {
     fn new() -> Self {
         let store = MemStore::new();
         let running = start(&store, &[], Offset(0));
-        let (batches, entries, zombies) = Default::default();
-        Self { store, batches, entries, now: FIRST_MINUTE, running, zombies }
+        let (batches, entries, zombies, reading) = Default::default();
+        Self { store, batches, entries, now: FIRST_MINUTE, running, reading, zombies }
     }
 
     fn append(&mut self, payload: Vec<u8>, entries: Vec<Entry>, is_control: bool) {
@@ -263,6 +268,7 @@ impl World {
             Step::CountFailing(batches, which) => self.count(batches, Some(which)),
             Step::Flush(failure) => self.flush(failure),
             Step::Fold(rows) => drop(self.store.fold(PARTITION, rows).unwrap()),
+            Step::Read(rows) => self.read(rows),
             Step::Crash => self.crash(),
             Step::Deliver => self.deliver(),
         }
@@ -369,6 +375,29 @@ impl World {
         }
     }
 
+    fn read(&mut self, rows: usize) {
+        let known = &mut self.running.2;
+        if self.reading.is_none() && known.begin_reading() {
+            let (snapshot, mut totals) = (self.store.snapshot().unwrap(), Vec::new());
+            let mut each = |item: &str, event_type: &str, row| {
+                totals.push((event_type.to_owned(), item.to_owned(), row));
+                ControlFlow::Continue(())
+            };
+            snapshot.scan_totals(PARTITION, &mut each).unwrap();
+            let from = Minute(FIRST_MINUTE - 600).hour();
+            self.reading = Some(with_hours(&*snapshot, PARTITION, totals, from).unwrap());
+        }
+        let Some(totals) = &mut self.reading else { return };
+        let read: Vec<_> = totals.drain(..rows.min(totals.len())).collect();
+        let goes_on = known.read(&read);
+        if goes_on && totals.is_empty() {
+            known.end_reading();
+        }
+        if !goes_on || totals.is_empty() {
+            self.reading = None;
+        }
+    }
+
     /// A store over many machines may write late what a process sent, which may be no more.
     fn deliver(&mut self) {
         self.store.deliver_late();
@@ -388,6 +417,7 @@ impl World {
         let frozen = self.running.1.look(|tables| tables.frozen.clone());
         self.zombies.extend(frozen.map(|frozen| (of_before, frozen)));
         self.running = start(&self.store, &self.batches, Offset(self.entries.len() as u64));
+        self.reading = None;
     }
 
     /// Store and memory together are the oracle's counters of what has been counted, in the buckets
@@ -562,6 +592,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1usize..4, any::<u8>()).prop_map(|(n, which)| Step::CountFailing(n, which)),
         3 => failure.prop_map(Step::Flush),
         2 => (1usize..5).prop_map(Step::Fold),
+        2 => (1usize..5).prop_map(Step::Read),
         1 => Just(Step::Crash),
         1 => Just(Step::Deliver),
     ]

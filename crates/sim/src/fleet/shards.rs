@@ -2,7 +2,7 @@
 //! them cost no more than those that are touched, and a snapshot pins a partition when it is first asked.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use engine::conformance::mem_store::MemStore;
@@ -142,7 +142,7 @@ impl CounterSnapshot for Pinned {
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         self.of(partition)?.scan_totals(partition, each)
     }

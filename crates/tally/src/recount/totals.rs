@@ -1,6 +1,7 @@
 //! Checks totals: each is the sum of all hours of its item and type.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use batch::Scope;
 use engine::ports::{CounterSnapshot, PortError};
@@ -37,6 +38,7 @@ pub(super) fn check(
     let mut totals = 0;
     snapshot.scan_totals(partition, &mut |item, event_type, _| {
         totals += u64::from(scope.takes(item, event_type));
+        ControlFlow::Continue(())
     })?;
     let shares = (totals / TOTALS_AT_A_TIME + 1) as u32;
     let mut differ = Vec::new();
@@ -56,6 +58,7 @@ pub(super) fn check(
                 let names = (item.into(), event_type.into());
                 sums.insert(names, (row.summary(), Summary::EMPTY));
             }
+            ControlFlow::Continue(())
         })?;
         let mut add = |item: &str, event_type: &str, summary: &Summary| {
             // A name is looked for far more often than it is new.

@@ -1,6 +1,6 @@
 //! The store as it was at one moment.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use engine::ports::{CounterSnapshot, NamedRow, PortError, Repairs, StoredDeadLetter};
@@ -116,12 +116,15 @@ impl CounterSnapshot for EmbeddedSnapshot {
     fn scan_totals(
         &self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&str, &str, StoredRow),
+        each: &mut dyn FnMut(&str, &str, StoredRow) -> ControlFlow<()>,
     ) -> Result<(), PortError> {
         for guard in self.pinned.prefix(&self.rows, keys::totals(partition)) {
             let (key, value) = guard.into_inner().map_err(read_failure)?;
             let (item, event_type) = keys::total_row(&key).map_err(|d| damaged(&key, d))?;
-            each(item, event_type, row::read_row(&value).map_err(|d| damaged(&key, d))?);
+            let row = row::read_row(&value).map_err(|d| damaged(&key, d))?;
+            if each(item, event_type, row).is_break() {
+                break;
+            }
         }
         Ok(())
     }

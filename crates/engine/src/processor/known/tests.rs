@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::counter::bytes::write_row;
 use model::counter::{Cell, Stamp};
@@ -115,7 +115,82 @@ fn what_is_written_again_and_again_takes_the_room_of_one() {
     assert_eq!(known.index.len(), items.len());
 }
 
+/// As a reading finds it: the hour row is a total's too, so that what is too old is seen in both.
+fn read_row_of((item, total): (&String, &StoredRow)) -> ReadRow {
+    let hour = Some(total.clone());
+    ReadRow { item: item.clone(), event_type: TYPE.into(), total: total.clone(), hour }
+}
+
 proptest! {
+    /// Reading what the store had before makes nothing older known than what was written meanwhile, whenever it
+    /// begins and however it goes on; and what is said not to be there is not there.
+    #[test]
+    fn reading_makes_nothing_old_known(
+        bytes in prop_oneof![Just(8usize << 10), Just(20 << 10), Just(1 << 20)],
+        stored in prop::collection::btree_set(0u16..400, 0..400),
+        steps in prop::collection::vec(
+            prop_oneof![
+                (prop::collection::vec((0u16..400, prop_oneof![Just(0usize), 0..900usize]), 1..60))
+                    .prop_map(Ok),
+                (1usize..200).prop_map(Err),
+            ],
+            1..30,
+        ),
+    ) {
+        let mut known = KnownRows::new(bytes, 7, false);
+        let mut store: BTreeMap<String, StoredRow> =
+            stored.into_iter().map(|item| (format!("i{item}"), total(1))).collect();
+        let mut reading: Option<Vec<ReadRow>> = None;
+        for (round, step) in (2..).zip(steps) {
+            match step {
+                Ok(items) => {
+                    let rows: HashMap<String, usize> =
+                        items.into_iter().map(|(item, len)| (format!("i{item}"), len)).collect();
+                    let rows: Vec<_> = rows.into_iter().collect();
+                    let found = known.find_all(rows.iter().map(|(item, _)| (item.as_str(), TYPE)));
+                    for ((item, len), found) in rows.iter().zip(found) {
+                        let mut bytes = Vec::new();
+                        write_row(&mut bytes, &total(round));
+                        let hour = if *len % 2 == 0 { bytes.clone() } else { Vec::new() };
+                        known.learn(found, &record(item, &bytes, &hour));
+                        store.insert(item.clone(), total(round));
+                    }
+                }
+                Err(count) => {
+                    if reading.is_none() && known.begin_reading() {
+                        reading = Some(store.iter().map(read_row_of).collect());
+                    }
+                    if let Some(rows) = &mut reading {
+                        let rest = rows.split_off(count.min(rows.len()));
+                        let goes_on = known.read(rows);
+                        if goes_on && rest.is_empty() {
+                            known.end_reading();
+                        }
+                        reading = Some(rest).filter(|rest| goes_on && !rest.is_empty());
+                    }
+                }
+            }
+            for item in 0..400 {
+                let item = format!("i{item}");
+                match (get(&known, &item), store.get(&item)) {
+                    (Known::Rows { total, hour }, Some(stored)) => {
+                        prop_assert_eq!(&total, stored);
+                        prop_assert!(hour.is_empty() || read_row(hour).unwrap() == *stored);
+                    }
+                    (Known::Nothing, None) | (Known::Unknown, _) => {}
+                    (known, stored) => prop_assert!(false, "{known:?} of {stored:?}"),
+                }
+            }
+        }
+        if bytes == 1 << 20 && reading.is_none() && known.begin_reading() {
+            let rows: Vec<_> = store.iter().map(read_row_of).collect();
+            prop_assert!(known.read(&rows));
+            known.end_reading();
+            prop_assert!(store.keys().all(|item| get(&known, item) != Known::Unknown));
+            prop_assert_eq!(get(&known, "never"), Known::Nothing);
+        }
+    }
+
     /// What is known is never anything but what was learned last, however little room there is and however many
     /// are learned at once.
     #[test]
