@@ -53,6 +53,11 @@ impl Connection {
         Self { peer: peer.clone(), open: None }
     }
 
+    /// Opens it if it is not; one that cannot be opened now is tried again by what is asked next.
+    pub(super) async fn open(&mut self) {
+        let _ = tokio::time::timeout(REQUEST_TIMEOUT, self.ready()).await;
+    }
+
     pub(super) async fn get(&mut self, path: &str) -> Result<Answer, &'static str> {
         self.exchange(Method::GET, path, None, None, Bytes::new()).await
     }

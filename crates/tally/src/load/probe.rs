@@ -54,6 +54,7 @@ pub(super) fn queries(peer: Peer, rate: f64, zipf: Zipf, seed: u64) -> anyhow::R
     Probe::start(move |stop| async move {
         let (mut latencies, mut errors) = (Latencies::new(), 0);
         let mut connection = Connection::new(&peer);
+        connection.open().await;
         let mut random = Random::new(seed);
         let started = Instant::now();
         let mut sent = 0_u64;

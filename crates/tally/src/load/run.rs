@@ -24,6 +24,9 @@ use crate::threads::Duty;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The pacer sleeps at least so long: what is due meanwhile is late by that, and is said to be. A thread
+/// that wakes up for every request takes as much time of the cores as sending it.
+const NAP: Duration = Duration::from_micros(250);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -69,7 +72,6 @@ impl LoadOptions {
 /// What all connections share.
 struct Shared {
     options: LoadOptions,
-    peer: Peer,
     source: Mutex<Source>,
     totals: Mutex<Totals>,
     started: Instant,
@@ -130,6 +132,8 @@ pub(crate) fn run(
         None => None,
     };
     let generator = Generator::new(&options.generator);
+    // Before the clock starts: a client that has been there for a while has its connections.
+    let connections = runtime.block_on(open(&peer, options.connections));
     let source = Source { generator, remaining: options.events, spent: Duration::ZERO };
     let totals = Totals {
         report: LoadReport::default(),
@@ -138,7 +142,6 @@ pub(crate) fn run(
         expected,
     };
     let shared = Arc::new(Shared {
-        peer,
         source: Mutex::new(source),
         totals: Mutex::new(totals),
         started: Instant::now(),
@@ -153,7 +156,7 @@ pub(crate) fn run(
     if let Some(timeline) = &timeline {
         timeline.begin(shared.started);
     }
-    runtime.block_on(drive(&shared));
+    runtime.block_on(drive(&shared, connections));
     let elapsed = shared.started.elapsed();
     if let Some(timeline) = &timeline {
         timeline.end();
@@ -193,11 +196,22 @@ fn finish(shared: &Shared, elapsed: Duration) -> LoadReport {
     report
 }
 
-async fn drive(shared: &Arc<Shared>) {
+/// Connections, open as far as the server takes them now: the first request tries the others again, and
+/// says what is wrong.
+async fn open(peer: &Peer, connections: u32) -> Vec<Connection> {
+    let opened = (0..connections).map(async |_| {
+        let mut connection = Connection::new(peer);
+        connection.open().await;
+        connection
+    });
+    futures::future::join_all(opened).await
+}
+
+async fn drive(shared: &Arc<Shared>, connections: Vec<Connection>) {
     let schedule = shared.options.schedule().map(|steps| Arc::new(pacer(shared, steps)));
-    let workers = (0..shared.options.connections).map(|_| {
+    let workers = connections.into_iter().map(|connection| {
         let (shared, schedule) = (Arc::clone(shared), schedule.clone());
-        tokio::spawn(async move { work(&shared, schedule.as_deref()).await })
+        tokio::spawn(async move { work(&shared, connection, schedule.as_deref()).await })
     });
     let workers: Vec<_> = workers.collect();
     for worker in workers {
@@ -221,7 +235,10 @@ fn pacer(shared: &Shared, steps: Vec<Step>) -> Schedule {
     std::thread::spawn(move || {
         for (_, after) in (0..requests).zip(due_times(steps, batch)) {
             let due = started + after;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let early = due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                std::thread::sleep(early.max(NAP));
+            }
             if let Some(timeline) = &timeline {
                 if timeline.is_stopped() {
                     break;
@@ -236,9 +253,7 @@ fn pacer(shared: &Shared, steps: Vec<Step>) -> Schedule {
     tokio::sync::Mutex::new(receiver)
 }
 
-async fn work(shared: &Shared, schedule: Option<&Schedule>) {
-    let mut connection = Connection::new(&shared.peer);
-    let mut latencies = Latencies::new();
+async fn work(shared: &Shared, mut connection: Connection, schedule: Option<&Schedule>) {
     loop {
         let due = match schedule {
             Some(schedule) => schedule.lock().await.recv().await,
@@ -256,12 +271,11 @@ async fn work(shared: &Shared, schedule: Option<&Schedule>) {
         let due = if schedule.is_some() { due } else { Instant::now() };
         deliver(shared, &mut connection, body).await;
         let latency = due.elapsed();
-        latencies.record(latency);
+        shared.totals.lock().latencies.record(latency);
         if let Some(timeline) = timeline {
             timeline.answer(events, latency);
         }
     }
-    shared.totals.lock().latencies.merge(&latencies);
 }
 
 fn next_body(shared: &Shared, is_wanted: bool) -> Option<Body> {
